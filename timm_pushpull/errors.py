@@ -1,0 +1,21 @@
+"""What a user can do wrong, told in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input from the user: the message is one line that names the value and the fix.
+
+    Commands print it and exit with code 2; library callers can catch it as a `ValueError`.
+    """
+
+
+def unknown(kind: str, value: object, known: Iterable[str]) -> InputError:
+    """The error for a name that is not among the known ones, with the nearest of them suggested."""
+    known = list(known)
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(sorted(known)) or "none")
+    return InputError(f"unknown {kind} {value!r}; {hint}")

@@ -1,0 +1,35 @@
+"""Putting the push-pull unit into a timm model's stem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from timm_pushpull.errors import InputError
+from timm_pushpull.push_pull import PushPullConv2d
+
+
+def push_pull_stem(model: nn.Module, conv: str, unit_args: dict[str, Any]) -> None:
+    """Replace the convolution named `conv` by a push-pull unit that keeps its weights.
+
+    Call it in a subclass's `__init__`: a swap after timm's builder would miss wrapped models and weight loading.
+    """
+    model.set_submodule(conv, PushPullConv2d.from_conv(model.get_submodule(conv), **unit_args))
+
+
+def refuse_other_channels(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A `pretrained_filter_fn` that refuses weights for another number of input channels.
+
+    timm would sum or repeat the stem's weights over the channels. That is exact for a plain convolution, but the pull
+    kernel depends on the extremes over *all* channels of a filter, so the result would be silently wrong.
+    """
+    conv = model.pretrained_cfg["first_conv"]
+    weight = state_dict.get(f"{conv}.weight")
+    unit = model.get_submodule(conv)
+    if weight is not None and weight.shape[1] * unit.groups != unit.in_channels:
+        raise InputError(
+            f"in_chans is {unit.in_channels} but the weights have {weight.shape[1] * unit.groups}; a push-pull stem "
+            f"cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
+        )
+    return state_dict

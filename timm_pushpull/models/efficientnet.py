@@ -1,0 +1,63 @@
+"""EfficientNet-b0 with a push-pull stem (paper, Table 2)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer, resolve_bn_args, round_channels
+from timm.models.efficientnet import EfficientNet
+from torch import nn
+
+from timm_pushpull.models._stem import push_pull_stem, refuse_other_channels
+
+# EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
+_B0_STAGES = [
+    ["ds_r1_k3_s1_e1_c16_se0.25"],
+    ["ir_r2_k3_s2_e6_c24_se0.25"],
+    ["ir_r2_k5_s2_e6_c40_se0.25"],
+    ["ir_r3_k3_s2_e6_c80_se0.25"],
+    ["ir_r3_k5_s1_e6_c112_se0.25"],
+    ["ir_r4_k5_s2_e6_c192_se0.25"],
+    ["ir_r1_k3_s1_e6_c320_se0.25"],
+]
+
+
+class PushPullEfficientNet(EfficientNet):
+    """timm's EfficientNet with a push-pull unit for `conv_stem`."""
+
+    def __init__(self, *args: Any, avg_size: int = 3, alpha=None, trainable_alpha: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        push_pull_stem(self, "conv_stem", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
+
+
+default_cfgs = generate_default_cfgs({
+    "efficientnet_b0_pushpull": {
+        "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7),
+        "crop_pct": 1.0, "interpolation": "bilinear", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv_stem", "classifier": "classifier", "license": "apache-2.0",
+        "paper_name": "PushPull-Net",
+    },
+})
+
+
+@register_model
+def efficientnet_b0_pushpull(pretrained: bool = False, **kwargs: Any) -> EfficientNet:
+    """EfficientNet-B0 with a push-pull stem, 3x3 pooling (PP3)."""
+    # The same build as timm's own B0, which hard-codes its model class.
+    model_args = {
+        "block_args": decode_arch_def(_B0_STAGES),
+        "num_features": 1280,
+        "stem_size": 32,
+        "round_chs_fn": round_channels,
+        "act_layer": resolve_act_layer(kwargs, "swish"),
+        "norm_layer": kwargs.pop("norm_layer", None) or partial(nn.BatchNorm2d, **resolve_bn_args(kwargs)),
+        "avg_size": 3,
+        **kwargs,
+    }
+    return build_model_with_cfg(
+        PushPullEfficientNet, "efficientnet_b0_pushpull", pretrained, pretrained_filter_fn=refuse_other_channels,
+        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"}, **model_args,
+    )

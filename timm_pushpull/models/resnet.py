@@ -1,0 +1,157 @@
+"""ResNets with a push-pull stem, and their plain counterparts with the paper's CIFAR stem (Section 4.2).
+
+The CIFAR stem is a 3x3 convolution of stride 1 without max-pool; the `_pushpull` models pool the pull response over
+3x3 positions (the paper's PP3), the `_pushpull5` models over 5x5 (PP5). As in the paper, the last batch norm of a
+block starts at one (`zero_init_last=False`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from torch import nn
+
+from timm_pushpull.models._stem import push_pull_stem, refuse_other_channels
+
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
+
+
+class CifarResNet(ResNet):
+    """timm's ResNet with the CIFAR stem; every stride, `output_stride` (2, 4 or 8) included, is a quarter of timm's."""
+
+    def __init__(self, *args: Any, in_chans: int = 3, output_stride: int = 8, zero_init_last: bool = True,
+                 device=None, dtype=None, **kwargs: Any) -> None:
+        super().__init__(
+            *args, in_chans=in_chans, output_stride=4 * output_stride, zero_init_last=zero_init_last,
+            device=device, dtype=dtype, **kwargs,
+        )
+        self.conv1 = nn.Conv2d(
+            in_chans, self.conv1.out_channels, kernel_size=3, stride=1, padding=1, bias=False,
+            device=device, dtype=dtype,
+        )
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.maxpool = nn.Identity()
+        for info in self.feature_info:
+            info["reduction"] = max(info["reduction"] // 4, 1)
+
+
+class PushPullResNet(ResNet):
+    """timm's ResNet with a push-pull unit for `conv1`."""
+
+    def __init__(self, *args: Any, avg_size: int = 3, alpha=None, trainable_alpha: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        push_pull_stem(self, "conv1", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
+
+
+class PushPullCifarResNet(CifarResNet):
+    """`CifarResNet` with a push-pull unit for `conv1`."""
+
+    def __init__(self, *args: Any, avg_size: int = 3, alpha=None, trainable_alpha: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        push_pull_stem(self, "conv1", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
+
+
+def _imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7),
+        "crop_pct": 1.0, "interpolation": "bilinear", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1", "classifier": "fc", "license": "apache-2.0",
+        "paper_name": "PushPull-Net", **kwargs,
+    }
+
+
+def _cifar_cfg(**kwargs: Any) -> dict[str, Any]:
+    return _imagenet_cfg(**{
+        "num_classes": 10, "input_size": (3, 32, 32), "pool_size": (4, 4), "mean": CIFAR_MEAN, "std": CIFAR_STD,
+        **kwargs,
+    })
+
+
+default_cfgs = generate_default_cfgs({
+    "resnet18_pushpull": _imagenet_cfg(),
+    "resnet18_pushpull5": _imagenet_cfg(),
+    "resnet50_pushpull": _imagenet_cfg(),
+    "resnet50_pushpull5": _imagenet_cfg(),
+    "resnet18_cifar": _cifar_cfg(),
+    "resnet18_cifar_pushpull": _cifar_cfg(),
+    "resnet18_cifar_pushpull5": _cifar_cfg(),
+    "resnet50_cifar": _cifar_cfg(),
+    "resnet50_cifar_pushpull": _cifar_cfg(),
+    "resnet50_cifar_pushpull5": _cifar_cfg(),
+})
+
+_RESNET18 = {"block": BasicBlock, "layers": (2, 2, 2, 2), "zero_init_last": False}
+_RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": False}
+
+
+def _push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
+    return build_model_with_cfg(
+        model_cls, variant, pretrained, pretrained_filter_fn=refuse_other_channels, **model_args)
+
+
+@register_model
+def resnet18_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-18 with a push-pull stem, 3x3 pooling (PP3)."""
+    return _push_pull(PushPullResNet, "resnet18_pushpull", pretrained, {**_RESNET18, "avg_size": 3, **kwargs})
+
+
+@register_model
+def resnet18_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-18 with a push-pull stem, 5x5 pooling (PP5)."""
+    return _push_pull(PushPullResNet, "resnet18_pushpull5", pretrained, {**_RESNET18, "avg_size": 5, **kwargs})
+
+
+@register_model
+def resnet50_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-50 with a push-pull stem, 3x3 pooling (PP3)."""
+    return _push_pull(PushPullResNet, "resnet50_pushpull", pretrained, {**_RESNET50, "avg_size": 3, **kwargs})
+
+
+@register_model
+def resnet50_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-50 with a push-pull stem, 5x5 pooling (PP5)."""
+    return _push_pull(PushPullResNet, "resnet50_pushpull5", pretrained, {**_RESNET50, "avg_size": 5, **kwargs})
+
+
+@register_model
+def resnet18_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-18 with the CIFAR stem: the paper's CIFAR-10 baseline."""
+    return build_model_with_cfg(CifarResNet, "resnet18_cifar", pretrained, **{**_RESNET18, **kwargs})
+
+
+@register_model
+def resnet18_cifar_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-18 with a push-pull CIFAR stem, 3x3 pooling (PP3)."""
+    model_args = {**_RESNET18, "avg_size": 3, **kwargs}
+    return _push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull", pretrained, model_args)
+
+
+@register_model
+def resnet18_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-18 with a push-pull CIFAR stem, 5x5 pooling (PP5)."""
+    model_args = {**_RESNET18, "avg_size": 5, **kwargs}
+    return _push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull5", pretrained, model_args)
+
+
+@register_model
+def resnet50_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-50 with the CIFAR stem: the paper's CIFAR-10 baseline."""
+    return build_model_with_cfg(CifarResNet, "resnet50_cifar", pretrained, **{**_RESNET50, **kwargs})
+
+
+@register_model
+def resnet50_cifar_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-50 with a push-pull CIFAR stem, 3x3 pooling (PP3)."""
+    model_args = {**_RESNET50, "avg_size": 3, **kwargs}
+    return _push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull", pretrained, model_args)
+
+
+@register_model
+def resnet50_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-50 with a push-pull CIFAR stem, 5x5 pooling (PP5)."""
+    model_args = {**_RESNET50, "avg_size": 5, **kwargs}
+    return _push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull5", pretrained, model_args)

@@ -1,0 +1,148 @@
+"""The push-pull unit of PushPull-Net (Bennabhaktula et al., ICPR 2024), Section 3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PushPullConv2d(nn.Conv2d):
+    """Convolution with push-pull inhibition (Eq. 5): `relu(push) - alpha * relu(avg(pull)) + bias`.
+
+    The push response is the convolution with `weight`; the pull response is the convolution of the same geometry
+    with `pull_weight()` (Eq. 4), average-pooled over `avg_size` x `avg_size` positions of the *output* map.
+
+    It is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so plain checkpoints load into it and timm's
+    `first_conv` stays true. `alpha`, the inhibition strength, has shape `(out_channels,)` and is always in the state
+    dict, so that a checkpoint carries its own inhibition; `avg_size` is not (it belongs to the architecture).
+
+    Args:
+        avg_size: Side of the average pooling of the pull response, odd; 0 for none. Border windows average only what
+            lies on the map.
+        alpha: Inhibition strength, a number or one per output channel. None draws U(0, 1) per channel.
+        trainable_alpha: Whether `alpha` is a parameter (free in sign, as in the paper) or a buffer.
+        (the others): As in `nn.Conv2d`; there is no bias unless asked for, because batch norm follows.
+
+    Shapes and dtypes: As in `nn.Conv2d`; under autocast the output has the autocast dtype.
+
+    Raises:
+        ValueError: An even or negative `avg_size`; an `alpha` that is neither one number nor `out_channels` of them.
+    """
+
+    def __init__(
+            self,
+            in_channels: int,
+            out_channels: int,
+            kernel_size: int | tuple[int, int],
+            stride: int | tuple[int, int] = 1,
+            padding: int | tuple[int, int] | str = 0,
+            dilation: int | tuple[int, int] = 1,
+            groups: int = 1,
+            bias: bool = False,
+            *,
+            avg_size: int = 3,
+            alpha: float | Sequence[float] | Tensor | None = None,
+            trainable_alpha: bool = True,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
+    ) -> None:
+        if avg_size < 0 or (avg_size > 0 and avg_size % 2 == 0):
+            raise ValueError(f"avg_size is {avg_size}; use 0 for no pooling or an odd size such as 3 or 5")
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            device=device, dtype=dtype,
+        )
+        self.avg_size = avg_size
+        value = torch.empty_like(self.weight[:, 0, 0, 0].detach())
+        if alpha is None:
+            nn.init.uniform_(value)
+        else:
+            given = torch.as_tensor(alpha, dtype=value.dtype, device=value.device)
+            if given.numel() != 1 and given.shape != value.shape:
+                raise ValueError(f"alpha has shape {tuple(given.shape)}; give one number or {out_channels} of them")
+            value.copy_(given.reshape(-1))
+        if trainable_alpha:
+            self.alpha = nn.Parameter(value)
+        else:
+            self.register_buffer("alpha", value)
+
+    @classmethod
+    def from_conv(
+            cls,
+            conv: nn.Conv2d,
+            *,
+            avg_size: int = 3,
+            alpha: float | Sequence[float] | Tensor | None = None,
+            trainable_alpha: bool = True,
+    ) -> PushPullConv2d:
+        """The push-pull unit with the geometry, weights, device and dtype of a plain convolution.
+
+        Raises:
+            ValueError: The convolution pads with something other than zeros.
+        """
+        if conv.padding_mode != "zeros":
+            raise ValueError(f"padding_mode is {conv.padding_mode!r}; a push-pull unit pads with zeros")
+        unit = cls(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
+            conv.groups, conv.bias is not None,
+            avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha,
+            device=conv.weight.device, dtype=conv.weight.dtype,
+        )
+        with torch.no_grad():
+            unit.weight.copy_(conv.weight)
+            if conv.bias is not None:
+                unit.bias.copy_(conv.bias)
+        return unit.train(conv.training)
+
+    def pull_weight(self) -> Tensor:
+        """The pull kernel, the complement of the push kernel (Eq. 4): `w_max + w_min - w`, extremes per filter.
+
+        Returns:
+            Tensor of the shape and dtype of `weight`; gradients flow through it.
+        """
+        extremes = self.weight.amax(dim=(1, 2, 3), keepdim=True) + self.weight.amin(dim=(1, 2, 3), keepdim=True)
+        return extremes - self.weight
+
+    def effective_weight(self) -> Tensor:
+        """The kernel of the linear push-pull response, without the two ReLUs (Eq. 8).
+
+        The pooling steps over output positions, so it shifts the pull kernel by multiples of the stride. The kernel is
+        dense: convolving with it at this unit's stride and dilation 1 gives `push - alpha * avg(pull)` away from the
+        border.
+
+        Returns:
+            Tensor of shape `(out_channels, in_channels / groups, H, W)`, where, with kernel k, dilation d and stride
+            s, `H = d * (k - 1) + 1 + s * (avg_size - 1)` (`avg_size` 0 counts as 1).
+        """
+        (kh, kw), (sh, sw), (dh, dw) = self.kernel_size, self.stride, self.dilation
+        avg = max(self.avg_size, 1)
+        # Each window offset (i, j) of the pooling sees the input through the pull kernel shifted by (i * sh, j * sw):
+        # a transposed convolution of the pull kernel with a grid of 1 / avg^2 at those shifts.
+        grid = self.weight.new_zeros(1, 1, sh * (avg - 1) + 1, sw * (avg - 1) + 1)
+        grid[..., ::sh, ::sw] = 1 / avg**2
+        dense = self.weight.new_zeros(*self.weight.shape[:2], dh * (kh - 1) + 1, dw * (kw - 1) + 1)
+        push, pull = dense.clone(), dense
+        push[..., ::dh, ::dw] = self.weight
+        pull[..., ::dh, ::dw] = self.pull_weight()
+        pull = F.conv_transpose2d(pull.flatten(0, 1).unsqueeze(1), grid).unflatten(0, self.weight.shape[:2]).squeeze(2)
+        border = (sw * (avg - 1) // 2, sw * (avg - 1) // 2, sh * (avg - 1) // 2, sh * (avg - 1) // 2)
+        return F.pad(push, border) - self.alpha.view(-1, 1, 1, 1) * pull
+
+    def forward(self, input: Tensor) -> Tensor:
+        push = self._conv_forward(input, self.weight, None)
+        pull = self._conv_forward(input, self.pull_weight(), None)
+        if self.avg_size > 0:
+            pull = F.avg_pool2d(pull, self.avg_size, 1, self.avg_size // 2, False, False)
+        # Under autocast the maps are narrower than the parameters, which must not widen them again.
+        output = push.relu() - self.alpha.to(push.dtype).view(-1, 1, 1) * pull.relu()
+        bias = self.bias  # a local name, which TorchScript can narrow to a Tensor
+        if bias is not None:
+            output = output + bias.to(push.dtype).view(-1, 1, 1)
+        return output
+
+    def extra_repr(self) -> str:
+        trainable = isinstance(self.alpha, nn.Parameter)
+        return f"{super().extra_repr()}, avg_size={self.avg_size}, trainable_alpha={trainable}"
