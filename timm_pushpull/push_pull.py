@@ -33,27 +33,35 @@ class PushPullConv2d(nn.Conv2d):
     """
 
     def __init__(
-            self,
-            in_channels: int,
-            out_channels: int,
-            kernel_size: int | tuple[int, int],
-            stride: int | tuple[int, int] = 1,
-            padding: int | tuple[int, int] | str = 0,
-            dilation: int | tuple[int, int] = 1,
-            groups: int = 1,
-            bias: bool = False,
-            *,
-            avg_size: int = 3,
-            alpha: float | Sequence[float] | Tensor | None = None,
-            trainable_alpha: bool = True,
-            device: torch.device | str | None = None,
-            dtype: torch.dtype | None = None,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        avg_size: int = 3,
+        alpha: float | Sequence[float] | Tensor | None = None,
+        trainable_alpha: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if avg_size < 0 or (avg_size > 0 and avg_size % 2 == 0):
             raise ValueError(f"avg_size is {avg_size}; use 0 for no pooling or an odd size such as 3 or 5")
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            device=device, dtype=dtype,
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            device=device,
+            dtype=dtype,
         )
         self.avg_size = avg_size
         value = torch.empty_like(self.weight[:, 0, 0, 0].detach())
@@ -71,12 +79,12 @@ class PushPullConv2d(nn.Conv2d):
 
     @classmethod
     def from_conv(
-            cls,
-            conv: nn.Conv2d,
-            *,
-            avg_size: int = 3,
-            alpha: float | Sequence[float] | Tensor | None = None,
-            trainable_alpha: bool = True,
+        cls,
+        conv: nn.Conv2d,
+        *,
+        avg_size: int = 3,
+        alpha: float | Sequence[float] | Tensor | None = None,
+        trainable_alpha: bool = True,
     ) -> PushPullConv2d:
         """The push-pull unit with the geometry, weights, device and dtype of a plain convolution.
 
@@ -86,10 +94,19 @@ class PushPullConv2d(nn.Conv2d):
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode is {conv.padding_mode!r}; a push-pull unit pads with zeros")
         unit = cls(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
-            conv.groups, conv.bias is not None,
-            avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha,
-            device=conv.weight.device, dtype=conv.weight.dtype,
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
+            conv.groups,
+            conv.bias is not None,
+            avg_size=avg_size,
+            alpha=alpha,
+            trainable_alpha=trainable_alpha,
+            device=conv.weight.device,
+            dtype=conv.weight.dtype,
         )
         with torch.no_grad():
             unit.weight.copy_(conv.weight)

@@ -21,10 +21,21 @@ from timm_pushpull.errors import InputError, unknown
 
 #: The 15 test corruptions, in the order of the paper's tables, with the names of ImageNet-C.
 CORRUPTIONS = (
-    "gaussian_noise", "shot_noise", "impulse_noise",
-    "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
-    "snow", "frost", "fog",
-    "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
 )
 #: The validation corruptions, never part of a mean corruption error.
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
@@ -33,8 +44,13 @@ PRESETS = tuple(SEVERITIES)
 _FUNCTIONS = {
     function.__name__: function
     for function in (
-        noise.gaussian_noise, noise.shot_noise, noise.impulse_noise,
-        digital.brightness, digital.contrast, digital.pixelate, digital.jpeg_compression,
+        noise.gaussian_noise,
+        noise.shot_noise,
+        noise.impulse_noise,
+        digital.brightness,
+        digital.contrast,
+        digital.pixelate,
+        digital.jpeg_compression,
     )
 }
 #: Those of `CORRUPTIONS` that this version can make.
@@ -42,14 +58,14 @@ AVAILABLE = tuple(name for name in CORRUPTIONS if name in _FUNCTIONS)
 
 
 def corrupt(
-        image: np.ndarray | Image.Image,
-        name: str,
-        severity: int,
-        preset: str = "imagenet-c",
-        *,
-        seed: int = 0,
-        index: int = 0,
-        legacy_rng: np.random.RandomState | None = None,
+    image: np.ndarray | Image.Image,
+    name: str,
+    severity: int,
+    preset: str = "imagenet-c",
+    *,
+    seed: int = 0,
+    index: int = 0,
+    legacy_rng: np.random.RandomState | None = None,
 ) -> np.ndarray | Image.Image:
     """One image under one corruption.
 
@@ -78,13 +94,13 @@ def corrupt(
 
 
 def corrupt_batch(
-        images: np.ndarray,
-        name: str,
-        severity: int,
-        preset: str = "imagenet-c",
-        *,
-        seed: int = 0,
-        indices: Sequence[int] | None = None,
+    images: np.ndarray,
+    name: str,
+    severity: int,
+    preset: str = "imagenet-c",
+    *,
+    seed: int = 0,
+    indices: Sequence[int] | None = None,
 ) -> np.ndarray:
     """A batch of images under one corruption, each exactly as `corrupt` makes it.
 
@@ -121,6 +137,11 @@ def random_stream(seed: int, name: str, severity: int, index: int) -> np.random.
         raise InputError(f"seed is {seed} and index is {index}; neither may be negative")
     key = np.array([seed, zlib.crc32(name.encode()) * 8 + severity], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, 0], dtype=np.uint64)))
+
+
+def check(name: str, severity: int, preset: str) -> None:
+    """Raise InputError for an unknown corruption or preset, or a severity outside 1 to 5."""
+    _lookup(name, severity, preset)
 
 
 def _lookup(name: str, severity: int, preset: str):

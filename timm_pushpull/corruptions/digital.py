@@ -23,8 +23,9 @@ def brightness(image: np.ndarray, shift: float, rng: Random) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         saturation = np.where(delta == 0, 0.0, delta / value)
         # Where two channels share the maximum, the later one in this order decides.
-        sixth = (red - green) / delta + 4.0
-        hue = np.where(blue == value, sixth, np.where(green == value, 2.0 + (blue - red) / delta, (green - blue) / delta))
+        hue = (green - blue) / delta
+        hue = np.where(green == value, 2.0 + (blue - red) / delta, hue)
+        hue = np.where(blue == value, 4.0 + (red - green) / delta, hue)
     hue = np.where(delta == 0, 0.0, (hue / 6.0) % 1.0)
 
     value = np.clip(value + shift, 0, 1)
@@ -35,7 +36,7 @@ def brightness(image: np.ndarray, shift: float, rng: Random) -> np.ndarray:
     t = value * (1 - (1 - fraction) * saturation)
     sectors = [(value, t, p), (q, value, p), (p, value, t), (p, q, value), (t, p, value), (value, p, q)]
     chosen = (sector % 6).astype(np.intp)
-    return to_bytes(np.stack([np.choose(chosen, channel) for channel in zip(*sectors)], axis=-1))
+    return to_bytes(np.stack([np.choose(chosen, channel) for channel in zip(*sectors, strict=True)], axis=-1))
 
 
 def contrast(image: np.ndarray, factor: float, rng: Random) -> np.ndarray:
@@ -48,8 +49,9 @@ def contrast(image: np.ndarray, factor: float, rng: Random) -> np.ndarray:
 def pixelate(image: np.ndarray, factor: float, rng: Random) -> np.ndarray:
     """Box-averages the image to `factor` of its sides and back, with PIL's box filter both ways."""
     height, width = image.shape[:2]
-    small = Image.fromarray(image).resize((max(int(width * factor), 1), max(int(height * factor), 1)), Image.Resampling.BOX)
-    return np.asarray(small.resize((width, height), Image.Resampling.BOX))
+    small = (max(int(width * factor), 1), max(int(height * factor), 1))
+    reduced = Image.fromarray(image).resize(small, Image.Resampling.BOX)
+    return np.asarray(reduced.resize((width, height), Image.Resampling.BOX))
 
 
 def jpeg_compression(image: np.ndarray, quality: int, rng: Random) -> np.ndarray:

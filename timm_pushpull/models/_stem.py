@@ -18,18 +18,23 @@ def push_pull_stem(model: nn.Module, conv: str, unit_args: dict[str, Any]) -> No
     model.set_submodule(conv, PushPullConv2d.from_conv(model.get_submodule(conv), **unit_args))
 
 
-def refuse_other_channels(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A `pretrained_filter_fn` that refuses weights for another number of input channels.
+def fit_weights(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The `pretrained_filter_fn` of push-pull models.
 
-    timm would sum or repeat the stem's weights over the channels. That is exact for a plain convolution, but the pull
-    kernel depends on the extremes over *all* channels of a filter, so the result would be silently wrong.
+    Weights of the plain network have no `alpha`; the model's own stays then. Weights for another number of input
+    channels are refused: timm would sum or repeat the stem's weights over the channels, which is exact for a plain
+    convolution, but the pull kernel depends on the extremes over *all* channels of a filter, so the result would be
+    silently wrong.
+
+    Raises:
+        InputError: The weights are for another number of input channels.
     """
     conv = model.pretrained_cfg["first_conv"]
-    weight = state_dict.get(f"{conv}.weight")
     unit = model.get_submodule(conv)
+    weight = state_dict.get(f"{conv}.weight")
     if weight is not None and weight.shape[1] * unit.groups != unit.in_channels:
         raise InputError(
             f"in_chans is {unit.in_channels} but the weights have {weight.shape[1] * unit.groups}; a push-pull stem "
             f"cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
         )
-    return state_dict
+    return {f"{conv}.alpha": unit.alpha.detach(), **state_dict}

@@ -11,7 +11,7 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._stem import push_pull_stem, refuse_other_channels
+from timm_pushpull.models._stem import push_pull_stem, fit_weights
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [
@@ -33,14 +33,23 @@ class PushPullEfficientNet(EfficientNet):
         push_pull_stem(self, "conv_stem", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
 
 
-default_cfgs = generate_default_cfgs({
-    "efficientnet_b0_pushpull": {
-        "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7),
-        "crop_pct": 1.0, "interpolation": "bilinear", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv_stem", "classifier": "classifier", "license": "apache-2.0",
-        "paper_name": "PushPull-Net",
-    },
-})
+default_cfgs = generate_default_cfgs(
+    {
+        "efficientnet_b0_pushpull": {
+            "num_classes": 1000,
+            "input_size": (3, 224, 224),
+            "pool_size": (7, 7),
+            "crop_pct": 1.0,
+            "interpolation": "bilinear",
+            "mean": IMAGENET_DEFAULT_MEAN,
+            "std": IMAGENET_DEFAULT_STD,
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+            "license": "apache-2.0",
+            "paper_name": "PushPull-Net",
+        },
+    }
+)
 
 
 @register_model
@@ -58,6 +67,10 @@ def efficientnet_b0_pushpull(pretrained: bool = False, **kwargs: Any) -> Efficie
         **kwargs,
     }
     return build_model_with_cfg(
-        PushPullEfficientNet, "efficientnet_b0_pushpull", pretrained, pretrained_filter_fn=refuse_other_channels,
-        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"}, **model_args,
+        PushPullEfficientNet,
+        "efficientnet_b0_pushpull",
+        pretrained,
+        pretrained_filter_fn=fit_weights,
+        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
+        **model_args,
     )

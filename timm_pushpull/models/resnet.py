@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from timm_pushpull.models._stem import push_pull_stem, refuse_other_channels
+from timm_pushpull.models._stem import push_pull_stem, fit_weights
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
@@ -23,15 +23,34 @@ CIFAR_STD = (0.2023, 0.1994, 0.2010)
 class CifarResNet(ResNet):
     """timm's ResNet with the CIFAR stem; every stride, `output_stride` (2, 4 or 8) included, is a quarter of timm's."""
 
-    def __init__(self, *args: Any, in_chans: int = 3, output_stride: int = 8, zero_init_last: bool = True,
-                 device=None, dtype=None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        in_chans: int = 3,
+        output_stride: int = 8,
+        zero_init_last: bool = True,
+        device=None,
+        dtype=None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
-            *args, in_chans=in_chans, output_stride=4 * output_stride, zero_init_last=zero_init_last,
-            device=device, dtype=dtype, **kwargs,
+            *args,
+            in_chans=in_chans,
+            output_stride=4 * output_stride,
+            zero_init_last=zero_init_last,
+            device=device,
+            dtype=dtype,
+            **kwargs,
         )
         self.conv1 = nn.Conv2d(
-            in_chans, self.conv1.out_channels, kernel_size=3, stride=1, padding=1, bias=False,
-            device=device, dtype=dtype,
+            in_chans,
+            self.conv1.out_channels,
+            kernel_size=3,
+            stride=1,
+            padding=1,
+            bias=False,
+            device=device,
+            dtype=dtype,
         )
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.maxpool = nn.Identity()
@@ -57,32 +76,48 @@ class PushPullCifarResNet(CifarResNet):
 
 def _imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
     return {
-        "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7),
-        "crop_pct": 1.0, "interpolation": "bilinear", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv1", "classifier": "fc", "license": "apache-2.0",
-        "paper_name": "PushPull-Net", **kwargs,
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "apache-2.0",
+        "paper_name": "PushPull-Net",
+        **kwargs,
     }
 
 
 def _cifar_cfg(**kwargs: Any) -> dict[str, Any]:
-    return _imagenet_cfg(**{
-        "num_classes": 10, "input_size": (3, 32, 32), "pool_size": (4, 4), "mean": CIFAR_MEAN, "std": CIFAR_STD,
-        **kwargs,
-    })
+    return _imagenet_cfg(
+        **{
+            "num_classes": 10,
+            "input_size": (3, 32, 32),
+            "pool_size": (4, 4),
+            "mean": CIFAR_MEAN,
+            "std": CIFAR_STD,
+            **kwargs,
+        }
+    )
 
 
-default_cfgs = generate_default_cfgs({
-    "resnet18_pushpull": _imagenet_cfg(),
-    "resnet18_pushpull5": _imagenet_cfg(),
-    "resnet50_pushpull": _imagenet_cfg(),
-    "resnet50_pushpull5": _imagenet_cfg(),
-    "resnet18_cifar": _cifar_cfg(),
-    "resnet18_cifar_pushpull": _cifar_cfg(),
-    "resnet18_cifar_pushpull5": _cifar_cfg(),
-    "resnet50_cifar": _cifar_cfg(),
-    "resnet50_cifar_pushpull": _cifar_cfg(),
-    "resnet50_cifar_pushpull5": _cifar_cfg(),
-})
+default_cfgs = generate_default_cfgs(
+    {
+        "resnet18_pushpull": _imagenet_cfg(),
+        "resnet18_pushpull5": _imagenet_cfg(),
+        "resnet50_pushpull": _imagenet_cfg(),
+        "resnet50_pushpull5": _imagenet_cfg(),
+        "resnet18_cifar": _cifar_cfg(),
+        "resnet18_cifar_pushpull": _cifar_cfg(),
+        "resnet18_cifar_pushpull5": _cifar_cfg(),
+        "resnet50_cifar": _cifar_cfg(),
+        "resnet50_cifar_pushpull": _cifar_cfg(),
+        "resnet50_cifar_pushpull5": _cifar_cfg(),
+    }
+)
 
 _RESNET18 = {"block": BasicBlock, "layers": (2, 2, 2, 2), "zero_init_last": False}
 _RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": False}
@@ -90,7 +125,8 @@ _RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": Fals
 
 def _push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
     return build_model_with_cfg(
-        model_cls, variant, pretrained, pretrained_filter_fn=refuse_other_channels, **model_args)
+        model_cls, variant, pretrained, pretrained_filter_fn=fit_weights, **model_args
+    )
 
 
 @register_model

@@ -1,0 +1,70 @@
+"""What the tests share: data beside the checkout where it is there, small image folders, commands as users run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(__file__).parent / "data"
+SHARED = ROOT.parent / "shared"
+
+sys.path[:0] = [str(ROOT / "train"), str(ROOT / "hub")]  # scripts, not packages
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data and golden files of the project's workplace; users do not have them."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared")
+    return SHARED
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """An image folder with two classes that differ in brightness, 24 training and 10 test images of several sizes."""
+    return make_image_folder(tmp_path / "pictures")
+
+
+def make_image_folder(folder: Path, classes: tuple[str, ...] = ("dark", "light"), train: int = 12, test: int = 5) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for label, name in enumerate(classes):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                size = (40 + number % 3, 36, 3)
+                pixels = rng.integers(0, 100, size, dtype=np.uint8) + np.uint8(140 * label // (len(classes) - 1))
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    return folder
+
+
+def run_command(*arguments: str | Path, cwd: Path = ROOT, timeout: float = 300, **environment: str
+                ) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, timeout=timeout, text=True, capture_output=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment}, check=False,
+    )
+
+
+def assert_one_clear_line(process: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, and on stderr nothing but one line with these words (and progress bars)."""
+    lines = [line for line in process.stderr.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line
+             and "examples/s" not in line and "step/s" not in line and "img/s" not in line and "0%|" not in line]
+    assert process.returncode == 2, process.stderr
+    assert len(lines) == 1, process.stderr
+    assert ": error: " in lines[0]
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def golden_unit() -> Callable[[str], np.ndarray]:
+    return np.load(DATA / "pushpull_unit.npz").__getitem__

@@ -1,0 +1,126 @@
+"""The unit against the published one, and its promises as an nn.Conv2d."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import DATA
+from torch import nn
+
+from timm_pushpull import PushPullConv2d
+
+GOLDEN = np.load(DATA / "pushpull_unit.npz")
+
+
+@pytest.mark.parametrize("case", range(9))
+def test_output_and_gradients_equal_the_published_unit(case):
+    golden = {key.split("/")[1]: torch.from_numpy(np.asarray(GOLDEN[key])) for key in GOLDEN
+              if key.startswith(f"case{case}/")}
+    weight, fixed = golden["weight"], golden["alpha"].ndim == 0
+    unit = PushPullConv2d(
+        weight.shape[1], weight.shape[0], int(golden["k"]), int(golden["s"]), int(golden["p"]), bias="bias" in golden,
+        avg_size=int(golden["avg"]), alpha=golden["alpha"], trainable_alpha=not fixed, dtype=torch.float64,
+    )
+    parameters = {"weight": weight, **({"bias": golden["bias"]} if "bias" in golden else {})}
+    unit.load_state_dict({**unit.state_dict(), **parameters})
+    x = golden["x"].requires_grad_()
+    y = unit(x)
+    y.backward(golden["grad_y"])
+    gradients = {"x": x.grad, **{name: parameter.grad for name, parameter in unit.named_parameters()}}
+    assert set(gradients) == {"x", "weight"} | ({"bias"} & set(golden)) | (set() if fixed else {"alpha"})
+    torch.testing.assert_close(y, golden["y"], rtol=0, atol=1e-10)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, golden[f"grad_{name}"], rtol=0, atol=1e-10)
+
+
+def test_pull_kernel_mirrors_each_filter_between_its_extremes():
+    unit = PushPullConv2d(3, 8, 5)
+    pull = unit.pull_weight()
+    for push_filter, pull_filter in zip(unit.weight, pull, strict=True):
+        torch.testing.assert_close(pull_filter.max(), push_filter.max())
+        torch.testing.assert_close(pull_filter.min(), push_filter.min())
+        assert pull_filter.argmax() == push_filter.argmin()
+
+
+@pytest.mark.parametrize("geometry", [
+    {"stride": 1, "avg_size": 3}, {"stride": 2, "avg_size": 5}, {"stride": 2, "avg_size": 0},
+    {"stride": (1, 2), "avg_size": 3, "dilation": 2}, {"stride": 1, "avg_size": 3, "groups": 2},
+])
+def test_effective_weight_is_the_linear_response(geometry):
+    unit = PushPullConv2d(4, 6, (3, 5), dtype=torch.float64, **geometry)
+    x = torch.randn(2, 4, 41, 37, dtype=torch.float64)
+    push = unit._conv_forward(x, unit.weight, None)
+    pull = unit._conv_forward(x, unit.pull_weight(), None)
+    inner = unit.avg_size // 2
+    if unit.avg_size:
+        pull = F.avg_pool2d(pull, unit.avg_size, 1)
+        push = push[..., inner:-inner, inner:-inner]
+    expected = push - unit.alpha.view(-1, 1, 1) * pull
+    actual = F.conv2d(x, unit.effective_weight(), stride=unit.stride, groups=unit.groups)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize(("alpha", "trainable"), [(None, True), (None, False), (0.5, True), (0.5, False), ([1, 2], False)])
+def test_alpha_is_in_the_state_dict_and_is_a_parameter_if_trainable(alpha, trainable):
+    unit = PushPullConv2d(1, 2, 3, alpha=alpha, trainable_alpha=trainable)
+    assert list(unit.state_dict()) in (["weight", "alpha"],)
+    assert unit.alpha.shape == (2,)
+    assert ("alpha" in dict(unit.named_parameters())) is trainable
+    if alpha is None:
+        assert ((unit.alpha >= 0) & (unit.alpha < 1)).all()
+        assert unit.alpha[0] != unit.alpha[1]
+    else:
+        torch.testing.assert_close(unit.alpha.detach(), torch.as_tensor(alpha, dtype=torch.float32).expand(2))
+
+
+def test_a_checkpoint_carries_its_inhibition():
+    source = PushPullConv2d(3, 4, 3, alpha=0.7, trainable_alpha=False)
+    target = PushPullConv2d(3, 4, 3)
+    target.load_state_dict(source.state_dict())
+    x = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(target(x), source(x), rtol=0, atol=0)
+
+
+def test_alpha_zero_is_a_rectified_convolution():
+    conv = nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False)
+    unit = PushPullConv2d.from_conv(conv, alpha=0.0)
+    x = torch.randn(2, 3, 9, 9)
+    torch.testing.assert_close(unit(x), conv(x).relu(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"avg_size": 2}, "avg_size is 2"), ({"avg_size": -1}, "avg_size is -1"), ({"alpha": [1.0, 2.0, 3.0]}, "alpha has shape"),
+])
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PushPullConv2d(3, 4, 3, **arguments)
+
+
+def test_from_conv_refuses_other_padding():
+    with pytest.raises(ValueError, match="reflect"):
+        PushPullConv2d.from_conv(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))
+
+
+def test_autocast_gives_maps_in_its_own_type():
+    unit = PushPullConv2d(3, 4, 3, bias=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert unit(torch.randn(1, 3, 8, 8)).dtype == torch.bfloat16
+
+
+def test_device_and_dtype_reach_every_tensor():
+    unit = PushPullConv2d(3, 4, 3, bias=True, device="meta", dtype=torch.bfloat16)
+    assert {(t.device.type, t.dtype) for t in unit.state_dict().values()} == {("meta", torch.bfloat16)}
+
+
+def test_copies_and_torchscript_give_the_same():
+    unit, x = PushPullConv2d(3, 4, 3, bias=True), torch.randn(1, 3, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(unit)
+    for other in (copy.deepcopy(unit), scripted):
+        torch.testing.assert_close(other(x), unit(x))

@@ -1,0 +1,213 @@
+"""The model card: everything a reader of a released model wants to know, from its results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from timm_pushpull import metrics
+from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.results import Results
+
+#: How a card inside a run folder loads its model; publishing puts the repository's id in its place.
+HERE = "local-dir:."
+
+CITATION = """\
+@inproceedings{bennabhaktula2024pushpull,
+  title     = {PushPull-Net: Inhibition-driven ResNet robust to image corruptions},
+  author    = {Bennabhaktula, Guru Swaroop and Alegre, Enrique and Strisciuglio, Nicola and Azzopardi, George},
+  booktitle = {International Conference on Pattern Recognition (ICPR)},
+  year      = {2024}
+}"""
+
+
+def model_card(
+    results: Results,
+    *,
+    title: str,
+    recipe: Mapping[str, Any],
+    avg_size: int | None,
+    parameters: int,
+    training: str,
+    baseline: Results | None = None,
+) -> str:
+    """The card as Markdown with the Hub's metadata block.
+
+    Args:
+        results: What was measured of this model.
+        title: The model's name with its tag.
+        recipe: Settings it was trained with.
+        avg_size: Pooling of the push-pull stem; None for a plain network.
+        parameters: Number of parameters.
+        training: Time and hardware of the training, in words.
+        baseline: What was measured of the plain network on the same images.
+    """
+    return f"""---
+{_metadata(results, title).to_yaml()}
+---
+
+# Model card for {title}
+
+{_introduction(results, avg_size)}
+
+## Load it
+
+```python
+import timm
+import timm_pushpull  # registers the architecture: pip install timm-pushpull
+
+model = timm.create_model("{HERE}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+logits = model(transform(image).unsqueeze(0))  # image: PIL, RGB
+```
+
+## Robustness
+
+{_summary(results, baseline)}
+
+{_error_table(results, baseline)}
+
+Top-1 errors in percent on {results.num_images:,} images of `{results.dataset}`, split `{results.split}`, corrupted on
+the fly with the constants of preset `{results.preset}`, seed {results.seed}.{_caveats(results)}
+
+## Training
+
+{training}
+
+| setting | value |
+|---|---|
+{chr(10).join(f"| {name} | {_cell(value)} |" for name, value in recipe.items() if value is not None)}
+
+## Provenance
+
+| | |
+|---|---|
+| parameters | {parameters:,} |
+| weights (SHA-256) | `{results.weights_sha256}` |
+| command | `{results.command}` |
+| timm-pushpull commit | {f"`{results.commit}`" if results.commit else "an installed release"} |
+| hardware of the measurement | {results.hardware}, {results.precision} |
+| versions | {", ".join(f"{name} {number}" for name, number in results.versions.items())} |
+
+`results.json` holds these numbers in full, `recipe.yaml` the settings, `log.csv` the training curve.
+
+## Limits
+
+- It classifies images like those of its training set into its {recipe.get("num_classes", "")} classes; nothing else was
+  tested. Robustness to common corruptions says nothing about adversarial examples or other changes of domain.
+- One training run, one seed: differences of a few percent between variants can be chance.
+- The weights are under Apache-2.0; the data set has its own terms.
+
+## Citation
+
+```bibtex
+{CITATION}
+```
+"""
+
+
+def _metadata(results: Results, title: str) -> ModelCardData:
+    def entry(metric: str, name: str, value: float, config: str | None = None) -> EvalResult:
+        # The corruption and its severity go into the configuration: the Hub groups results by it, not by arguments.
+        return EvalResult(
+            task_type="image-classification",
+            task_name="Image classification",
+            dataset_type=results.dataset,
+            dataset_name=f"{results.dataset}, {config}" if config else results.dataset,
+            dataset_config=config,
+            dataset_split=results.split,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=round(value, 6),
+        )
+
+    entries = [entry("error", "Top-1 error", results.clean_error)]
+    if results.errors and not results.partial:
+        entries.append(entry("mce", "mean corruption error (absolute)", results.mce, results.preset))
+    entries += [
+        entry("error", "Top-1 error", error, f"{corruption}-{severity}")
+        for corruption, row in results.errors.items()
+        for severity, error in enumerate(row, start=1)
+        if error is not None
+    ]
+    return ModelCardData(
+        language=None,
+        license="apache-2.0",
+        library_name="timm",
+        pipeline_tag="image-classification",
+        tags=["image-classification", "timm", "timm-pushpull", "robustness", "common-corruptions"],
+        datasets=[results.dataset],
+        model_name=title,
+        eval_results=entries,
+    )
+
+
+def _introduction(results: Results, avg_size: int | None) -> str:
+    if avg_size is None:
+        return (
+            f"`{results.model}`, a plain image classifier trained on `{results.dataset}`: the baseline that "
+            f"push-pull networks are compared with."
+        )
+    pooling = f"average-pooled over {avg_size}x{avg_size} positions" if avg_size else "without pooling"
+    return (
+        f"`{results.model}`, an image classifier trained on `{results.dataset}`, whose first convolution is a "
+        f"push-pull unit: from the rectified response of every filter it subtracts, with a learned strength, the "
+        f"rectified response of the filter's complement ({pooling}). The unit imitates antiphase inhibition in the "
+        f"visual cortex and makes the network more robust to image corruptions "
+        f"(Bennabhaktula et al., PushPull-Net, ICPR 2024)."
+    )
+
+
+def _summary(results: Results, baseline: Results | None) -> str:
+    columns = {"clean error": f"{results.clean_error:.2%}"}
+    other = {"clean error": f"{baseline.clean_error:.2%}"} if baseline else {}
+    if results.errors:
+        columns["mCE"] = f"{results.mce:.2%}"
+    if baseline and results.errors:
+        other["mCE"] = f"{baseline.mce:.2%}"
+        columns["mrCE"], other["mrCE"] = f"{_mrce(results, baseline)}", "1.000"
+    lines = [
+        f"| model | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+        f"| **{results.model}** | {' | '.join(columns.values())} |",
+    ]
+    if baseline:
+        lines.append(f"| {baseline.model} (baseline) | {' | '.join(other.values())} |")
+    return "\n".join(lines)
+
+
+def _mrce(results: Results, baseline: Results) -> str:
+    return f"{metrics.mean_relative_corruption_error(results.errors, baseline.errors):.3f}"
+
+
+def _error_table(results: Results, baseline: Results | None) -> str:
+    lines = [
+        "| corruption | 1 | 2 | 3 | 4 | 5 | mean |" + (" baseline | relative |" if baseline else ""),
+        "|---|" + "---:|" * (8 if baseline else 6),
+    ]
+    relative = metrics.relative_corruption_errors(results.errors, baseline.errors) if baseline else {}
+    for corruption, row in results.errors.items():
+        cells = [
+            *("-" if error is None else f"{100 * error:.1f}" for error in row),
+            f"{100 * metrics.mean_error(row):.1f}",
+        ]
+        if baseline:
+            cells += [f"{100 * metrics.mean_error(baseline.errors[corruption]):.1f}", f"{relative[corruption]:.2f}"]
+        lines.append(f"| {corruption} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _caveats(results: Results) -> str:
+    missing = [corruption for corruption in CORRUPTIONS if corruption not in results.errors]
+    if not results.partial:
+        return ""
+    return (
+        "\n\n**Partial**: mCE and mrCE here are means over what was measured and cannot be compared with published "
+        f"ones. Not measured: {', '.join(missing) or 'some severities'}."
+    )
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

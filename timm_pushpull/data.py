@@ -1,0 +1,291 @@
+"""Labelled images from a Hub id or a folder, and the way from a stored picture to a network's input.
+
+    pictures -> resized and cropped uint8 (`Geometry`) -> corrupted uint8 -> normalised float (`normalise`)
+
+Images stay uint8 until the last step, because the corruptions are defined on grey levels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from timm_pushpull.errors import InputError
+
+DIGITS = "digits"
+_TEST_SPLITS = ("test", "validation", "valid", "val")
+_INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The labelled images of one split, or a selection of them.
+
+    Attributes:
+        name: What the data set is called in results and cards: its Hub id, or its folder's name.
+        rows: Its table, whose column `image_column` holds undecoded pictures.
+        labels: Class of every row, int64 of shape (rows,).
+        classes: Names of the classes.
+        indices: The selected rows, int64; a corruption's draws depend on them, not on the selection.
+    """
+
+    name: str
+    split: str
+    rows: object
+    image_column: str
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, row: int) -> Image.Image:
+        """The picture in a row of the table, as RGB.
+
+        Raises:
+            InputError: The file is damaged or is no picture.
+        """
+        return self.decode(self.rows[int(row)][self.image_column], row)
+
+    def decode(self, stored: dict, row: int) -> Image.Image:
+        """The picture that row's image column holds, as RGB."""
+        try:
+            source = stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])
+            with Image.open(source) as picture:
+                return ImageOps.exif_transpose(picture).convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            where = f" ({stored['path']})" if stored["path"] else ""
+            reason = str(error).splitlines()[0].split(" <_io")[0]
+            raise InputError(
+                f"image {row}{where} of {self.name!r}, split {self.split!r}, cannot be read: {reason}; "
+                f"replace or remove it"
+            ) from None
+
+    def limited(self, count: int | None) -> ImageSet:
+        """A fixed, class-balanced selection of `count` images (all of them for None or where there are fewer).
+
+        The selection depends on the labels and `count` alone, and a smaller one is part of every larger one.
+        """
+        if count is None or count >= len(self):
+            return self
+        if count < 1:
+            raise InputError(f"the limit is {count}; use at least one image")
+        order = np.random.Generator(np.random.Philox(key=0)).permutation(len(self))
+        labels = self.labels[self.indices[order]]
+        rank_in_class = np.empty(len(self), np.int64)
+        for label in np.unique(labels):
+            members = labels == label
+            rank_in_class[members] = np.arange(members.sum())
+        chosen = order[np.argsort(rank_in_class, kind="stable")[:count]]
+        return ImageSet(**{**vars(self), "indices": np.sort(self.indices[chosen])})
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Resize the shorter side, then crop the centre: the last steps before corruption and normalisation.
+
+    Attributes:
+        size: Side of the square that the network sees, px.
+        resize: Shorter side before the crop, px.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+    """
+
+    size: int
+    resize: int
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _INTERPOLATIONS:
+            raise InputError(f"interpolation is {self.interpolation!r}; use one of {', '.join(_INTERPOLATIONS)}")
+        if not 1 <= self.size <= self.resize:
+            raise InputError(f"image size {self.size} does not fit into a resized side of {self.resize}")
+
+    def resized(self, picture: Image.Image) -> np.ndarray:
+        """The picture with its shorter side at `resize`, uint8 (H, W, 3)."""
+        scale = self.resize / min(picture.size)
+        if scale != 1:
+            # The longer side is truncated, as torchvision and the published recipes do.
+            side = [self.resize if s == min(picture.size) else max(int(s * scale), self.resize) for s in picture.size]
+            picture = picture.resize(tuple(side), _INTERPOLATIONS[self.interpolation])
+        return np.asarray(picture)
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """The square that the network sees, uint8 (size, size, 3)."""
+        image = self.resized(picture)
+        top, left = (round((side - self.size) / 2) for side in image.shape[:2])
+        return image[top : top + self.size, left : left + self.size]
+
+
+def model_geometry(model: nn.Module, image_size: int | None = None) -> Geometry:
+    """The test geometry of a timm model's data config, or that of another size with the same crop fraction."""
+    config = model.pretrained_cfg
+    size = image_size or config["input_size"][-1]
+    interpolation = config.get("interpolation") or "bilinear"
+    return Geometry(size, int(size / (config.get("crop_pct") or 1.0)), interpolation)
+
+
+def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float], device=None) -> Tensor:
+    """Network input: uint8 (N, H, W, 3) to float32 (N, 3, H, W) in channels_last memory, normalised per channel."""
+    batch = torch.as_tensor(images).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    scale = 255 * torch.tensor(std, device=batch.device).view(-1, 1, 1)
+    shift = 255 * torch.tensor(mean, device=batch.device).view(-1, 1, 1)
+    return (batch - shift) / scale
+
+
+def read_batches(
+    images: ImageSet,
+    geometry: Callable[[Image.Image], np.ndarray],
+    batch_size: int,
+    rows: np.ndarray | None = None,
+) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """Decode images in threads, batch by batch.
+
+    Args:
+        rows: The rows to read, by default all of the selection.
+
+    Yields:
+        (images, rows): a list of uint8 arrays of shape (H, W, 3), as `geometry` made them, and int64 of shape (N,).
+    """
+    rows = images.indices if rows is None else rows
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(rows), batch_size):
+            chosen = rows[start : start + batch_size]
+            stored = images.rows[chosen.tolist()][images.image_column]
+            yield list(threads.map(lambda s, row: geometry(images.decode(s, row)), stored, chosen)), chosen
+
+
+def load_images(
+    dataset: str,
+    split: str | None = None,
+    *,
+    train: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> ImageSet:
+    """Load one split of an image classification data set.
+
+    Args:
+        dataset: A folder or Hub id that `datasets.load_dataset` reads, or `digits`, the 1,797 handwritten digits that
+            scikit-learn carries.
+        split: Its name; by default `train` to train, else the first of test, validation, valid, val that exists.
+        image_column, label_column: Needed only where the feature types leave a choice.
+
+    Raises:
+        InputError: No such data set, split, image or label column; labels outside the classes.
+    """
+    name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    try:
+        rows, split = _digits_split(split, train) if dataset == DIGITS else _load_split(dataset, split, train)
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # whatever builder, file system or network: the user can only mend the name or the data
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot load data set {dataset!r}: {reason[:200] or type(error).__name__}") from error
+    image_column, label_column = _columns(rows, name, image_column, label_column)
+    labels, classes = _labels(rows, name, label_column)
+    if len(rows) == 0:
+        raise InputError(f"split {split!r} of {name!r} is empty")
+    import datasets
+
+    rows = rows.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
+    return ImageSet(name, split, rows, image_column, labels, classes, np.arange(len(labels)))
+
+
+def _load_split(dataset: str, split: str | None, train: bool):
+    import datasets
+
+    looks_like_a_path = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
+    if looks_like_a_path and not Path(dataset).is_dir():
+        raise InputError(f"no data set folder at {dataset!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        splits = datasets.get_dataset_split_names(dataset)
+        split = _choose_split(dataset, splits, split, train)
+        return datasets.load_dataset(dataset, split=split), split
+
+
+def _choose_split(dataset: str, splits: Sequence[str], split: str | None, train: bool) -> str:
+    wanted = (split,) if split else ("train",) if train else _TEST_SPLITS
+    for candidate in wanted:
+        if candidate in splits:
+            return candidate
+    raise InputError(f"data set {dataset!r} has no split {' or '.join(wanted)}; it has: {', '.join(splits)}")
+
+
+def _digits_split(split: str | None, train: bool):
+    """scikit-learn's digits as 32x32 RGB; every fifth image of a class, in the order of the file, is a test image."""
+    import datasets
+
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise InputError("the digits data set needs scikit-learn: pip install 'timm-pushpull[train]'") from None
+    split = _choose_split(DIGITS, ("train", "test"), split, train)
+    digits = load_digits()
+    rank = np.empty(len(digits.target), np.int64)
+    for label in range(10):
+        members = digits.target == label
+        rank[members] = np.arange(members.sum())
+    chosen = (rank % 5 == 4) == (split == "test")
+    grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+    pictures = [Image.fromarray(g).resize((32, 32), Image.Resampling.BICUBIC).convert("RGB") for g in grey]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=[str(d) for d in range(10)]))
+    return datasets.Dataset.from_dict({"image": pictures, "label": digits.target[chosen]}, features=features), split
+
+
+def _columns(rows, name: str, image_column: str | None, label_column: str | None) -> tuple[str, str]:
+    import datasets
+
+    features = rows.features
+    described = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in features.items())
+
+    def choose(kind: str, given: str | None, flag: str, *kinds: Callable[[object], bool]) -> str:
+        if given is not None:
+            if given not in features:
+                raise InputError(f"data set {name!r} has no column {given!r}; it has: {described}")
+            return given
+        for fits in kinds:
+            found = [column for column, feature in features.items() if fits(feature)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise InputError(
+                    f"data set {name!r} has {len(found)} {kind} columns; choose one with {flag}: {', '.join(found)}"
+                )
+        raise InputError(f"data set {name!r} holds no {kind}s; its columns are: {described}")
+
+    return (
+        choose("image", image_column, "--image-column", lambda feature: isinstance(feature, datasets.Image)),
+        choose(
+            "label",
+            label_column,
+            "--label-column",
+            lambda feature: isinstance(feature, datasets.ClassLabel),
+            lambda feature: isinstance(feature, datasets.Value) and "int" in str(feature.dtype),
+        ),
+    )
+
+
+def _labels(rows, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    labels = np.asarray(rows.select_columns([column]).with_format("numpy")[:][column])
+    feature = rows.features[column]
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"label column {column!r} of {name!r} holds {labels.dtype}, not class numbers")
+    classes = tuple(getattr(feature, "names", None) or (str(c) for c in range(int(labels.max(initial=-1)) + 1)))
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise InputError(
+            f"label column {column!r} of {name!r} has labels from {labels.min()} to {labels.max()} for "
+            f"{len(classes)} classes; is this split unlabelled?"
+        )
+    return labels.astype(np.int64), classes

@@ -1,0 +1,146 @@
+"""What a benchmark measured, and where it came from: one dataclass, to and from JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+
+from timm_pushpull import metrics
+from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.errors import InputError
+from timm_pushpull.files import write_file
+
+
+@dataclass(frozen=True)
+class Results:
+    """The errors of one model on one data set.
+
+    Attributes:
+        weights_sha256: SHA-256 of `model.safetensors`.
+        errors: Corruption to its errors at severities 1 to 5, fractions; None where not measured.
+        mce: Absolute mCE (Eq. 9) over what was measured.
+        partial: Whether any of the 15 x 5 cells is missing, so that `mce` cannot be compared with published ones.
+        frost: Which frost textures were used; None where frost was not measured.
+        precision: Arithmetic of the forward pass, bf16 or fp32.
+        commit: Commit of the timm-pushpull checkout that measured, `+` behind it if it had changes; None if installed.
+    """
+
+    model: str
+    weights_sha256: str
+    dataset: str
+    split: str
+    preset: str
+    seed: int
+    num_images: int
+    clean_error: float
+    errors: dict[str, list[float | None]]
+    frost: str | None = None
+    precision: str = "fp32"
+    hardware: str | None = None
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+    command: str = field(default_factory=lambda: command())
+    commit: str | None = field(default_factory=lambda: commit())
+
+    @property
+    def mce(self) -> float | None:
+        return metrics.mean_corruption_error(self.errors) if self.errors else None
+
+    @property
+    def partial(self) -> bool:
+        return any(None in self.errors.get(corruption, [None]) for corruption in CORRUPTIONS)
+
+    def comparable_with(self, other: Results) -> None:
+        """Raise InputError unless both were measured on the same corrupted images."""
+        for name in ("dataset", "split", "preset", "seed", "num_images"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise InputError(
+                    f"{self.model} and {other.model} cannot be compared: their {name} is {mine!r} and "
+                    f"{theirs!r}; measure both alike"
+                )
+        if set(self.errors) != set(other.errors):
+            raise InputError(
+                f"{self.model} and {other.model} cannot be compared: they were measured on different "
+                f"corruptions; measure both alike"
+            )
+
+    def to_json(self) -> str:
+        """JSON with every field, `mce` and `partial`, one corruption a line."""
+        content = {**asdict(self), "mce": self.mce, "partial": self.partial}
+        rows = {name: f"@{name}@" for name in self.errors}
+        text = json.dumps({**content, "errors": rows}, indent=2, allow_nan=False)
+        for name, row in self.errors.items():
+            text = text.replace(f'"@{name}@"', json.dumps(row))
+        return text + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "results") -> Results:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: Not JSON, a missing entry, or an error that is not a fraction; names `source`.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{source} is not a results file: {error}") from error
+        names = {entry.name for entry in fields(cls)}
+        missing = sorted(names - {"frost", "precision", "hardware"} - set(content if isinstance(content, dict) else ()))
+        if missing:
+            raise InputError(f"{source} is not a results file: it lacks {', '.join(missing)}")
+        results = cls(**{name: content[name] for name in names if name in content})
+        valid = isinstance(results.errors, Mapping) and isinstance(results.clean_error, (int, float))
+        if not valid or not (math.isfinite(results.clean_error) and 0 <= results.clean_error <= 1):
+            raise InputError(f"{source} is not a results file: clean_error is {results.clean_error!r}")
+        if results.errors:
+            metrics.mean_corruption_error(results.errors)
+        return results
+
+    def save(self, path: Path | str) -> None:
+        write_file(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Results:
+        """Read a results file, or the `results.json` of a run folder."""
+        path = Path(path)
+        path = path / "results.json" if path.is_dir() else path
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read results file {str(path)!r}: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide the numbers."""
+    libraries = ("timm-pushpull", "torch", "timm", "numpy", "pillow", "datasets")
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+
+
+def command() -> str:
+    """The command line of this process, as a shell would take it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def commit() -> str | None:
+    """Commit of the checkout this package runs from, with `+` if it has changes; None if it is not in one."""
+    package = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside a checkout of something else; ours tracks this file.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

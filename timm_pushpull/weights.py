@@ -1,0 +1,169 @@
+"""Models to and from folders in timm's Hub form: `model.safetensors` and `config.json`, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+from timm.models import is_model, list_models, split_model_name_tag
+from torch import nn
+
+from timm_pushpull.data import Geometry
+from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.files import sha256, write_file
+from timm_pushpull.push_pull import PushPullConv2d
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+_SOURCES = ("local-dir:", "hf-hub:")
+
+
+def create_model(name: str, **kwargs: Any) -> nn.Module:
+    """`timm.create_model` whose error for an unknown name is one line with the nearest name.
+
+    Raises:
+        InputError: The name is not registered.
+    """
+    if not is_model(split_model_name_tag(name)[0]):
+        raise unknown("model", name, list_models())
+    return timm.create_model(name, **kwargs)
+
+
+def save_model(
+    model: nn.Module,
+    folder: Path | str,
+    *,
+    classes: Sequence[str],
+    geometry: Geometry,
+    mean: Sequence[float],
+    std: Sequence[float],
+    tag: str,
+) -> str:
+    """Write `model.safetensors` and `config.json`, which `timm.create_model("local-dir:<folder>")` loads.
+
+    Args:
+        classes: Names of the model's classes.
+        geometry, mean, std: The preprocessing that the weights expect.
+        tag: Names these weights, as in `resnet18_cifar.cifar10`.
+
+    Returns:
+        SHA-256 of `model.safetensors`.
+    """
+    folder = Path(folder)
+    cfg = model.pretrained_cfg
+    config = {
+        "architecture": cfg["architecture"],
+        "num_classes": model.num_classes,
+        "num_features": model.num_features,
+        "global_pool": model.global_pool.pool_type,
+        "label_names": list(classes),
+        "pretrained_cfg": {
+            "tag": tag,
+            "custom_load": False,
+            "input_size": [model.in_chans, geometry.size, geometry.size],
+            "fixed_input_size": False,
+            "interpolation": geometry.interpolation,
+            "crop_pct": geometry.size / geometry.resize,
+            "crop_mode": "center",
+            "mean": list(mean),
+            "std": list(std),
+            "num_classes": model.num_classes,
+            "pool_size": None,
+            "first_conv": cfg["first_conv"],
+            "classifier": cfg["classifier"],
+            "license": "apache-2.0",
+        },
+    }
+    if pooling(model) is not None:
+        # The state dict does not know the pooling; without it these weights would load into another network.
+        config["model_args"] = {"avg_size": pooling(model)}
+    # num_classes stays out of model_args: transformers passes it a second time and fails.
+    write_file(folder / WEIGHTS, _serialise(model))
+    write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    return sha256(folder / WEIGHTS)
+
+
+def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
+    """A trained model, in eval mode, and the SHA-256 of its weights.
+
+    Args:
+        name: A registered name, or `local-dir:FOLDER` or `hf-hub:ID` of a model in timm's Hub form.
+        weights: `local-dir:FOLDER`, `hf-hub:ID` or a safetensors file for the registered name; by default the weights
+            registered with it.
+
+    Raises:
+        InputError: An unknown name, weights that are not there or do not fit it.
+    """
+    source = next((text for text in (weights, name) if text and text.startswith(_SOURCES)), None)
+    if not name.startswith(_SOURCES) and not is_model(split_model_name_tag(name)[0]):
+        raise unknown("model", name, list_models())
+    try:
+        if source:
+            if source.startswith("local-dir:") and not (Path(source[10:]) / CONFIG).is_file():
+                raise InputError(f"no model in {source[10:]!r}: it has no {CONFIG}")
+            model = timm.create_model(source, pretrained=True)
+            found = model.pretrained_cfg["architecture"]
+            if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:
+                raise InputError(f"the weights in {source!r} are of {found}, not of {name}")
+            return model.eval(), _weights_hash(model)
+        if weights:
+            model = _from_file(name, Path(weights))
+            return model.eval(), sha256(weights)
+        model = timm.create_model(name, pretrained=True).eval()
+        return model, _weights_hash(model)
+    except InputError:
+        raise
+    except Exception as error:  # timm, torch, the Hub's client and the file system each have their own
+        raise InputError(
+            f"cannot load {name!r} from {weights or source or 'its registered weights'}: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def pooling(model: nn.Module) -> int | None:
+    """`avg_size` of a model's push-pull stem; None for a plain model."""
+    return next((module.avg_size for module in model.modules() if isinstance(module, PushPullConv2d)), None)
+
+
+def label_names(model: nn.Module) -> list[str] | None:
+    """The class names that came with a model's weights, if any."""
+    return model.pretrained_cfg.get("label_names")
+
+
+def _from_file(name: str, path: Path) -> nn.Module:
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise InputError(f"weights {str(path)!r} are no safetensors file; give one, local-dir:FOLDER or hf-hub:ID")
+    state = safetensors.torch.load_file(path)
+    classifier = timm.models.get_pretrained_cfg_value(name, "classifier")
+    head = state.get(f"{classifier}.weight")
+    # strict=True below says what is missing; only the number of classes is the file's to decide.
+    model = timm.create_model(name, **({} if head is None else {"num_classes": head.shape[0]}))
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def _serialise(model: nn.Module) -> bytes:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+
+def _weights_hash(model: nn.Module) -> str:
+    """Hash of the safetensors file that a model was loaded from, else of the file that `save_model` would write."""
+    cfg = model.pretrained_cfg
+    if cfg.get("source") == "local-dir" and (Path(cfg["file"]) / WEIGHTS).is_file():
+        return sha256(Path(cfg["file"]) / WEIGHTS)
+    if cfg.get("hf_hub_id"):
+        from huggingface_hub import try_to_load_from_cache
+
+        repository, _, revision = cfg["hf_hub_id"].partition("@")
+        cached = try_to_load_from_cache(repository, WEIGHTS, revision=revision or None)
+        if isinstance(cached, str):
+            return sha256(cached)
+    logging.getLogger(__name__).info("hashing the state dict: the weights' file is not at hand")
+    return hashlib.sha256(_serialise(model)).hexdigest()

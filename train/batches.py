@@ -1,0 +1,87 @@
+"""Training batches: who is in them, and how each image is cropped and mirrored.
+
+All random choices of an epoch are drawn at once, keyed by (seed, epoch), one row per image. So they depend neither on
+the number of processes or workers nor on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from timm_pushpull.data import Geometry, ImageSet, read_batches
+from timm_pushpull.errors import InputError
+
+_ORDER, _AUGMENTATION = 0, 1
+_IN_MEMORY = 4 * 2**30  # bytes of decoded images that a process keeps
+
+
+def _draws(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, 2 * epoch + purpose], dtype=np.uint64)))
+
+
+def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Positions of the images in every batch of an epoch: each image once, in batches that differ by at most one image
+    (so that the last one is never too small for batch norm)."""
+    order = _draws(seed, epoch, _ORDER).permutation(count)
+    return np.array_split(order, steps_per_epoch(count, batch_size))
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    return -(-count // batch_size)
+
+
+def _as_is(batch: object) -> object:
+    return batch
+
+
+class TrainingImages(Dataset):
+    """Images with random crop and mirroring, as uint8 batches; decoded once where they fit into memory."""
+
+    def __init__(self, images: ImageSet, geometry: Geometry, padding: int, flip: bool, seed: int) -> None:
+        self.images, self.geometry, self.padding, self.flip, self.seed = images, geometry, padding, flip, seed
+        # 4/3: photographs are about that much longer than wide.
+        self.in_memory = len(images) * geometry.resize**2 * 3 * 4 / 3 <= _IN_MEMORY
+        self.decoded = [image for batch in self._decode(images.indices) for image in batch] if self.in_memory else None
+
+    def _decode(self, rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+        return (pictures for pictures, _ in read_batches(self.images, self._padded, 1024, rows))
+
+    def _padded(self, picture) -> np.ndarray:
+        edge = (self.padding, self.padding)
+        return np.pad(self.geometry.resized(picture), (edge, edge, (0, 0)))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.draws = _draws(self.seed, epoch, _AUGMENTATION).random((len(self.images), 3))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | InputError:
+        """(images, labels): uint8 of shape (N, size, size, 3) and int64 of shape (N,); or the error of a worker, which
+        would lose its one line on the way as an exception."""
+        try:
+            rows = self.images.indices[positions]
+            sources = [self.decoded[p] for p in positions] if self.in_memory else next(self._decode(rows))
+        except InputError as error:
+            return error
+        size = self.geometry.size
+        batch = np.empty((len(positions), size, size, 3), np.uint8)
+        for output, image, (down, right, mirror) in zip(batch, sources, self.draws[positions], strict=True):
+            top, left = (int(u * (side - size + 1)) for u, side in zip((down, right), image.shape[:2], strict=True))
+            crop = image[top : top + size, left : left + size]
+            output[:] = crop[:, ::-1] if self.flip and mirror < 0.5 else crop
+        return torch.from_numpy(batch), torch.from_numpy(self.images.labels[rows])
+
+    def loader(self, batches: list[np.ndarray], workers: int, pin_memory: bool) -> DataLoader:
+        """Loads these batches in order; workers only where images are decoded on the way."""
+        return DataLoader(
+            self,
+            batch_sampler=batches,
+            collate_fn=_as_is,
+            pin_memory=pin_memory,
+            num_workers=0 if self.in_memory else workers,
+        )

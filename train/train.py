@@ -1,0 +1,318 @@
+"""Train push-pull networks and their plain baselines, measure them, and write release folders.
+
+accelerate launch train/train.py                                         # digits, two networks, five minutes
+accelerate launch train/train.py --recipe cifar10 --dataset FOLDER_OR_HUB_ID
+accelerate launch train/train.py --recipe cifar10 --model resnet18_cifar_pushpull5 --output runs/pp5
+torchrun --nproc_per_node 2 train/train.py                               # the launcher does not matter
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast, set_seed
+from batches import TrainingImages, epoch_order, steps_per_epoch
+from run_folder import RunFolder
+from settings import Settings, parse
+from torch import nn
+from tqdm import tqdm
+
+from timm_pushpull import cli, hardware
+from timm_pushpull.benchmark import evaluate
+from timm_pushpull.card import model_card
+from timm_pushpull.corruptions import AVAILABLE
+from timm_pushpull.data import Geometry, ImageSet, load_images, normalise
+from timm_pushpull.errors import InputError
+from timm_pushpull.results import Results
+from timm_pushpull.weights import create_model, load_model, pooling, save_model
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of a run and how they reach the network."""
+
+    train: TrainingImages
+    test: ImageSet
+    geometry: Geometry
+
+
+def main() -> None:
+    options, settings = parse()
+    folders = [
+        RunFolder(options.output if options.single else options.output / name, options.resume, options.overwrite)
+        for name in settings.models
+    ]
+    baseline = Results.load(options.baseline) if options.baseline else None
+    settings = replace(settings, precision=hardware.choose_precision(settings.precision, PartialState().device))
+    hardware.use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    data, settings = load_data(settings, accelerator.num_processes)
+
+    accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
+    done = []
+    for name, folder in zip(settings.models, folders, strict=True):
+        results = run(folder, data, replace(settings, models=(name,)), accelerator, baseline)
+        baseline = baseline or results
+        done.append((folder, results))
+    if accelerator.is_main_process:
+        report(done)
+
+
+def load_data(settings: Settings, processes: int) -> tuple[Data, Settings]:
+    """Load both splits, check them against the settings, and fill in what the settings leave to data and model."""
+    columns = {"image_column": settings.image_column, "label_column": settings.label_column}
+    train = load_images(settings.dataset, settings.train_split, train=True, **columns).limited(settings.limit)
+    test = load_images(settings.dataset, settings.test_split, **columns).limited(settings.limit)
+    if train.classes != test.classes:
+        raise InputError(f"splits {train.split!r} and {test.split!r} of {train.name!r} have different classes")
+    if settings.num_classes not in (None, len(train.classes)):
+        raise InputError(
+            f"num_classes is {settings.num_classes}, but the labels of {train.name!r} have "
+            f"{len(train.classes)} classes; leave num_classes out or choose another --label-column"
+        )
+    if not processes <= settings.batch_size <= len(train):
+        raise InputError(
+            f"batch_size is {settings.batch_size}; use one from {processes}, the number of processes, to "
+            f"{len(train)}, the number of training images"
+        )
+
+    with torch.device("meta"):
+        models = [create_model(name) for name in settings.models]  # also says now if the last one does not exist
+    cfg = models[0].pretrained_cfg
+    size = settings.image_size or cfg["input_size"][-1]
+    settings = replace(
+        settings,
+        num_classes=len(train.classes),
+        image_size=size,
+        resize=settings.resize or size,
+        test_split=test.split,
+        interpolation=settings.interpolation or cfg["interpolation"],
+        mean=settings.mean or tuple(cfg["mean"]),
+        std=settings.std or tuple(cfg["std"]),
+    )
+    geometry = Geometry(size, settings.resize, settings.interpolation)
+    images = TrainingImages(train, geometry, settings.crop_padding, settings.flip, settings.seed)
+    return Data(images, test, replace(geometry, resize=size)), settings
+
+
+def run(
+    folder: RunFolder, data: Data, settings: Settings, accelerator: Accelerator, baseline: Results | None
+) -> Results:
+    """Train one network, or finish what --resume finds, and write its folder; returns what was measured of it."""
+    (name,) = settings.models
+    if folder.results:
+        folder.check(settings)
+        accelerator.print(f"{name}: finished before, in {folder.path}")
+        return folder.results
+
+    set_seed(settings.seed)
+    model = create_model(name, num_classes=settings.num_classes).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=settings.lr_start, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    steps = steps_per_epoch(len(data.train), settings.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=settings.lr_peak,
+        total_steps=settings.epochs * steps,
+        pct_start=settings.warmup,
+        anneal_strategy="cos",
+        div_factor=settings.lr_peak / settings.lr_start,
+        final_div_factor=settings.lr_start / settings.lr_end,
+        cycle_momentum=False,
+    )
+    parts = {"model": accelerator.unwrap_model(model), "optimizer": optimizer, "schedule": schedule}
+    log = folder.start(settings, parts, accelerator)
+
+    progress = tqdm(
+        total=settings.epochs * steps,
+        initial=len(log) * steps,
+        desc=name,
+        unit="step",
+        disable=not accelerator.is_main_process,
+        smoothing=0.05,
+    )
+    with progress:
+        for epoch in range(len(log), settings.epochs):
+            row = train_epoch(epoch, model, optimizer, schedule, data.train, settings, accelerator, progress)
+            row["test_error"], _ = measure(parts["model"], data, settings, accelerator, progress=False)
+            log.append(row)
+            if accelerator.is_main_process:
+                folder.save(parts, log)
+                progress.write(
+                    f"epoch {epoch + 1}/{settings.epochs}: loss {row['loss']:.4f}, train error "
+                    f"{row['train_error']:.2%}, test error {row['test_error']:.2%}, "
+                    f"{row['images_per_second']:.0f} images/s"
+                )
+    return finish(folder, parts["model"], data, settings, log, accelerator, baseline)
+
+
+def train_epoch(
+    epoch: int,
+    model: nn.Module,
+    optimizer,
+    schedule,
+    images: TrainingImages,
+    settings: Settings,
+    accelerator: Accelerator,
+    progress: tqdm,
+) -> dict[str, float]:
+    """One pass over the training images; returns its row of the log."""
+    device, rank, processes = accelerator.device, accelerator.process_index, accelerator.num_processes
+    images.set_epoch(epoch)
+    order = epoch_order(len(images), settings.batch_size, settings.seed, epoch)
+    loader = images.loader([batch[rank::processes] for batch in order], settings.workers, device.type == "cuda")
+    model.train()
+    sums, seen = torch.zeros(2, device=device), 0  # loss, wrong answers
+    started = time.perf_counter()
+    for step, batch in enumerate(loader):
+        if isinstance(batch, InputError):
+            raise batch
+        labels = batch[1].to(device, non_blocking=True)
+        logits = model(normalise(batch[0], settings.mean, settings.std, device))
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        # Divided by the whole batch, because the processes' shares may differ by an image; DDP averages over processes.
+        accelerator.backward(loss * (processes / len(order[step])))
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+        with torch.no_grad():
+            sums += torch.stack([loss, (logits.argmax(dim=1) != labels).sum()])
+        seen += len(labels)
+        progress.update()
+        if step % 20 == 0:  # not oftener: reading a value waits for the device
+            loss, error = (sums / seen).tolist()
+            check_loss(loss, epoch, settings)
+            rate = processes * seen / (time.perf_counter() - started)
+            progress.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", error=f"{error:.1%}", images_per_s=f"{rate:.0f}")
+    loss, error = (accelerator.reduce(sums) / len(images)).tolist()
+    check_loss(loss, epoch, settings)
+    seconds = time.perf_counter() - started
+    return {
+        "epoch": epoch + 1,
+        "loss": loss,
+        "train_error": error,
+        "learning_rate": schedule.get_last_lr()[0],
+        "seconds": seconds,
+        "images_per_second": len(images) / seconds,
+    }
+
+
+def check_loss(loss: float, epoch: int, settings: Settings) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss is {loss} in epoch {epoch + 1}; lower --lr-peak (it is {settings.lr_peak}) or use "
+            f"--precision fp32; the state after the last whole epoch is kept"
+        )
+
+
+def measure(
+    model: nn.Module,
+    data: Data,
+    settings: Settings,
+    accelerator: Accelerator,
+    *,
+    progress: bool,
+    limit: int | None = None,
+    corruptions: tuple[str, ...] = (),
+) -> tuple[float, dict[str, list[float | None]]]:
+    """Clean error and errors under corruptions, counted over all processes."""
+    if accelerator.num_processes > 1:
+        broadcast(list(model.buffers()))  # batch norm's statistics differ between processes; the main one's are saved
+    return evaluate(
+        model.eval(),
+        data.test.limited(limit),
+        data.geometry,
+        mean=settings.mean,
+        std=settings.std,
+        preset=settings.preset,
+        corruptions=corruptions,
+        device=accelerator.device,
+        precision=settings.precision,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        add_up=accelerator.reduce,
+        progress=progress and accelerator.is_main_process,
+    )
+
+
+def finish(
+    folder: RunFolder,
+    model: nn.Module,
+    data: Data,
+    settings: Settings,
+    log: list[dict[str, float]],
+    accelerator: Accelerator,
+    baseline: Results | None,
+) -> Results:
+    """Write the weights, load them as a user would, measure those, write the card and, last, the results."""
+    (name,) = settings.models
+    if accelerator.is_main_process:
+        save_model(
+            model,
+            folder.path,
+            classes=data.test.classes,
+            geometry=data.geometry,
+            mean=settings.mean,
+            std=settings.std,
+            tag=data.test.name.split("/")[-1],
+        )
+    accelerator.wait_for_everyone()
+    model, weights_sha256 = load_model(f"local-dir:{folder.path}")
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    clean_error, errors = measure(
+        model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=AVAILABLE
+    )
+    results = Results(
+        model=name,
+        weights_sha256=weights_sha256,
+        dataset=data.test.name,
+        split=data.test.split,
+        preset=settings.preset,
+        seed=0,
+        num_images=len(data.test.limited(settings.benchmark_limit)),
+        clean_error=clean_error,
+        errors=errors,
+        precision=settings.precision,
+        hardware=hardware.describe(accelerator.device),
+    )
+    seconds = sum(row["seconds"] for row in log)
+    card = model_card(
+        results,
+        title=f"{name}.{data.test.name.split('/')[-1]}",
+        recipe=settings.recorded(),
+        avg_size=pooling(model),
+        parameters=sum(p.numel() for p in model.parameters()),
+        baseline=baseline,
+        training=f"{settings.epochs} epochs of {len(data.train):,} images in {seconds / 60:.1f} minutes "
+        f"({len(log) * len(data.train) / seconds:.0f} images/s) on {accelerator.num_processes} x "
+        f"{results.hardware}, {settings.precision}.",
+    )
+    if accelerator.is_main_process:
+        folder.finish(card, results)
+    accelerator.wait_for_everyone()
+    return results
+
+
+def report(done: list[tuple[RunFolder, Results]]) -> None:
+    """The last lines: what was reached, and how to load it."""
+    print()
+    cli.print_comparison([results for _, results in done])
+    print("\nLoad the result:")
+    for folder, _ in done:
+        print(
+            f'  python -c "import timm, timm_pushpull; '
+            f"model = timm.create_model('local-dir:{folder.path}', pretrained=True)\""
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main, "train.py")
