@@ -1,13 +1,12 @@
 """Upload a run folder to the Hugging Face Hub, in one commit.
 
-    python hub/publish.py runs/digits/resnet18_cifar_pushpull --repo-id me/resnet18_cifar_pushpull.digits --dry-run
-    hf auth login   # or HF_TOKEN=...
-    python hub/publish.py runs/digits/resnet18_cifar_pushpull --repo-id me/resnet18_cifar_pushpull.digits
+python hub/publish.py runs/digits/resnet18_cifar_pushpull --repo-id me/resnet18_cifar_pushpull.digits --dry-run
+hf auth login   # or HF_TOKEN=...
+python hub/publish.py runs/digits/resnet18_cifar_pushpull --repo-id me/resnet18_cifar_pushpull.digits
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 

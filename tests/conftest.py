@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from timm_pushpull import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).parent / "data"
 SHARED = ROOT.parent / "shared"
@@ -33,38 +35,56 @@ def image_folder(tmp_path: Path) -> Path:
     return make_image_folder(tmp_path / "pictures")
 
 
-def make_image_folder(folder: Path, classes: tuple[str, ...] = ("dark", "light"), train: int = 12, test: int = 5) -> Path:
+def make_image_folder(folder: Path) -> Path:
     rng = np.random.default_rng(0)
-    for split, count in (("train", train), ("test", test)):
-        for label, name in enumerate(classes):
+    for split, count in (("train", 12), ("test", 5)):
+        for name, darkest in (("dark", 0), ("light", 140)):
             (folder / split / name).mkdir(parents=True)
             for number in range(count):
                 size = (40 + number % 3, 36, 3)
-                pixels = rng.integers(0, 100, size, dtype=np.uint8) + np.uint8(140 * label // (len(classes) - 1))
+                pixels = rng.integers(darkest, darkest + 100, size, dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
     return folder
 
 
-def run_command(*arguments: str | Path, cwd: Path = ROOT, timeout: float = 300, **environment: str
-                ) -> subprocess.CompletedProcess[str]:
+def run_command(
+    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script of the project in a fresh interpreter."""
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, timeout=timeout, text=True, capture_output=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment}, check=False,
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        timeout=timeout,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+        check=False,
     )
+
+
+@pytest.fixture
+def run_inside(monkeypatch, capfd) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script's `main` as its command does, but in this process, which spares the imports."""
+
+    def run(main: Callable[[], None], name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.run(main, name)
+        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
+
+    return run
 
 
 def assert_one_clear_line(process: subprocess.CompletedProcess[str], *words: str) -> None:
     """Exit code 2, and on stderr nothing but one line with these words (and progress bars)."""
-    lines = [line for line in process.stderr.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line
-             and "examples/s" not in line and "step/s" not in line and "img/s" not in line and "0%|" not in line]
+    lines = [
+        line
+        for line in process.stderr.replace("\r", "\n").splitlines()
+        if line.strip() and "%|" not in line and "examples/s" not in line
+    ]
     assert process.returncode == 2, process.stderr
     assert len(lines) == 1, process.stderr
     assert ": error: " in lines[0]
     for word in words:
         assert word in lines[0]
-
-
-@pytest.fixture
-def golden_unit() -> Callable[[str], np.ndarray]:
-    return np.load(DATA / "pushpull_unit.npz").__getitem__

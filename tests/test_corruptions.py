@@ -65,22 +65,27 @@ def test_depends_on_seed_name_severity_and_index_alone(name):
     one_by_one = np.stack([corrupt(image, name, 3, seed=5, index=i) for i, image in enumerate(images)])
     np.testing.assert_array_equal(corrupt_batch(images, name, 3, seed=5), one_by_one)
     order = rng.permutation(9)
-    shuffled = np.concatenate([
-        corrupt_batch(images[part], name, 3, seed=5, indices=part) for part in np.array_split(order, 4)])
+    shuffled = np.concatenate(
+        [corrupt_batch(images[part], name, 3, seed=5, indices=part) for part in np.array_split(order, 4)]
+    )
     np.testing.assert_array_equal(shuffled[np.argsort(order)], one_by_one)
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise"])
 def test_noise_changes_with_seed_index_and_severity(name):
     image = np.full((32, 32, 3), 128, np.uint8)
-    outputs = [corrupt(image, name, severity, seed=seed, index=index)
-               for severity, seed, index in ((3, 0, 0), (3, 1, 0), (3, 0, 1), (4, 0, 0))]
+    outputs = [
+        corrupt(image, name, severity, seed=seed, index=index)
+        for severity, seed, index in ((3, 0, 0), (3, 1, 0), (3, 0, 1), (4, 0, 0))
+    ]
     for i, output in enumerate(outputs):
         for other in outputs[:i]:
             assert (output != other).mean() > 0.1
 
 
-@pytest.mark.parametrize(("name", "deviation"), [("gaussian_noise", 0.08 * 255), ("shot_noise", (0.5 / 60) ** 0.5 * 255)])
+@pytest.mark.parametrize(
+    ("name", "deviation"), [("gaussian_noise", 0.08 * 255), ("shot_noise", (0.5 / 60) ** 0.5 * 255)]
+)
 def test_noise_has_the_published_strength(name, deviation):
     image = np.full((128, 128, 3), 128, np.uint8)
     noise = corrupt(image, name, 1).astype(float) - 128
@@ -89,9 +94,13 @@ def test_noise_has_the_published_strength(name, deviation):
 
 
 @pytest.mark.parametrize("name", AVAILABLE)
-@given(image=npst.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))),
-       severity=st.integers(1, 5), preset=st.sampled_from(PRESETS), seed=st.integers(0, 2**64 - 1),
-       index=st.integers(0, 2**63))
+@given(
+    image=npst.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))),
+    severity=st.integers(1, 5),
+    preset=st.sampled_from(PRESETS),
+    seed=st.integers(0, 2**64 - 1),
+    index=st.integers(0, 2**63),
+)
 def test_any_image_keeps_its_size(name, image, severity, preset, seed, index):
     before = image.copy()
     output = corrupt(image, name, severity, preset, seed=seed, index=index)
@@ -111,26 +120,37 @@ def test_pil_in_pil_out_and_grey_becomes_rgb():
     np.testing.assert_array_equal(corrupt(grey, "contrast", 2), expected)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"name": "gausian_noise"}, "did you mean 'gaussian_noise'"),
-    ({"name": "fog"}, "'fog' is not available in this version"),
-    ({"severity": 0}, "severity is 0"), ({"severity": 6}, "severity is 6"), ({"severity": 2.5}, "severity is 2.5"),
-    ({"preset": "imagenet"}, "did you mean 'imagenet-c'"),
-    ({"image": np.zeros((8, 8, 3))}, "the image is float64"),
-    ({"image": np.zeros((8, 8, 4), np.uint8)}, "shape"), ({"image": np.zeros((0, 8, 3), np.uint8)}, "shape"),
-    ({"image": [[1]]}, "the image is list"), ({"image": Image.new("RGBA", (8, 8))}, "RGBA"),
-    ({"seed": -1}, "seed is -1"), ({"index": -1}, "index is -1"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "gausian_noise"}, "did you mean 'gaussian_noise'"),
+        ({"name": "fog"}, "'fog' is not available in this version"),
+        ({"severity": 0}, "severity is 0"),
+        ({"severity": 6}, "severity is 6"),
+        ({"severity": 2.5}, "severity is 2.5"),
+        ({"preset": "imagenet"}, "did you mean 'imagenet-c'"),
+        ({"image": np.zeros((8, 8, 3))}, "the image is float64"),
+        ({"image": np.zeros((8, 8, 4), np.uint8)}, "shape"),
+        ({"image": np.zeros((0, 8, 3), np.uint8)}, "shape"),
+        ({"image": [[1]]}, "the image is list"),
+        ({"image": Image.new("RGBA", (8, 8))}, "RGBA"),
+        ({"seed": -1}, "seed is -1"),
+        ({"index": -1}, "index is -1"),
+    ],
+)
 def test_bad_input_is_named(arguments, message):
     arguments = {"image": np.zeros((8, 8, 3), np.uint8), "name": "gaussian_noise", "severity": 1, **arguments}
     with pytest.raises(InputError, match=message):
         corrupt(**arguments)
 
 
-@pytest.mark.parametrize(("images", "indices", "message"), [
-    (np.zeros((8, 8, 3), np.uint8), None, "images have shape"),
-    (np.zeros((2, 8, 8, 3), np.uint8), [1], "1 indices for 2 images"),
-])
+@pytest.mark.parametrize(
+    ("images", "indices", "message"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), None, "images have shape"),
+        (np.zeros((2, 8, 8, 3), np.uint8), [1], "1 indices for 2 images"),
+    ],
+)
 def test_bad_batches_are_named(images, indices, message):
     with pytest.raises(InputError, match=message):
         corrupt_batch(images, "contrast", 1, indices=indices)

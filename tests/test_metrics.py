@@ -38,10 +38,20 @@ def test_relative_errors_are_ratios_of_sums():
     assert metrics.relative_corruption_errors(errors, baseline)["fog"] == pytest.approx(1.5 / 1.75)
 
 
-@pytest.mark.parametrize(("clean", "mce", "published"), [
-    (0.269, 0.6674, 0.0), (0.282, 0.6454, 1.67), (0.276, 0.6452, 2.79), (0.269, 0.6298, 6.86), (0.283, 0.6041, 9.05),
-    (0.269, 0.6121, 10.14), (0.287, 0.5900, 10.97), (0.298, 0.5223, 21.57), (0.306, 0.4995, 24.31),
-])
+@pytest.mark.parametrize(
+    ("clean", "mce", "published"),
+    [
+        (0.269, 0.6674, 0.0),
+        (0.282, 0.6454, 1.67),
+        (0.276, 0.6452, 2.79),
+        (0.269, 0.6298, 6.86),
+        (0.283, 0.6041, 9.05),
+        (0.269, 0.6121, 10.14),
+        (0.287, 0.5900, 10.97),
+        (0.298, 0.5223, 21.57),
+        (0.306, 0.4995, 24.31),
+    ],
+)
 def test_net_error_reduction_of_the_published_summary(clean, mce, published):
     reduction = 100 * metrics.net_error_reduction(clean, mce, 0.269, 0.6674)
     assert reduction == pytest.approx(published, abs=0.25)  # the published column was made from unrounded errors
@@ -67,17 +77,29 @@ def test_severities_that_were_not_measured_are_left_out():
     assert metrics.mean_corruption_error({"fog": [0.1, None, None, None, 0.3]}) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("errors", [
-    {}, {"fog": [0.1] * 4}, {"fog": [None] * 5}, {"fog": [0.1, 0.2, 0.3, 0.4, 1.5]}, {"fog": [0.1] * 4 + [math.nan]},
-])
+@pytest.mark.parametrize(
+    "errors",
+    [
+        {},
+        {"fog": [0.1] * 4},
+        {"fog": [None] * 5},
+        {"fog": [0.1, 0.2, 0.3, 0.4, 1.5]},
+        {"fog": [0.1] * 4 + [math.nan]},
+    ],
+)
 def test_impossible_tables_are_refused(errors):
     with pytest.raises(InputError):
         metrics.mean_corruption_error(errors)
 
 
-@pytest.mark.parametrize(("baseline", "message"), [
-    ({"fog": [0.0] * 5}, "0"), ({"snow": [0.1] * 5}, "severities of fog"), ({"fog": [0.1] * 4 + [None]}, "severities of fog"),
-])
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        ({"fog": [0.0] * 5}, "0"),
+        ({"snow": [0.1] * 5}, "severities of fog"),
+        ({"fog": [0.1] * 4 + [None]}, "severities of fog"),
+    ],
+)
 def test_baselines_that_do_not_fit_are_refused(baseline, message):
     with pytest.raises(InputError, match=message):
         metrics.relative_corruption_errors({"fog": [0.1] * 5}, baseline)

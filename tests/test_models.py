@@ -11,9 +11,15 @@ from timm_pushpull import PushPullConv2d
 
 PLAIN = ("resnet18_cifar", "resnet50_cifar")
 PUSH_PULL = {
-    "resnet18_pushpull": 3, "resnet18_pushpull5": 5, "resnet50_pushpull": 3, "resnet50_pushpull5": 5,
-    "resnet18_cifar_pushpull": 3, "resnet18_cifar_pushpull5": 5, "resnet50_cifar_pushpull": 3,
-    "resnet50_cifar_pushpull5": 5, "efficientnet_b0_pushpull": 3,
+    "resnet18_pushpull": 3,
+    "resnet18_pushpull5": 5,
+    "resnet50_pushpull": 3,
+    "resnet50_pushpull5": 5,
+    "resnet18_cifar_pushpull": 3,
+    "resnet18_cifar_pushpull5": 5,
+    "resnet50_cifar_pushpull": 3,
+    "resnet50_cifar_pushpull5": 5,
+    "efficientnet_b0_pushpull": 3,
 }
 NAMES = (*PLAIN, *PUSH_PULL)
 
@@ -27,7 +33,9 @@ def plain_name(name: str) -> str:
 
 
 def test_these_are_all_names():
-    registered = {name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("timm_pushpull")}
+    registered = {
+        name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("timm_pushpull")
+    }
     assert registered == set(NAMES)
 
 
@@ -92,7 +100,8 @@ def test_plain_weights_load_and_alpha_keeps_its_init():
     plain = timm.create_model("resnet18", num_classes=5)
     overlay = {"state_dict": plain.state_dict(), "num_classes": 5}
     model = timm.create_model(
-        "resnet18_pushpull", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=5, alpha=0.5)
+        "resnet18_pushpull", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=5, alpha=0.5
+    )
     torch.testing.assert_close(model.conv1.weight, plain.conv1.weight)
     assert (model.conv1.alpha == 0.5).all()
 
@@ -100,8 +109,13 @@ def test_plain_weights_load_and_alpha_keeps_its_init():
 def test_adapting_the_input_channels_is_refused_because_it_would_be_wrong():
     weights = timm.create_model("resnet18_pushpull", num_classes=5).state_dict()
     with pytest.raises(timm_pushpull.InputError, match="in_chans is 1 but the weights have 3"):
-        timm.create_model("resnet18_pushpull", pretrained=True, in_chans=1, num_classes=5,
-                          pretrained_cfg_overlay={"state_dict": weights, "num_classes": 5})
+        timm.create_model(
+            "resnet18_pushpull",
+            pretrained=True,
+            in_chans=1,
+            num_classes=5,
+            pretrained_cfg_overlay={"state_dict": weights, "num_classes": 5},
+        )
 
 
 def test_a_name_without_weights_says_so():

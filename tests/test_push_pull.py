@@ -19,12 +19,21 @@ GOLDEN = np.load(DATA / "pushpull_unit.npz")
 
 @pytest.mark.parametrize("case", range(9))
 def test_output_and_gradients_equal_the_published_unit(case):
-    golden = {key.split("/")[1]: torch.from_numpy(np.asarray(GOLDEN[key])) for key in GOLDEN
-              if key.startswith(f"case{case}/")}
+    golden = {
+        key.split("/")[1]: torch.from_numpy(np.asarray(GOLDEN[key])) for key in GOLDEN if key.startswith(f"case{case}/")
+    }
     weight, fixed = golden["weight"], golden["alpha"].ndim == 0
     unit = PushPullConv2d(
-        weight.shape[1], weight.shape[0], int(golden["k"]), int(golden["s"]), int(golden["p"]), bias="bias" in golden,
-        avg_size=int(golden["avg"]), alpha=golden["alpha"], trainable_alpha=not fixed, dtype=torch.float64,
+        weight.shape[1],
+        weight.shape[0],
+        int(golden["k"]),
+        int(golden["s"]),
+        int(golden["p"]),
+        bias="bias" in golden,
+        avg_size=int(golden["avg"]),
+        alpha=golden["alpha"],
+        trainable_alpha=not fixed,
+        dtype=torch.float64,
     )
     parameters = {"weight": weight, **({"bias": golden["bias"]} if "bias" in golden else {})}
     unit.load_state_dict({**unit.state_dict(), **parameters})
@@ -47,10 +56,16 @@ def test_pull_kernel_mirrors_each_filter_between_its_extremes():
         assert pull_filter.argmax() == push_filter.argmin()
 
 
-@pytest.mark.parametrize("geometry", [
-    {"stride": 1, "avg_size": 3}, {"stride": 2, "avg_size": 5}, {"stride": 2, "avg_size": 0},
-    {"stride": (1, 2), "avg_size": 3, "dilation": 2}, {"stride": 1, "avg_size": 3, "groups": 2},
-])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"stride": 1, "avg_size": 3},
+        {"stride": 2, "avg_size": 5},
+        {"stride": 2, "avg_size": 0},
+        {"stride": (1, 2), "avg_size": 3, "dilation": 2},
+        {"stride": 1, "avg_size": 3, "groups": 2},
+    ],
+)
 def test_effective_weight_is_the_linear_response(geometry):
     unit = PushPullConv2d(4, 6, (3, 5), dtype=torch.float64, **geometry)
     x = torch.randn(2, 4, 41, 37, dtype=torch.float64)
@@ -65,7 +80,9 @@ def test_effective_weight_is_the_linear_response(geometry):
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize(("alpha", "trainable"), [(None, True), (None, False), (0.5, True), (0.5, False), ([1, 2], False)])
+@pytest.mark.parametrize(
+    ("alpha", "trainable"), [(None, True), (None, False), (0.5, True), (0.5, False), ([1, 2], False)]
+)
 def test_alpha_is_in_the_state_dict_and_is_a_parameter_if_trainable(alpha, trainable):
     unit = PushPullConv2d(1, 2, 3, alpha=alpha, trainable_alpha=trainable)
     assert list(unit.state_dict()) in (["weight", "alpha"],)
@@ -93,9 +110,14 @@ def test_alpha_zero_is_a_rectified_convolution():
     torch.testing.assert_close(unit(x), conv(x).relu(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"avg_size": 2}, "avg_size is 2"), ({"avg_size": -1}, "avg_size is -1"), ({"alpha": [1.0, 2.0, 3.0]}, "alpha has shape"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"avg_size": 2}, "avg_size is 2"),
+        ({"avg_size": -1}, "avg_size is -1"),
+        ({"alpha": [1.0, 2.0, 3.0]}, "alpha has shape"),
+    ],
+)
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         PushPullConv2d(3, 4, 3, **arguments)

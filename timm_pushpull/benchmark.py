@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from timm_pushpull.corruptions import AVAILABLE, corrupt_batch
-from timm_pushpull.data import Geometry, ImageSet, normalise, read_batches
+from timm_pushpull.data import ImageSet, read_batches
 from timm_pushpull.errors import InputError
 from timm_pushpull.hardware import autocast
+from timm_pushpull.preprocess import Geometry, normalise
+from timm_pushpull.progress import progress_bar
 
 SEVERITIES = (1, 2, 3, 4, 5)
 CLEAN = ("clean", 0)
@@ -59,7 +61,7 @@ def evaluate(
     wrong = torch.zeros(len(cells), dtype=torch.int64, device=device)
     rows = images.indices[rank::processes]
     batch_size = batch_size or (64 if torch.device(device).type == "cpu" else 512)
-    steps = tqdm(total=len(cells) * len(rows), desc="measure", unit="img", disable=not progress, smoothing=0.05)
+    steps = progress_bar(len(cells) * len(rows), "measure", "img", show=progress)
     with steps, torch.inference_mode(), autocast(precision, device):
         for pictures, indices in read_batches(images, geometry, batch_size, rows):
             batch = np.stack(pictures)
@@ -79,14 +81,21 @@ def evaluate(
 
 
 def check_classes(names: Sequence[str] | None, images: ImageSet) -> None:
-    """Raise InputError if a model's class names are known and are not the data set's; bare numbers say nothing."""
-    named = [text for text in (names, images.classes) if text and not all(str(name).isdigit() for name in text)]
-    if len(named) == 2 and list(names) != list(images.classes):
-        theirs, ours = (", ".join(map(str, classes[:3])) for classes in (names, images.classes))
-        raise InputError(
-            f"the model's classes ({theirs}, ...) are not those of {images.name!r} ({ours}, ...); "
-            f"use a model trained on these classes"
-        )
+    """Compare the class names that came with a model, if any, to the data set's.
+
+    Names that agree only in part, or in another order, would count right answers as wrong. Names with nothing in common
+    may be two spellings of the same classes (WordNet ids and words), so they only draw a warning.
+
+    Raises:
+        InputError: The names agree in part or in another order.
+    """
+    if not names or list(names) == list(images.classes):
+        return
+    theirs, ours = (", ".join(map(str, classes[:3])) for classes in (names, images.classes))
+    described = f"the model's classes ({theirs}, ...) are not those of {images.name!r} ({ours}, ...)"
+    if set(names) & set(images.classes):
+        raise InputError(f"{described}; use a model trained on these classes, in this order")
+    warnings.warn(f"{described}; errors mean nothing unless they are the same under other names", stacklevel=2)
 
 
 def _check_logits(logits: Tensor, classes: int, name: str, severity: int) -> None:

@@ -69,8 +69,7 @@ logits = model(transform(image).unsqueeze(0))  # image: PIL, RGB
 
 {_error_table(results, baseline)}
 
-Top-1 errors in percent on {results.num_images:,} images of `{results.dataset}`, split `{results.split}`, corrupted on
-the fly with the constants of preset `{results.preset}`, seed {results.seed}.{_caveats(results)}
+{_legend(results, baseline)}{_caveats(results)}
 
 ## Training
 
@@ -155,8 +154,8 @@ def _introduction(results: Results, avg_size: int | None) -> str:
         f"`{results.model}`, an image classifier trained on `{results.dataset}`, whose first convolution is a "
         f"push-pull unit: from the rectified response of every filter it subtracts, with a learned strength, the "
         f"rectified response of the filter's complement ({pooling}). The unit imitates antiphase inhibition in the "
-        f"visual cortex and makes the network more robust to image corruptions "
-        f"(Bennabhaktula et al., PushPull-Net, ICPR 2024)."
+        f"visual cortex; in the paper it makes networks more robust to image corruptions "
+        f"(Bennabhaktula et al., PushPull-Net, ICPR 2024). What it did here is in the tables below."
     )
 
 
@@ -166,8 +165,9 @@ def _summary(results: Results, baseline: Results | None) -> str:
     if results.errors:
         columns["mCE"] = f"{results.mce:.2%}"
     if baseline and results.errors:
+        relative = results.relative_to(baseline)
         other["mCE"] = f"{baseline.mce:.2%}"
-        columns["mrCE"], other["mrCE"] = f"{_mrce(results, baseline)}", "1.000"
+        columns["mrCE"], other["mrCE"] = f"{relative[1]:.3f}" if relative else "-", "1.000"
     lines = [
         f"| model | {' | '.join(columns)} |",
         f"|---|{'---:|' * len(columns)}",
@@ -178,25 +178,36 @@ def _summary(results: Results, baseline: Results | None) -> str:
     return "\n".join(lines)
 
 
-def _mrce(results: Results, baseline: Results) -> str:
-    return f"{metrics.mean_relative_corruption_error(results.errors, baseline.errors):.3f}"
-
-
 def _error_table(results: Results, baseline: Results | None) -> str:
     lines = [
         "| corruption | 1 | 2 | 3 | 4 | 5 | mean |" + (" baseline | relative |" if baseline else ""),
         "|---|" + "---:|" * (8 if baseline else 6),
     ]
-    relative = metrics.relative_corruption_errors(results.errors, baseline.errors) if baseline else {}
+    relative = results.relative_to(baseline) if baseline else None
     for corruption, row in results.errors.items():
-        cells = [
-            *("-" if error is None else f"{100 * error:.1f}" for error in row),
-            f"{100 * metrics.mean_error(row):.1f}",
-        ]
+        cells = ["-" if error is None else f"{100 * error:.1f}" for error in row]
+        cells.append(f"{100 * metrics.mean_error(row):.1f}")
         if baseline:
-            cells += [f"{100 * metrics.mean_error(baseline.errors[corruption]):.1f}", f"{relative[corruption]:.2f}"]
+            cells.append(f"{100 * metrics.mean_error(baseline.errors[corruption]):.1f}")
+            cells.append(f"{relative[0][corruption]:.2f}" if relative else "-")
         lines.append(f"| {corruption} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _legend(results: Results, baseline: Results | None) -> str:
+    text = (
+        f"Top-1 errors in percent on {results.num_images:,} images of `{results.dataset}`, split `{results.split}`, "
+        f"at severities 1 to 5, corrupted on the fly with the constants of preset `{results.preset}`, seed "
+        f"{results.seed}. mCE is the mean over corruptions (paper, Eq. 9)."
+    )
+    if baseline and results.relative_to(baseline):
+        text += (
+            " A relative error is the sum of errors over the baseline's, mrCE their mean (Eq. 10): below 1 this "
+            "network is the more robust one."
+        )
+    elif baseline:
+        text += " Relative errors are not defined here: the baseline makes no error under some corruption."
+    return text
 
 
 def _caveats(results: Results) -> str:

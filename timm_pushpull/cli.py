@@ -12,10 +12,11 @@ import torch
 
 from timm_pushpull import benchmark, corruptions, metrics
 from timm_pushpull.corruptions import AVAILABLE, PRESETS
-from timm_pushpull.data import load_images, model_geometry
+from timm_pushpull.data import load_images
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import make_folder
 from timm_pushpull.hardware import choose_device, choose_precision, describe
+from timm_pushpull.preprocess import model_geometry
 from timm_pushpull.results import Results
 from timm_pushpull.weights import label_names, load_model
 
@@ -82,6 +83,8 @@ def _benchmark(options: argparse.Namespace) -> None:
     for name in options.corruptions:
         for severity in options.severities:
             corruptions.check(name, severity, options.preset)
+    if options.output.is_dir():
+        raise InputError(f"--output {str(options.output)!r} is a folder; give a file, such as results.json")
     make_folder(options.output.parent)
     device = choose_device()
     precision = choose_precision(options.precision, device)
@@ -138,7 +141,11 @@ def _add_compare(commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    print_comparison([Results.load(path) for path in (options.baseline, *options.results)])
+    measured = [Results.load(path) for path in (options.baseline, *options.results)]
+    for results in measured:
+        results.comparable_with(measured[0])
+        metrics.relative_corruption_errors(results.errors, measured[0].errors)
+    print_comparison(measured)
 
 
 def _add_info(commands) -> None:
@@ -176,23 +183,15 @@ def _print_results(results: Results) -> None:
 def print_comparison(measured: list[Results]) -> None:
     """Clean error, mCE, mrCE and relative errors per corruption, as Markdown; the first results are the baseline.
 
-    Raises:
-        InputError: Not all were measured on the same corrupted images.
+    Relative errors are left open where the baseline makes no error on a corruption.
     """
     baseline = measured[0]
     rows = [["model", "E", "mCE", "mrCE", *baseline.errors]]
     for results in measured:
-        results.comparable_with(baseline)
-        relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
-        rows.append(
-            [
-                results.model,
-                f"{results.clean_error:.4f}",
-                f"{results.mce:.4f}",
-                f"{metrics.mean_relative_corruption_error(results.errors, baseline.errors):.3f}",
-                *(f"{relative[corruption]:.2f}" for corruption in baseline.errors),
-            ]
-        )
+        relative, mrce = results.relative_to(baseline) or ({}, None)
+        cells = [f"{relative[name]:.2f}" if relative else "-" for name in baseline.errors]
+        mrce = f"{mrce:.3f}" if relative else "-"
+        rows.append([results.model, f"{results.clean_error:.4f}", f"{results.mce:.4f}", mrce, *cells])
     _print_table(rows)
     if baseline.partial:
         print("\npartial: not all of the 15 x 5 cells were measured; mCE and mrCE are means over those that were")
@@ -200,8 +199,12 @@ def print_comparison(measured: list[Results]) -> None:
 
 def _print_table(rows: list[list[str]]) -> None:
     """Markdown, its columns aligned for the terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     for row in (rows[0], rule, *rows[1:]):
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         print(f"| {' | '.join([first.strip().ljust(widths[0]), *others])} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,4 @@
-"""Labelled images from a Hub id or a folder, and the way from a stored picture to a network's input.
-
-    pictures -> resized and cropped uint8 (`Geometry`) -> corrupted uint8 -> normalised float (`normalise`)
-
-Images stay uint8 until the last step, because the corruptions are defined on grey levels.
-"""
+"""Labelled images from a folder or a Hub id."""
 
 from __future__ import annotations
 
@@ -12,19 +7,18 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from huggingface_hub.utils import logging as hub_logging
 from PIL import Image, ImageOps
-from torch import Tensor, nn
 
 from timm_pushpull.errors import InputError
 
 DIGITS = "digits"
 _TEST_SPLITS = ("test", "validation", "valid", "val")
-_INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 
 
 @dataclass(frozen=True)
@@ -89,58 +83,6 @@ class ImageSet:
             rank_in_class[members] = np.arange(members.sum())
         chosen = order[np.argsort(rank_in_class, kind="stable")[:count]]
         return ImageSet(**{**vars(self), "indices": np.sort(self.indices[chosen])})
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Resize the shorter side, then crop the centre: the last steps before corruption and normalisation.
-
-    Attributes:
-        size: Side of the square that the network sees, px.
-        resize: Shorter side before the crop, px.
-        interpolation: nearest, bilinear, bicubic or lanczos.
-    """
-
-    size: int
-    resize: int
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        if self.interpolation not in _INTERPOLATIONS:
-            raise InputError(f"interpolation is {self.interpolation!r}; use one of {', '.join(_INTERPOLATIONS)}")
-        if not 1 <= self.size <= self.resize:
-            raise InputError(f"image size {self.size} does not fit into a resized side of {self.resize}")
-
-    def resized(self, picture: Image.Image) -> np.ndarray:
-        """The picture with its shorter side at `resize`, uint8 (H, W, 3)."""
-        scale = self.resize / min(picture.size)
-        if scale != 1:
-            # The longer side is truncated, as torchvision and the published recipes do.
-            side = [self.resize if s == min(picture.size) else max(int(s * scale), self.resize) for s in picture.size]
-            picture = picture.resize(tuple(side), _INTERPOLATIONS[self.interpolation])
-        return np.asarray(picture)
-
-    def __call__(self, picture: Image.Image) -> np.ndarray:
-        """The square that the network sees, uint8 (size, size, 3)."""
-        image = self.resized(picture)
-        top, left = (round((side - self.size) / 2) for side in image.shape[:2])
-        return image[top : top + self.size, left : left + self.size]
-
-
-def model_geometry(model: nn.Module, image_size: int | None = None) -> Geometry:
-    """The test geometry of a timm model's data config, or that of another size with the same crop fraction."""
-    config = model.pretrained_cfg
-    size = image_size or config["input_size"][-1]
-    interpolation = config.get("interpolation") or "bilinear"
-    return Geometry(size, int(size / (config.get("crop_pct") or 1.0)), interpolation)
-
-
-def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float], device=None) -> Tensor:
-    """Network input: uint8 (N, H, W, 3) to float32 (N, 3, H, W) in channels_last memory, normalised per channel."""
-    batch = torch.as_tensor(images).to(device, non_blocking=True).permute(0, 3, 1, 2)
-    scale = 255 * torch.tensor(std, device=batch.device).view(-1, 1, 1)
-    shift = 255 * torch.tensor(mean, device=batch.device).view(-1, 1, 1)
-    return (batch - shift) / scale
 
 
 def read_batches(
@@ -208,11 +150,24 @@ def _load_split(dataset: str, split: str | None, train: bool):
     looks_like_a_path = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
     if looks_like_a_path and not Path(dataset).is_dir():
         raise InputError(f"no data set folder at {dataset!r}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_hub():
         splits = datasets.get_dataset_split_names(dataset)
         split = _choose_split(dataset, splits, split, train)
         return datasets.load_dataset(dataset, split=split), split
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Without the Hub client's log of every retry: where they all fail, its error says so once."""
+    logger = hub_logging.get_logger("huggingface_hub")
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _choose_split(dataset: str, splits: Sequence[str], split: str | None, train: bool) -> str:

@@ -16,7 +16,8 @@ PRECISIONS = ("auto", "bf16", "fp32")
 
 def choose_device() -> torch.device:
     """The first accelerator that torch sees, else the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    # Asked in this order because builds with an accelerator's libraries name it even where there is none.
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
 def choose_precision(precision: str = "auto", device: torch.device | str = "cpu") -> str:

@@ -66,17 +66,35 @@ class Results:
                     f"{self.model} and {other.model} cannot be compared: their {name} is {mine!r} and "
                     f"{theirs!r}; measure both alike"
                 )
-        if set(self.errors) != set(other.errors):
+        mine, theirs = (
+            {name: [error is None for error in row] for name, row in results.errors.items()}
+            for results in (self, other)
+        )
+        if mine != theirs:
             raise InputError(
                 f"{self.model} and {other.model} cannot be compared: they were measured on different "
-                f"corruptions; measure both alike"
+                f"corruptions or severities; measure both alike"
             )
+
+    def relative_to(self, baseline: Results) -> tuple[dict[str, float], float] | None:
+        """Relative errors per corruption and mrCE (Eq. 10); None where the baseline makes no error on a corruption."""
+        if not self.errors or any(metrics.mean_error(row) == 0 for row in baseline.errors.values()):
+            return None
+        relative = metrics.relative_corruption_errors(self.errors, baseline.errors)
+        return relative, metrics.mean_relative_corruption_error(self.errors, baseline.errors)
 
     def to_json(self) -> str:
         """JSON with every field, `mce` and `partial`, one corruption a line."""
-        content = {**asdict(self), "mce": self.mce, "partial": self.partial}
-        rows = {name: f"@{name}@" for name in self.errors}
-        text = json.dumps({**content, "errors": rows}, indent=2, allow_nan=False)
+        content = {}
+        for name, value in asdict(self).items():
+            content[name] = value
+            if name == "errors":
+                content |= {
+                    "errors": {corruption: f"@{corruption}@" for corruption in value},
+                    "mce": self.mce,
+                    "partial": self.partial,
+                }
+        text = json.dumps(content, indent=2, allow_nan=False)
         for name, row in self.errors.items():
             text = text.replace(f'"@{name}@"', json.dumps(row))
         return text + "\n"

@@ -14,9 +14,10 @@ import timm
 from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
-from timm_pushpull.data import Geometry
+from timm_pushpull.data import quiet_hub
 from timm_pushpull.errors import InputError, unknown
 from timm_pushpull.files import sha256, write_file
+from timm_pushpull.preprocess import Geometry
 from timm_pushpull.push_pull import PushPullConv2d
 
 WEIGHTS = "model.safetensors"
@@ -104,25 +105,14 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
     if not name.startswith(_SOURCES) and not is_model(split_model_name_tag(name)[0]):
         raise unknown("model", name, list_models())
     try:
-        if source:
-            if source.startswith("local-dir:") and not (Path(source[10:]) / CONFIG).is_file():
-                raise InputError(f"no model in {source[10:]!r}: it has no {CONFIG}")
-            model = timm.create_model(source, pretrained=True)
-            found = model.pretrained_cfg["architecture"]
-            if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:
-                raise InputError(f"the weights in {source!r} are of {found}, not of {name}")
-            return model.eval(), _weights_hash(model)
-        if weights:
-            model = _from_file(name, Path(weights))
-            return model.eval(), sha256(weights)
-        model = timm.create_model(name, pretrained=True).eval()
-        return model, _weights_hash(model)
+        with quiet_hub():
+            return _load(name, weights, source)
     except InputError:
         raise
     except Exception as error:  # timm, torch, the Hub's client and the file system each have their own
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"cannot load {name!r} from {weights or source or 'its registered weights'}: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"cannot load weights of {name!r} from {weights or source or 'the registry'}: {reason[:200]}"
         ) from error
 
 
@@ -134,6 +124,24 @@ def pooling(model: nn.Module) -> int | None:
 def label_names(model: nn.Module) -> list[str] | None:
     """The class names that came with a model's weights, if any."""
     return model.pretrained_cfg.get("label_names")
+
+
+def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module, str]:
+    if source:
+        folder = Path(source.removeprefix("local-dir:"))
+        missing = [entry for entry in (CONFIG, WEIGHTS) if not (folder / entry).is_file()]
+        if source.startswith("local-dir:") and missing:
+            raise InputError(f"no model in {str(folder)!r}: it lacks {' and '.join(missing)}")
+        model = timm.create_model(source, pretrained=True)
+        found = model.pretrained_cfg["architecture"]
+        if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:
+            raise InputError(f"the weights in {source!r} are of {found}, not of {name}")
+    elif weights:
+        model = _from_file(name, Path(weights))
+        return model.eval(), sha256(weights)
+    else:
+        model = timm.create_model(name, pretrained=True)
+    return model.eval(), _weights_hash(model)
 
 
 def _from_file(name: str, path: Path) -> nn.Module:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from timm_pushpull.data import Geometry, ImageSet, read_batches
+from timm_pushpull.data import ImageSet, read_batches
 from timm_pushpull.errors import InputError
+from timm_pushpull.preprocess import Geometry
 
 _ORDER, _AUGMENTATION = 0, 1
 _IN_MEMORY = 4 * 2**30  # bytes of decoded images that a process keeps

@@ -27,8 +27,10 @@ from timm_pushpull import cli, hardware
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.card import model_card
 from timm_pushpull.corruptions import AVAILABLE
-from timm_pushpull.data import Geometry, ImageSet, load_images, normalise
+from timm_pushpull.data import ImageSet, load_images
 from timm_pushpull.errors import InputError
+from timm_pushpull.preprocess import Geometry, normalise
+from timm_pushpull.progress import progress_bar
 from timm_pushpull.results import Results
 from timm_pushpull.weights import create_model, load_model, pooling, save_model
 
@@ -49,10 +51,14 @@ def main() -> None:
         for name in settings.models
     ]
     baseline = Results.load(options.baseline) if options.baseline else None
-    settings = replace(settings, precision=hardware.choose_precision(settings.precision, PartialState().device))
+    on_cpu = hardware.choose_device().type == "cpu"  # Accelerate has to be told, or processes would not find each other
+    device = PartialState(cpu=on_cpu).device
+    settings = replace(settings, precision=hardware.choose_precision(settings.precision, device))
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if settings.precision == "bf16" else "no")
     hardware.use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
     data, settings = load_data(settings, accelerator.num_processes)
+    if baseline:
+        baseline.comparable_with(unmeasured(settings.models[0], data, settings, accelerator.device))
 
     accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
     done = []
@@ -61,7 +67,7 @@ def main() -> None:
         baseline = baseline or results
         done.append((folder, results))
     if accelerator.is_main_process:
-        report(done)
+        report(done, baseline)
 
 
 def load_data(settings: Settings, processes: int) -> tuple[Data, Settings]:
@@ -131,15 +137,10 @@ def run(
     parts = {"model": accelerator.unwrap_model(model), "optimizer": optimizer, "schedule": schedule}
     log = folder.start(settings, parts, accelerator)
 
-    progress = tqdm(
-        total=settings.epochs * steps,
-        initial=len(log) * steps,
-        desc=name,
-        unit="step",
-        disable=not accelerator.is_main_process,
-        smoothing=0.05,
+    bar = progress_bar(
+        settings.epochs * steps, name, "step", show=accelerator.is_main_process, initial=len(log) * steps
     )
-    with progress:
+    with bar as progress:
         for epoch in range(len(log), settings.epochs):
             row = train_epoch(epoch, model, optimizer, schedule, data.train, settings, accelerator, progress)
             row["test_error"], _ = measure(parts["model"], data, settings, accelerator, progress=False)
@@ -189,11 +190,11 @@ def train_epoch(
         seen += len(labels)
         progress.update()
         if step % 20 == 0:  # not oftener: reading a value waits for the device
-            loss, error = (sums / seen).tolist()
+            loss, error = (total / seen for total in sums.tolist())
             check_loss(loss, epoch, settings)
             rate = processes * seen / (time.perf_counter() - started)
             progress.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", error=f"{error:.1%}", images_per_s=f"{rate:.0f}")
-    loss, error = (accelerator.reduce(sums) / len(images)).tolist()
+    loss, error = (total / len(images) for total in accelerator.reduce(sums).tolist())
     check_loss(loss, epoch, settings)
     seconds = time.perf_counter() - started
     return {
@@ -244,6 +245,23 @@ def measure(
     )
 
 
+def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) -> Results:
+    """The results of a network before they are measured: what they will be about."""
+    return Results(
+        model=name,
+        weights_sha256="",
+        dataset=data.test.name,
+        split=data.test.split,
+        preset=settings.preset,
+        seed=0,
+        num_images=len(data.test.limited(settings.benchmark_limit)),
+        clean_error=0,
+        errors={corruption: [0] * 5 for corruption in AVAILABLE},
+        precision=settings.precision,
+        hardware=hardware.describe(device),
+    )
+
+
 def finish(
     folder: RunFolder,
     model: nn.Module,
@@ -255,39 +273,26 @@ def finish(
 ) -> Results:
     """Write the weights, load them as a user would, measure those, write the card and, last, the results."""
     (name,) = settings.models
+    tag = data.test.name.split("/")[-1]
     if accelerator.is_main_process:
-        save_model(
-            model,
-            folder.path,
-            classes=data.test.classes,
-            geometry=data.geometry,
-            mean=settings.mean,
-            std=settings.std,
-            tag=data.test.name.split("/")[-1],
-        )
+        statistics = {"mean": settings.mean, "std": settings.std}
+        save_model(model, folder.path, classes=data.test.classes, geometry=data.geometry, tag=tag, **statistics)
     accelerator.wait_for_everyone()
     model, weights_sha256 = load_model(f"local-dir:{folder.path}")
     model.to(accelerator.device, memory_format=torch.channels_last)
     clean_error, errors = measure(
         model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=AVAILABLE
     )
-    results = Results(
-        model=name,
+    results = replace(
+        unmeasured(name, data, settings, accelerator.device),
         weights_sha256=weights_sha256,
-        dataset=data.test.name,
-        split=data.test.split,
-        preset=settings.preset,
-        seed=0,
-        num_images=len(data.test.limited(settings.benchmark_limit)),
         clean_error=clean_error,
         errors=errors,
-        precision=settings.precision,
-        hardware=hardware.describe(accelerator.device),
     )
     seconds = sum(row["seconds"] for row in log)
     card = model_card(
         results,
-        title=f"{name}.{data.test.name.split('/')[-1]}",
+        title=f"{name}.{tag}",
         recipe=settings.recorded(),
         avg_size=pooling(model),
         parameters=sum(p.numel() for p in model.parameters()),
@@ -302,10 +307,11 @@ def finish(
     return results
 
 
-def report(done: list[tuple[RunFolder, Results]]) -> None:
+def report(done: list[tuple[RunFolder, Results]], baseline: Results) -> None:
     """The last lines: what was reached, and how to load it."""
+    measured = [results for _, results in done]
     print()
-    cli.print_comparison([results for _, results in done])
+    cli.print_comparison([*([baseline] if baseline not in measured else []), *measured])
     print("\nLoad the result:")
     for folder, _ in done:
         print(

@@ -11,7 +11,7 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._stem import push_pull_stem, fit_weights
+from timm_pushpull.models._stem import fit_weights, push_pull_stem
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [

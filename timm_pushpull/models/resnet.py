@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from timm_pushpull.models._stem import push_pull_stem, fit_weights
+from timm_pushpull.models._stem import fit_weights, push_pull_stem
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
@@ -124,9 +124,7 @@ _RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": Fals
 
 
 def _push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return build_model_with_cfg(
-        model_cls, variant, pretrained, pretrained_filter_fn=fit_weights, **model_args
-    )
+    return build_model_with_cfg(model_cls, variant, pretrained, pretrained_filter_fn=fit_weights, **model_args)
 
 
 @register_model

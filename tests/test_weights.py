@@ -1,0 +1,73 @@
+"""Model folders: written, loaded by timm, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import timm
+import torch
+
+from runs import CLASSES, write_run
+from timm_pushpull import InputError
+from timm_pushpull.weights import label_names, load_model, pooling
+
+
+@pytest.mark.parametrize("name", ["resnet18_cifar", "resnet18_cifar_pushpull", "efficientnet_b0_pushpull"])
+def test_timm_loads_a_folder_with_identical_logits(tmp_path, name):
+    model = write_run(tmp_path / "run", name)
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+    config = timm.data.resolve_model_data_config(loaded)
+    assert tuple(config["input_size"]) == (3, 32, 32)
+    assert (tuple(config["mean"]), tuple(config["std"])) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert config["crop_pct"] == pytest.approx(32 / 36)
+    assert list(label_names(loaded)) == list(CLASSES)
+    assert loaded.pretrained_cfg["tag"] == "pictures"
+
+
+def test_the_pooling_travels_with_the_weights(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model_args"] == {"avg_size": 3}
+    (folder / "config.json").write_text(json.dumps({**config, "model_args": {"avg_size": 5}}))
+    assert pooling(timm.create_model(f"local-dir:{folder}", pretrained=True)) == 5
+
+
+@pytest.mark.parametrize("source", ["folder", "weights folder", "weights file"])
+def test_load_model_names_its_weights_by_hash(tmp_path, source):
+    folder = tmp_path / "run"
+    written = write_run(folder)
+    name, weights = {
+        "folder": (f"local-dir:{folder}", None),
+        "weights folder": ("resnet18_cifar_pushpull", f"local-dir:{folder}"),
+        "weights file": ("resnet18_cifar_pushpull", str(folder / "model.safetensors")),
+    }[source]
+    model, sha256 = load_model(name, weights)
+    assert sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert not model.training
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(model(x), written(x), rtol=0, atol=0)
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder)
+    pickle = tmp_path / "weights.pth"
+    pickle.write_bytes(b"")
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    for name, weights, message in (
+        ("resnet18_cifr", None, "did you mean 'resnet18_cifar'"),
+        ("resnet50_pushpull", None, "No pretrained weights exist"),
+        ("resnet18_cifar", f"local-dir:{folder}", "are of resnet18_cifar_pushpull, not of resnet18_cifar"),
+        ("resnet18_cifar_pushpull", f"local-dir:{tmp_path}", "lacks config.json and model.safetensors"),
+        ("resnet18_cifar_pushpull", str(pickle), "no safetensors file"),
+        ("resnet18_cifar_pushpull", str(truncated), "cannot load weights"),
+        ("resnet18_cifar", str(folder / "model.safetensors"), "conv1.alpha"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_model(name, weights)
