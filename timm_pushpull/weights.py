@@ -67,7 +67,7 @@ def save_model(
         "pretrained_cfg": {
             "tag": tag,
             "custom_load": False,
-            "input_size": [model.in_chans, geometry.size, geometry.size],
+            "input_size": [3, geometry.size, geometry.size],
             "fixed_input_size": False,
             "interpolation": geometry.interpolation,
             "crop_pct": geometry.size / geometry.resize,
