@@ -106,6 +106,8 @@ def test_the_same_class_names_are_fine(names, recwarn):
 def test_other_class_names_are_noticed():
     with pytest.raises(InputError, match="in this order"):
         check_classes(list("1023456789"), load_images("digits"))
+    with pytest.raises(InputError, match="the model has 3 classes, 'digits' has 10"):
+        check_classes(list("abc"), load_images("digits"))
     with pytest.warns(UserWarning, match="not those of 'digits'"):
         check_classes(list("abcdefghij"), load_images("digits"))
 

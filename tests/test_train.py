@@ -244,10 +244,11 @@ def test_damaged_pictures_and_folders_without_pictures_write_nothing(tmp_path, i
     (tmp_path / "texts" / "train.txt").write_text("no picture")
     process = run_inside(train.main, *arguments(tmp_path / "texts", tmp_path / "run"))
     assert_one_clear_line(process, "holds no images")
-    victim = image_folder / "train" / "dark" / "3.png"
-    victim.write_bytes(victim.read_bytes()[:300])
-    process = run_inside(train.main, *arguments(image_folder, tmp_path / "run"))
-    assert_one_clear_line(process, "dark/3.png", "cannot be read")
+    for victim in ("test/dark/3.png", "train/light/3.png"):
+        path = image_folder / victim
+        path.write_bytes(path.read_bytes()[:300])
+        process = run_inside(train.main, *arguments(image_folder, tmp_path / "run"))
+        assert_one_clear_line(process, victim, "cannot be read")
     assert not (tmp_path / "run").exists()
 
 

@@ -87,10 +87,15 @@ def check_classes(names: Sequence[str] | None, images: ImageSet) -> None:
     may be two spellings of the same classes (WordNet ids and words), so they only draw a warning.
 
     Raises:
-        InputError: The names agree in part or in another order.
+        InputError: Another number of classes; names that agree in part or in another order.
     """
     if not names or list(names) == list(images.classes):
         return
+    if len(names) != len(images.classes):
+        raise InputError(
+            f"the model has {len(names)} classes, {images.name!r} has {len(images.classes)}; "
+            f"use a model trained on these classes"
+        )
     theirs, ours = (", ".join(map(str, classes[:3])) for classes in (names, images.classes))
     described = f"the model's classes ({theirs}, ...) are not those of {images.name!r} ({ours}, ...)"
     if set(names) & set(images.classes):

@@ -41,7 +41,7 @@ def model_card(
         recipe: Settings it was trained with.
         avg_size: Pooling of the push-pull stem; None for a plain network.
         parameters: Number of parameters.
-        training: Time and hardware of the training, in words.
+        training: Data, time and hardware of the training, in words.
         baseline: What was measured of the plain network on the same images.
     """
     return f"""---
@@ -71,7 +71,7 @@ logits = model(transform(image).unsqueeze(0))  # image: PIL, RGB
 
 {_legend(results, baseline)}{_caveats(results)}
 
-## Training
+## Data and training
 
 {training}
 

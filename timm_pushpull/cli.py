@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(command: Callable[[], None], name: str) -> NoReturn:
     """Run a command's body; bad input ends it with one line on stderr and exit code 2."""
+    warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {message}\n"
     try:
         command()
     except InputError as error:

@@ -18,6 +18,10 @@ from PIL import Image, ImageOps
 from timm_pushpull.errors import InputError
 
 DIGITS = "digits"
+DIGITS_ORIGIN = (
+    "scikit-learn's copy of the test part of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, "
+    "1998; CC BY 4.0), 8x8 px enlarged to 32x32; every fifth image of a class is a test image"
+)
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
@@ -31,6 +35,7 @@ class ImageSet:
         labels: Class of every row, int64 of shape (rows,).
         classes: Names of the classes.
         indices: The selected rows, int64; a corruption's draws depend on them, not on the selection.
+        origin: Where the images come from, in words, if known.
     """
 
     name: str
@@ -40,6 +45,7 @@ class ImageSet:
     labels: np.ndarray
     classes: tuple[str, ...]
     indices: np.ndarray
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -141,7 +147,8 @@ def load_images(
     import datasets
 
     rows = rows.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
-    return ImageSet(name, split, rows, image_column, labels, classes, np.arange(len(labels)))
+    origin = DIGITS_ORIGIN if dataset == DIGITS else ""
+    return ImageSet(name, split, rows, image_column, labels, classes, np.arange(len(labels)), origin)
 
 
 def _load_split(dataset: str, split: str | None, train: bool):

@@ -27,7 +27,7 @@ from timm_pushpull import cli, hardware
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.card import model_card
 from timm_pushpull.corruptions import AVAILABLE
-from timm_pushpull.data import ImageSet, load_images
+from timm_pushpull.data import ImageSet, load_images, read_batches
 from timm_pushpull.errors import InputError
 from timm_pushpull.preprocess import Geometry, normalise
 from timm_pushpull.progress import progress_bar
@@ -75,7 +75,11 @@ def load_data(settings: Settings, processes: int) -> tuple[Data, Settings]:
     columns = {"image_column": settings.image_column, "label_column": settings.label_column}
     train = load_images(settings.dataset, settings.train_split, train=True, **columns).limited(settings.limit)
     test = load_images(settings.dataset, settings.test_split, **columns).limited(settings.limit)
-    if train.classes != test.classes:
+    if train.classes[: len(test.classes)] == test.classes:
+        test = replace(
+            test, classes=train.classes
+        )  # bare numbers: test images may lack the last ones
+    else:
         raise InputError(f"splits {train.split!r} and {test.split!r} of {train.name!r} have different classes")
     if settings.num_classes not in (None, len(train.classes)):
         raise InputError(
@@ -104,7 +108,11 @@ def load_data(settings: Settings, processes: int) -> tuple[Data, Settings]:
     )
     geometry = Geometry(size, settings.resize, settings.interpolation)
     images = TrainingImages(train, geometry, settings.crop_padding, settings.flip, settings.seed)
-    return Data(images, test, replace(geometry, resize=size)), settings
+    data = Data(images, test, replace(geometry, resize=size))
+    if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch
+        for _ in read_batches(test, data.geometry, batch_size=256):
+            pass
+    return data, settings
 
 
 def run(
@@ -289,7 +297,6 @@ def finish(
         clean_error=clean_error,
         errors=errors,
     )
-    seconds = sum(row["seconds"] for row in log)
     card = model_card(
         results,
         title=f"{name}.{tag}",
@@ -297,14 +304,26 @@ def finish(
         avg_size=pooling(model),
         parameters=sum(p.numel() for p in model.parameters()),
         baseline=baseline,
-        training=f"{settings.epochs} epochs of {len(data.train):,} images in {seconds / 60:.1f} minutes "
-        f"({len(log) * len(data.train) / seconds:.0f} images/s) on {accelerator.num_processes} x "
-        f"{results.hardware}, {settings.precision}.",
+        training=describe_training(data, settings, log, accelerator.num_processes, results.hardware),
     )
     if accelerator.is_main_process:
         folder.finish(card, results)
     accelerator.wait_for_everyone()
     return results
+
+
+def describe_training(
+    data: Data, settings: Settings, log: list[dict[str, float]], processes: int, processor: str
+) -> str:
+    """The card's words on data, time and hardware."""
+    images, size, seconds = data.train.images, settings.image_size, sum(row["seconds"] for row in log)
+    origin = f": {images.origin}" if images.origin else ""
+    rate = len(log) * len(images) / seconds
+    return (
+        f"Trained on {len(images):,} images of `{images.name}`, split `{images.split}`, {len(images.classes)} classes, "
+        f"at {size}x{size} px{origin}.\n\n{settings.epochs} epochs took {seconds / 60:.1f} minutes "
+        f"({rate:.0f} images/s) on {processes} x {processor}, {settings.precision}."
+    )
 
 
 def report(done: list[tuple[RunFolder, Results]], baseline: Results) -> None:
