@@ -109,6 +109,18 @@ def test_any_image_keeps_its_size(name, image, severity, preset, seed, index):
     np.testing.assert_array_equal(image, before)
 
 
+@pytest.mark.parametrize("severity", [1, 5])
+def test_brightness_keeps_hue_and_saturation_of_every_colour(severity):
+    colours = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    colours[:10] = colours[:10, :, :1]  # greys, black among them
+    colours[0, 0] = 0
+    value = colours.max(axis=-1, keepdims=True) / 255
+    brighter = np.minimum(value + SEVERITIES["imagenet-c"]["brightness"][severity - 1], 1)
+    ratio = np.divide(colours, 255 * value, where=value > 0, out=np.ones(colours.shape))  # black becomes grey
+    output = corrupt(colours, "brightness", severity)
+    assert np.abs(output - 255 * ratio * brighter).max() <= 1
+
+
 def test_pil_in_pil_out_and_grey_becomes_rgb():
     grey = np.arange(1024, dtype=np.uint16).reshape(32, 32).astype(np.uint8)
     rgb = np.repeat(grey[..., None], 3, axis=2)

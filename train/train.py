@@ -76,9 +76,7 @@ def load_data(settings: Settings, processes: int) -> tuple[Data, Settings]:
     train = load_images(settings.dataset, settings.train_split, train=True, **columns).limited(settings.limit)
     test = load_images(settings.dataset, settings.test_split, **columns).limited(settings.limit)
     if train.classes[: len(test.classes)] == test.classes:
-        test = replace(
-            test, classes=train.classes
-        )  # bare numbers: test images may lack the last ones
+        test = replace(test, classes=train.classes)  # bare numbers: test images may lack the last ones
     else:
         raise InputError(f"splits {train.split!r} and {test.split!r} of {train.name!r} have different classes")
     if settings.num_classes not in (None, len(train.classes)):
