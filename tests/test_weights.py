@@ -14,7 +14,9 @@ from timm_pushpull import InputError
 from timm_pushpull.weights import label_names, load_model, pooling
 
 
-@pytest.mark.parametrize("name", ["resnet18_cifar", "resnet18_cifar_pushpull", "efficientnet_b0_pushpull"])
+@pytest.mark.parametrize(
+    "name", ["resnet18_cifar", "resnet18_cifar_pushpull", "efficientnet_b0_pushpull", "test_convnext"]
+)
 def test_timm_loads_a_folder_with_identical_logits(tmp_path, name):
     model = write_run(tmp_path / "run", name)
     loaded = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()

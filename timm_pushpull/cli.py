@@ -82,6 +82,8 @@ def _add_benchmark(commands) -> None:
 def _benchmark(options: argparse.Namespace) -> None:
     if options.batch_size is not None and options.batch_size < 1:
         raise InputError(f"--batch-size is {options.batch_size}; use 1 or more")
+    options.corruptions = list(dict.fromkeys(options.corruptions))
+    options.severities = sorted(set(options.severities))
     for name in options.corruptions:
         for severity in options.severities:
             corruptions.check(name, severity, options.preset)

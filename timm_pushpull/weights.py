@@ -62,13 +62,12 @@ def save_model(
         "architecture": cfg["architecture"],
         "num_classes": model.num_classes,
         "num_features": model.num_features,
-        "global_pool": model.global_pool.pool_type,
         "label_names": list(classes),
         "pretrained_cfg": {
             "tag": tag,
             "custom_load": False,
             "input_size": [3, geometry.size, geometry.size],
-            "fixed_input_size": False,
+            "fixed_input_size": bool(cfg.get("fixed_input_size")),
             "interpolation": geometry.interpolation,
             "crop_pct": geometry.size / geometry.resize,
             "crop_mode": "center",
@@ -76,11 +75,13 @@ def save_model(
             "std": list(std),
             "num_classes": model.num_classes,
             "pool_size": None,
-            "first_conv": cfg["first_conv"],
-            "classifier": cfg["classifier"],
+            "first_conv": cfg.get("first_conv"),
+            "classifier": cfg.get("classifier"),
             "license": "apache-2.0",
         },
     }
+    if hasattr(getattr(model, "global_pool", None), "pool_type"):
+        config["global_pool"] = model.global_pool.pool_type
     if pooling(model) is not None:
         # The state dict does not know the pooling; without it these weights would load into another network.
         config["model_args"] = {"avg_size": pooling(model)}

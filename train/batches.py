@@ -6,10 +6,9 @@ the number of processes or workers nor on where a run was resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from timm_pushpull.data import ImageSet, read_batches
@@ -46,12 +45,13 @@ class TrainingImages(Dataset):
         self.images, self.geometry, self.padding, self.flip, self.seed = images, geometry, padding, flip, seed
         # 4/3: photographs are about that much longer than wide.
         self.in_memory = len(images) * geometry.resize**2 * 3 * 4 / 3 <= _IN_MEMORY
-        self.decoded = [image for batch in self._decode(images.indices) for image in batch] if self.in_memory else None
+        self.decoded = (
+            [image for batch, _ in read_batches(images, self._padded, 1024) for image in batch]
+            if self.in_memory
+            else None
+        )
 
-    def _decode(self, rows: np.ndarray) -> Iterator[list[np.ndarray]]:
-        return (pictures for pictures, _ in read_batches(self.images, self._padded, 1024, rows))
-
-    def _padded(self, picture) -> np.ndarray:
+    def _padded(self, picture: Image.Image) -> np.ndarray:
         edge = (self.padding, self.padding)
         return np.pad(self.geometry.resized(picture), (edge, edge, (0, 0)))
 
@@ -66,7 +66,11 @@ class TrainingImages(Dataset):
         would lose its one line on the way as an exception."""
         try:
             rows = self.images.indices[positions]
-            sources = [self.decoded[p] for p in positions] if self.in_memory else next(self._decode(rows))
+            sources = (
+                [self.decoded[p] for p in positions]
+                if self.in_memory
+                else [self._padded(self.images.read(row)) for row in rows]
+            )
         except InputError as error:
             return error
         size = self.geometry.size
