@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_clear_line, run_command
 
-from runs import write_run
+from conftest import assert_one_clear_line, run_command
+from example_run import write_run
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import check_classes, evaluate
 from timm_pushpull.corruptions import AVAILABLE, corrupt

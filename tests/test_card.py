@@ -6,7 +6,7 @@ import re
 
 from huggingface_hub import ModelCard
 
-from runs import some_results, write_run
+from example_run import some_results, write_run
 from timm_pushpull import metrics
 
 

@@ -7,12 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from conftest import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
+from conftest import DATA
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import AVAILABLE, CORRUPTIONS, EXTRA_CORRUPTIONS, PRESETS, corrupt, corrupt_batch
 from timm_pushpull.corruptions.severities import SEVERITIES

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_image_folder
 from PIL import Image
 from torchvision.transforms import functional as tv
 
+from conftest import make_image_folder
 from timm_pushpull import InputError
 from timm_pushpull.data import load_images, read_batches
 from timm_pushpull.preprocess import Geometry, normalise

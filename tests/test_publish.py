@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, assert_one_clear_line, run_command
-from hub_server import TOKEN, Hub
 
-from runs import write_run
+from conftest import ROOT, assert_one_clear_line, run_command
+from example_run import write_run
+from hub_server import TOKEN, Hub
 
 PUBLISH = ROOT / "hub" / "publish.py"
 REPO = "me/resnet18_cifar_pushpull.pictures"

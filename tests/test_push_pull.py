@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DATA
 from torch import nn
 
+from conftest import DATA
 from timm_pushpull import PushPullConv2d
 
 GOLDEN = np.load(DATA / "pushpull_unit.npz")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from runs import some_results
+from example_run import some_results
 from timm_pushpull import InputError
 from timm_pushpull.results import Results, commit
 

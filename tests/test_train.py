@@ -17,11 +17,11 @@ import safetensors.torch
 import timm
 import torch
 import yaml
+
+import train
 from batches import TrainingImages, epoch_order
 from conftest import ROOT, assert_one_clear_line, run_command
 from settings import RECIPES, Settings, parse
-
-import train
 from timm_pushpull import InputError
 from timm_pushpull.data import load_images
 from timm_pushpull.preprocess import Geometry

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 
-from runs import CLASSES, write_run
+from example_run import CLASSES, write_run
 from timm_pushpull import InputError
 from timm_pushpull.weights import label_names, load_model, pooling
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import yaml
 from accelerate import Accelerator
-from settings import Settings
 
+from settings import Settings
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import make_folder, write_error, write_file
 from timm_pushpull.results import Results

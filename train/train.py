@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast, set_seed
-from batches import TrainingImages, epoch_order, steps_per_epoch
-from run_folder import RunFolder
-from settings import Settings, parse
 from torch import nn
 from tqdm import tqdm
 
+from batches import TrainingImages, epoch_order, steps_per_epoch
+from run_folder import RunFolder
+from settings import Settings, parse
 from timm_pushpull import cli, hardware
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.card import model_card
