@@ -148,6 +148,7 @@ def test_pil_in_pil_out_and_grey_becomes_rgb():
         ({"image": Image.new("RGBA", (8, 8))}, "RGBA"),
         ({"seed": -1}, "seed is -1"),
         ({"index": -1}, "index is -1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

@@ -228,6 +228,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
         ({"epochs": "0"}, ["epochs is 0"]),
         ({"output": "/proc/nowhere/run"}, ["cannot write '/proc/nowhere/run'"]),
         ({"image-size": "64"}, ["image size 64"]),
+        ({"warmup": "0.5", "epochs": "1", "batch-size": "12"}, ["warmup is 0.5"]),
         ({"baseline": "nowhere"}, ["nowhere"]),
         ({"lr-peak": "1e30"}, ["the loss is", "lower --lr-peak"]),
     ],
@@ -285,6 +286,7 @@ def test_the_paper_s_cifar_recipe():
     [
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"epochs": 1.5}, "whole number"),
+        ({"seed": 2**32}, "seed is 4294967296"),
         ({"flip": "yes"}, "flip is 'yes'"),
         ({"lr_peak": "fast"}, "lr_peak is 'fast'"),
         ({"mean": [0.1]}, "mean has 1 values"),

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import Accelerator
 
-from settings import Settings
+from settings import Settings, load_recipe
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import make_folder, write_error, write_file
 from timm_pushpull.results import Results
@@ -47,7 +46,7 @@ class RunFolder:
 
     def check(self, settings: Settings) -> None:
         """Refuse to resume a run that had other settings."""
-        theirs = Settings.from_mapping(yaml.safe_load((self.path / RECIPE).read_text()), str(self.path / RECIPE))
+        theirs = load_recipe(self.path / RECIPE)
         for name, value in settings.recorded().items():
             if getattr(theirs, name) != value:
                 raise InputError(

@@ -69,6 +69,8 @@ class Settings:
         for name in ("momentum", "weight_decay", "crop_padding", "workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; use 0 or more")
+        if self.seed >= 2**32:
+            raise InputError(f"seed is {self.seed}; use one below 2^32")
         if not 0 < self.warmup < 1 or not self.momentum < 1:
             raise InputError(f"warmup is {self.warmup} and momentum {self.momentum}; both are fractions below 1")
         for name in ("mean", "std"):
@@ -131,7 +133,10 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
                 flag, type=kind, help=text, nargs="+" if entry.metadata["many"] else None, metavar=kind.__name__.upper()
             )
     options = parser.parse_args(arguments)
-    settings = _load_recipe(options.recipe)
+    path = RECIPES / f"{options.recipe}.yaml" if options.recipe in _recipe_names() else Path(options.recipe)
+    if not path.is_file():
+        raise unknown("recipe", options.recipe, _recipe_names())
+    settings = load_recipe(path)
     given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(options).items()
@@ -151,10 +156,12 @@ def _recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def _load_recipe(recipe: str) -> Settings:
-    path = RECIPES / f"{recipe}.yaml" if recipe in _recipe_names() else Path(recipe)
-    if not path.is_file():
-        raise unknown("recipe", recipe, _recipe_names())
+def load_recipe(path: Path) -> Settings:
+    """The settings in a YAML file.
+
+    Raises:
+        InputError: It cannot be read, has an unknown key or a value of the wrong kind.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -130,10 +130,13 @@ def run(
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     steps = steps_per_epoch(len(data.train), settings.batch_size)
+    total_steps = settings.epochs * steps
+    if settings.warmup * total_steps == 1:  # torch's schedule would divide by zero
+        raise InputError(f"warmup is {settings.warmup}, one of {total_steps} steps; use another --warmup")
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=settings.lr_peak,
-        total_steps=settings.epochs * steps,
+        total_steps=total_steps,
         pct_start=settings.warmup,
         anneal_strategy="cos",
         div_factor=settings.lr_peak / settings.lr_start,
@@ -143,9 +146,7 @@ def run(
     parts = {"model": accelerator.unwrap_model(model), "optimizer": optimizer, "schedule": schedule}
     log = folder.start(settings, parts, accelerator)
 
-    bar = progress_bar(
-        settings.epochs * steps, name, "step", show=accelerator.is_main_process, initial=len(log) * steps
-    )
+    bar = progress_bar(total_steps, name, "step", show=accelerator.is_main_process, initial=len(log) * steps)
     with bar as progress:
         for epoch in range(len(log), settings.epochs):
             row = train_epoch(epoch, model, optimizer, schedule, data.train, settings, accelerator, progress)

@@ -131,10 +131,10 @@ def random_stream(seed: int, name: str, severity: int, index: int) -> np.random.
     starting at the image's index times 2^128, which no image can use up.
 
     Raises:
-        InputError: A negative seed or index.
+        InputError: A seed or index that is negative or does not fit into 64 bits.
     """
-    if seed < 0 or index < 0:
-        raise InputError(f"seed is {seed} and index is {index}; neither may be negative")
+    if not (0 <= seed < 2**64 and 0 <= index < 2**64):
+        raise InputError(f"seed is {seed} and index is {index}; both are whole numbers from 0 to 2^64 - 1")
     key = np.array([seed, zlib.crc32(name.encode()) * 8 + severity], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, 0], dtype=np.uint64)))
 

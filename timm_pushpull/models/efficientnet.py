@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer, resolve_bn_args, round_channels
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._stem import fit_weights, push_pull_stem
+from timm_pushpull.models._stem import fit_weights, imagenet_cfg, push_pull_stem
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [
@@ -34,21 +33,7 @@ class PushPullEfficientNet(EfficientNet):
 
 
 default_cfgs = generate_default_cfgs(
-    {
-        "efficientnet_b0_pushpull": {
-            "num_classes": 1000,
-            "input_size": (3, 224, 224),
-            "pool_size": (7, 7),
-            "crop_pct": 1.0,
-            "interpolation": "bilinear",
-            "mean": IMAGENET_DEFAULT_MEAN,
-            "std": IMAGENET_DEFAULT_STD,
-            "first_conv": "conv_stem",
-            "classifier": "classifier",
-            "license": "apache-2.0",
-            "paper_name": "PushPull-Net",
-        },
-    }
+    {"efficientnet_b0_pushpull": imagenet_cfg(first_conv="conv_stem", classifier="classifier")}
 )
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from timm_pushpull.models._stem import fit_weights, push_pull_stem
+from timm_pushpull.models._stem import fit_weights, imagenet_cfg, push_pull_stem
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
@@ -75,33 +74,11 @@ class PushPullCifarResNet(CifarResNet):
 
 
 def _imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 1.0,
-        "interpolation": "bilinear",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "license": "apache-2.0",
-        "paper_name": "PushPull-Net",
-        **kwargs,
-    }
+    return imagenet_cfg(first_conv="conv1", classifier="fc", **kwargs)
 
 
-def _cifar_cfg(**kwargs: Any) -> dict[str, Any]:
-    return _imagenet_cfg(
-        **{
-            "num_classes": 10,
-            "input_size": (3, 32, 32),
-            "pool_size": (4, 4),
-            "mean": CIFAR_MEAN,
-            "std": CIFAR_STD,
-            **kwargs,
-        }
-    )
+def _cifar_cfg() -> dict[str, Any]:
+    return _imagenet_cfg(num_classes=10, input_size=(3, 32, 32), pool_size=(4, 4), mean=CIFAR_MEAN, std=CIFAR_STD)
 
 
 default_cfgs = generate_default_cfgs(
