@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 
 from timm_pushpull import cli
 from timm_pushpull.card import HERE
-from timm_pushpull.errors import InputError
+from timm_pushpull.errors import InputError, one_line
 from timm_pushpull.results import Results
+from timm_pushpull.weights import CONFIG, WEIGHTS
 
-REQUIRED = ("model.safetensors", "config.json", "README.md", "results.json", "recipe.yaml")
+REQUIRED = (WEIGHTS, CONFIG, "README.md", "results.json", "recipe.yaml")
 OPTIONAL = ("log.csv", "LICENSE")
 
 _STATUS = {
@@ -69,9 +70,9 @@ def collect(folder: Path, repo_id: str) -> list[CommitOperationAdd]:
     if missing:
         raise InputError(f"{str(folder)!r} is no finished run: it lacks {', '.join(missing)}")
     try:
-        with safe_open(folder / "model.safetensors", framework="numpy") as weights:
+        with safe_open(folder / WEIGHTS, framework="numpy") as weights:
             weights.keys()
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         card = (folder / "README.md").read_text(encoding="utf-8")
         ModelCard(card)
     except (SafetensorError, OSError, ValueError) as error:
@@ -101,8 +102,9 @@ def upload(operations: list[CommitOperationAdd], repo_id: str, private: bool) ->
         reason = _STATUS.get(status) or error.server_message or f"the Hub answered with status {status}"
         raise InputError(f"cannot publish {repo_id}: {reason}") from error
     except Exception as error:  # no route, no name, a time-out: the client's transport has its own classes
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise InputError(f"cannot publish {repo_id}: {constants.ENDPOINT} is out of reach ({reason})") from error
+        raise InputError(
+            f"cannot publish {repo_id}: {constants.ENDPOINT} is out of reach ({one_line(error)})"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from huggingface_hub.utils import logging as hub_logging
 from PIL import Image, ImageOps
 
-from timm_pushpull.errors import InputError
+from timm_pushpull.errors import InputError, one_line
 
 DIGITS = "digits"
 DIGITS_ORIGIN = (
@@ -82,13 +82,18 @@ class ImageSet:
         if count < 1:
             raise InputError(f"the limit is {count}; use at least one image")
         order = np.random.Generator(np.random.Philox(key=0)).permutation(len(self))
-        labels = self.labels[self.indices[order]]
-        rank_in_class = np.empty(len(self), np.int64)
-        for label in np.unique(labels):
-            members = labels == label
-            rank_in_class[members] = np.arange(members.sum())
-        chosen = order[np.argsort(rank_in_class, kind="stable")[:count]]
-        return ImageSet(**{**vars(self), "indices": np.sort(self.indices[chosen])})
+        ranks = _rank_in_class(self.labels[self.indices[order]])
+        chosen = order[np.argsort(ranks, kind="stable")[:count]]
+        return replace(self, indices=np.sort(self.indices[chosen]))
+
+
+def _rank_in_class(labels: np.ndarray) -> np.ndarray:
+    """How many images of the same class stand before each image, int64 of the shape of `labels`."""
+    ranks = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = labels == label
+        ranks[members] = np.arange(members.sum())
+    return ranks
 
 
 def read_batches(
@@ -138,8 +143,7 @@ def load_images(
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever builder, file system or network: the user can only mend the name or the data
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot load data set {dataset!r}: {reason[:200] or type(error).__name__}") from error
+        raise InputError(f"cannot load data set {dataset!r}: {one_line(error)}") from error
     image_column, label_column = _columns(rows, name, image_column, label_column)
     labels, classes = _labels(rows, name, label_column)
     if len(rows) == 0:
@@ -195,11 +199,7 @@ def _digits_split(split: str | None, train: bool):
         raise InputError("the digits data set needs scikit-learn: pip install 'timm-pushpull[train]'") from None
     split = _choose_split(DIGITS, ("train", "test"), split, train)
     digits = load_digits()
-    rank = np.empty(len(digits.target), np.int64)
-    for label in range(10):
-        members = digits.target == label
-        rank[members] = np.arange(members.sum())
-    chosen = (rank % 5 == 4) == (split == "test")
+    chosen = (_rank_in_class(digits.target) % 5 == 4) == (split == "test")
     grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
     pictures = [Image.fromarray(g).resize((32, 32), Image.Resampling.BICUBIC).convert("RGB") for g in grey]
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=[str(d) for d in range(10)]))

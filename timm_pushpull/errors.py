@@ -13,6 +13,11 @@ class InputError(ValueError):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """The start of a foreign error's message on one line; its class where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def unknown(kind: str, value: object, known: Iterable[str]) -> InputError:
     """The error for a name that is not among the known ones, with the nearest of them suggested."""
     known = list(known)

@@ -15,7 +15,7 @@ from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
 from timm_pushpull.data import quiet_hub
-from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.files import sha256, write_file
 from timm_pushpull.preprocess import Geometry
 from timm_pushpull.push_pull import PushPullConv2d
@@ -86,9 +86,10 @@ def save_model(
         # The state dict does not know the pooling; without it these weights would load into another network.
         config["model_args"] = {"avg_size": pooling(model)}
     # num_classes stays out of model_args: transformers passes it a second time and fails.
-    write_file(folder / WEIGHTS, _serialise(model))
+    content = _serialise(model)
+    write_file(folder / WEIGHTS, content)
     write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
-    return sha256(folder / WEIGHTS)
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
@@ -111,9 +112,8 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
     except InputError:
         raise
     except Exception as error:  # timm, torch, the Hub's client and the file system each have their own
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"cannot load weights of {name!r} from {weights or source or 'the registry'}: {reason[:200]}"
+            f"cannot load weights of {name!r} from {weights or source or 'the registry'}: {one_line(error)}"
         ) from error
 
 

@@ -13,13 +13,14 @@ import torch
 from accelerate import Accelerator
 
 from settings import Settings, load_recipe
-from timm_pushpull.errors import InputError
+from timm_pushpull.errors import InputError, one_line
 from timm_pushpull.files import make_folder, write_error, write_file
 from timm_pushpull.results import Results
+from timm_pushpull.weights import CONFIG, WEIGHTS
 
 # All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last.
 RECIPE, LOG, STATE, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "README.md", "results.json"
-_FILES = (RESULTS, CARD, "model.safetensors", "config.json", STATE, LOG, RECIPE)
+_FILES = (RESULTS, CARD, WEIGHTS, CONFIG, STATE, LOG, RECIPE)
 
 
 class RunFolder:
@@ -92,8 +93,7 @@ class RunFolder:
                 part.load_state_dict(content[name])
         except Exception as error:  # a damaged file fails in many ways
             raise InputError(
-                f"the state in {str(state)!r} cannot be read ({' '.join(str(error).split())[:120]}); "
-                f"start again with --overwrite"
+                f"the state in {str(state)!r} cannot be read ({one_line(error)}); start again with --overwrite"
             ) from error
         accelerator.print(f"resumed after epoch {len(content['log'])}")
         return content["log"]
