@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from timm_pushpull import fused
+
 
 class PushPullConv2d(nn.Conv2d):
     """Convolution with push-pull inhibition (Eq. 5): `relu(push) - alpha * relu(avg(pull)) + bias`.
@@ -17,7 +19,10 @@ class PushPullConv2d(nn.Conv2d):
 
     It is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so plain checkpoints load into it and timm's
     `first_conv` stays true. `alpha`, the inhibition strength, has shape `(out_channels,)` and is always in the state
-    dict, so that a checkpoint carries its own inhibition; `avg_size` is not (it belongs to the architecture).
+    dict, so that a checkpoint carries its own inhibition. `avg_size` travels in the state dict's metadata, where there
+    is one (`torch.save` keeps it): weights that were trained with another one are refused.
+
+    On CPUs the forward and backward passes run through fused kernels where they can (`timm_pushpull.set_fused`).
 
     Args:
         avg_size: Side of the average pooling of the pull response, odd; 0 for none. Border windows average only what
@@ -114,14 +119,22 @@ class PushPullConv2d(nn.Conv2d):
                 unit.bias.copy_(conv.bias)
         return unit.train(conv.training)
 
+    def kernel(self) -> Tensor:
+        """The push kernel, the weights that the input is convolved with."""
+        return self.weight
+
+    def pad(self, input: Tensor) -> Tensor:
+        """What happens to the input before the convolution; nothing here, for subclasses to replace."""
+        return input
+
     def pull_weight(self) -> Tensor:
         """The pull kernel, the complement of the push kernel (Eq. 4): `w_max + w_min - w`, extremes per filter.
 
         Returns:
             Tensor of the shape and dtype of `weight`; gradients flow through it.
         """
-        extremes = self.weight.amax(dim=(1, 2, 3), keepdim=True) + self.weight.amin(dim=(1, 2, 3), keepdim=True)
-        return extremes - self.weight
+        kernel = self.kernel()
+        return kernel.amax(dim=(1, 2, 3), keepdim=True) + kernel.amin(dim=(1, 2, 3), keepdim=True) - kernel
 
     def effective_weight(self) -> Tensor:
         """The kernel of the linear push-pull response, without the two ReLUs (Eq. 8).
@@ -142,14 +155,23 @@ class PushPullConv2d(nn.Conv2d):
         grid[..., ::sh, ::sw] = 1 / avg**2
         dense = self.weight.new_zeros(*self.weight.shape[:2], dh * (kh - 1) + 1, dw * (kw - 1) + 1)
         push, pull = dense.clone(), dense
-        push[..., ::dh, ::dw] = self.weight
+        push[..., ::dh, ::dw] = self.kernel()
         pull[..., ::dh, ::dw] = self.pull_weight()
         pull = F.conv_transpose2d(pull.flatten(0, 1).unsqueeze(1), grid).unflatten(0, self.weight.shape[:2]).squeeze(2)
         border = (sw * (avg - 1) // 2, sw * (avg - 1) // 2, sh * (avg - 1) // 2, sh * (avg - 1) // 2)
         return F.pad(push, border) - self.alpha.view(-1, 1, 1, 1) * pull
 
     def forward(self, input: Tensor) -> Tensor:
-        push = self._conv_forward(input, self.weight, None)
+        if not torch.jit.is_scripting():
+            output = self._fused_forward(input)
+            if output is not None:
+                return output
+        return self.plain_forward(input)
+
+    def plain_forward(self, input: Tensor) -> Tensor:
+        """The unit as Eq. 5 is written, two convolutions: right on every device, type and transform of torch."""
+        input = self.pad(input)
+        push = self._conv_forward(input, self.kernel(), None)
         pull = self._conv_forward(input, self.pull_weight(), None)
         if self.avg_size > 0:
             pull = F.avg_pool2d(pull, self.avg_size, 1, self.avg_size // 2, False, False)
@@ -159,6 +181,33 @@ class PushPullConv2d(nn.Conv2d):
         if bias is not None:
             output = output + bias.to(push.dtype).view(-1, 1, 1)
         return output
+
+    @torch.jit.unused
+    def _fused_forward(self, input: Tensor) -> Tensor | None:
+        padding = self._numeric_padding()
+        if torch.compiler.is_compiling() or type(input) is not Tensor or self.groups != 1 or padding is None:
+            return None
+        geometry = (self.stride, padding, self.dilation)
+        return fused.push_pull(self.pad(input), self.kernel(), self.alpha, self.bias, geometry, self.avg_size)
+
+    def _numeric_padding(self) -> tuple[int, int] | None:
+        """The padding as numbers; None where 'same' pads one side more."""
+        if not isinstance(self.padding, str):
+            return self.padding
+        left, right, top, bottom = self._reversed_padding_repeated_twice
+        return (top, left) if (top, left) == (bottom, right) else None
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if metadata is not None:
+            metadata["avg_size"] = self.avg_size
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+        saved = local_metadata.get("avg_size", self.avg_size)
+        if saved != self.avg_size:
+            errors.append(f"{prefix[:-1]} has avg_size {self.avg_size} but these weights were saved with {saved}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def extra_repr(self) -> str:
         trainable = isinstance(self.alpha, nn.Parameter)

@@ -1,0 +1,141 @@
+"""What the push-pull unit costs: the plain network, the published formulation and ours, turn by turn in one process.
+
+    python tests/bench/bench_unit.py                                  # the figures of the README, 2 cores
+    python tests/bench/bench_unit.py --device cuda --batch-size 256
+
+Prints, as medians over the rounds, the time of each form over the time of the plain network in the same round; before
+that the first call of ours in this process, which compiles its kernels or reads them from disk; after that the peak of
+the memory that torch hands out in a training step. Times mean something only when nothing else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import timm
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import timm_pushpull
+from timm_pushpull.hardware import PRECISIONS, autocast, choose_precision, describe
+
+FORMS = ("plain", "published", "ours")
+
+
+@contextmanager
+def form(name: str) -> Iterator[None]:
+    """The published formulation is two convolutions: the unit's plain form."""
+    timm_pushpull.set_fused(name != "published")
+    try:
+        yield
+    finally:
+        timm_pushpull.set_fused(True)
+
+
+def steps(model: nn.Module, x: torch.Tensor, precision: str) -> dict[str, Callable[[], None]]:
+    target = torch.randint(model.num_classes, (len(x),), device=x.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def infer() -> None:
+        model.eval()
+        with torch.no_grad(), autocast(precision, x.device):
+            model(x)
+
+    def train() -> None:
+        model.train()
+        with autocast(precision, x.device):
+            loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return {"infer": infer, "train step": train}
+
+
+def seconds(step: Callable[[], None], device: torch.device, repeats: int) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / repeats
+
+
+def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
+    """The most memory that torch's allocator had handed out at once during a step."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return torch.cuda.max_memory_allocated()
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    changes = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for change in changes:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
+    parser.add_argument("--suffix", default="_pushpull", help="_pushpull or _pushpull5")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
+    parser.add_argument("--layout", choices=("channels_last", "contiguous_format"), default="channels_last")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=1, help="steps per round and form")
+    args = parser.parse_args()
+
+    device, precision = torch.device(args.device), choose_precision(args.precision, args.device)
+    layout = getattr(torch, args.layout)
+    x = torch.randn(args.batch_size, 3, args.size, args.size, device=device).to(memory_format=layout)
+    print(f"{describe(device)}; torch {torch.__version__}, {precision}, {args.layout}, {tuple(x.shape)}")
+    for name in args.models:
+        plain, unit = (
+            steps(timm.create_model(arch).to(device, memory_format=layout), x, precision)
+            for arch in (name, name + args.suffix)
+        )
+        work = {"plain": plain, "published": unit, "ours": unit}
+        for kind in plain:
+            for label in FORMS:
+                with form(label):
+                    first = seconds(work[label][kind], device, 1)
+                    if label == "ours":
+                        second = seconds(work[label][kind], device, 1)
+                        print(f"{name} {kind}: first call of ours {first:.2f} s, second {second:.2f} s")
+            times = {label: [] for label in FORMS}
+            for _ in tqdm(range(args.rounds), desc=f"{name} {kind}", leave=False):
+                for label in FORMS:
+                    with form(label):
+                        times[label].append(seconds(work[label][kind], device, args.repeats))
+            ratios = {
+                label: statistics.median(t / p for t, p in zip(times[label], times["plain"], strict=True))
+                for label in FORMS[1:]
+            }
+            print(
+                f"{name} {kind}: plain {statistics.median(times['plain']) * 1e3:.1f} ms, "
+                + ", ".join(f"{label} {ratio:.2f}x" for label, ratio in ratios.items())
+            )
+        peaks = {}
+        for label in FORMS:
+            with form(label):
+                peaks[label] = peak_bytes(work[label]["train step"], device)
+        print(
+            f"{name} train step, peak memory: plain {peaks['plain'] / 2**20:.0f} MiB, "
+            + ", ".join(f"{label} {peaks[label] / peaks['plain']:.3f}x" for label in FORMS[1:])
+        )
+
+
+if __name__ == "__main__":
+    main()
