@@ -34,10 +34,12 @@ def some_results(model: str = "resnet18_cifar_pushpull", **changes) -> Results:
     )
 
 
-def write_run(folder: Path, name: str = "resnet18_cifar_pushpull", baseline: Results | None = None) -> torch.nn.Module:
-    """Write a run folder; returns the model in it."""
+def write_run(
+    folder: Path, name: str = "resnet18_cifar_pushpull", baseline: Results | None = None, **options
+) -> torch.nn.Module:
+    """Write a run folder, with `options` for the model; returns the model in it."""
     folder.mkdir(parents=True)
-    model = create_model(name, num_classes=len(CLASSES)).eval()
+    model = create_model(name, num_classes=len(CLASSES), **options).eval()
     sha256 = save_model(
         model,
         folder,

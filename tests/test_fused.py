@@ -232,7 +232,11 @@ def test_a_machine_that_cannot_run_it_still_gets_the_right_result(why, tmp_path)
         "no numba": "import sys; sys.modules['numba'] = None\n",
         "kernels fail": "from timm_pushpull.kernels import cpu; cpu._planes.forward_worker = None\n",
         "nowhere to keep what was compiled": (
-            "from numba.core.caching import _CacheImpl\n_CacheImpl._locator_classes = []\n"  # as on a read-only disk
+            "from timm_pushpull.kernels import _planes\n"
+            "def compile(*arguments, cache=False, original=_planes.cfunc):\n"
+            "    if cache: raise RuntimeError('cannot cache function: no locator available')  # numba's own words\n"
+            "    return original(*arguments)\n"
+            "_planes.cfunc = compile\n"
         ),
     }.get(why, "")
     environment = {"TIMM_PUSHPULL_FUSED": "0"} if why == "switched off" else {}

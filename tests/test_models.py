@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
 import pytest
+import safetensors.torch
 import timm
 import torch
 
 import timm_pushpull
+from conftest import run_command
+from hub_server import Hub
 from timm_pushpull import PushPullConv2d
 
 PLAIN = ("resnet18_cifar", "resnet50_cifar")
@@ -96,14 +105,54 @@ def test_unknown_options_are_refused():
         timm.create_model("resnet18_pushpull", average=3)
 
 
-def test_plain_weights_load_and_alpha_keeps_its_init():
+@pytest.mark.parametrize("source", ["state_dict", "file", "pickle"])
+def test_plain_weights_load_and_alpha_keeps_its_init(source, tmp_path):
     plain = timm.create_model("resnet18", num_classes=5)
-    overlay = {"state_dict": plain.state_dict(), "num_classes": 5}
+    overlay = {"num_classes": 5}
+    if source == "state_dict":
+        overlay["state_dict"] = plain.state_dict()
+    elif source == "file":
+        overlay["file"] = str(tmp_path / "weights.safetensors")
+        safetensors.torch.save_file(plain.state_dict(), overlay["file"])
+    else:
+        overlay["file"] = str(tmp_path / "weights.pth")
+        torch.save(plain.state_dict(), overlay["file"])
     model = timm.create_model(
         "resnet18_pushpull", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=5, alpha=0.5
     )
-    torch.testing.assert_close(model.conv1.weight, plain.conv1.weight)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, rtol=0, atol=0)
     assert (model.conv1.alpha == 0.5).all()
+
+
+def test_plain_weights_load_from_the_hub_with_another_head(tmp_path):
+    plain = timm.create_model("resnet18_cifar")
+    content = safetensors.torch.save(plain.state_dict())
+    with Hub() as hub:
+        hub.repositories["timm/plain"] = {"model.safetensors": content}
+        hub.commits["timm/plain"] = ["a" * 40]
+        hub.objects[hashlib.sha256(content).hexdigest()] = content
+        code = (
+            "import timm, timm_pushpull, safetensors.torch\n"
+            "overlay = {'hf_hub_id': 'timm/plain', 'num_classes': 10}\n"
+            "model = timm.create_model('resnet18_cifar_pushpull', pretrained=True, pretrained_cfg_overlay=overlay,"
+            " num_classes=3, alpha=0.25)\n"
+            f"safetensors.torch.save_file(model.state_dict(), {str(tmp_path / 'out.safetensors')!r})\n"
+        )
+        process = run_command(
+            "-c",
+            code,
+            HF_ENDPOINT=hub.endpoint,
+            HF_HUB_DISABLE_XET="1",
+            HF_HOME=str(tmp_path),
+            HF_HUB_OFFLINE="0",
+        )
+    assert process.returncode == 0, process.stderr
+    loaded = safetensors.torch.load_file(tmp_path / "out.safetensors")
+    assert (loaded.pop("conv1.alpha") == 0.25).all()
+    assert loaded.pop("fc.weight").shape == (3, 512)
+    for name in loaded.keys() - {"fc.bias"}:
+        torch.testing.assert_close(loaded[name], plain.state_dict()[name], rtol=0, atol=0)
 
 
 def test_adapting_the_input_channels_is_refused_because_it_would_be_wrong():
@@ -121,3 +170,25 @@ def test_adapting_the_input_channels_is_refused_because_it_would_be_wrong():
 def test_a_name_without_weights_says_so():
     with pytest.raises(RuntimeError, match="No pretrained weights exist for resnet50_pushpull"):
         timm.create_model("resnet50_pushpull", pretrained=True)
+
+
+@pytest.mark.slow
+def test_timms_own_tests_pass_for_every_name(tmp_path):
+    """The source distribution of the installed timm ships its tests; it comes from PyPI."""
+    source = f"timm=={version('timm')}"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", source]
+    subprocess.run(download, cwd=tmp_path, check=True)
+    (archive,) = tmp_path.glob("timm-*.tar.gz")
+    subprocess.run(["tar", "-xf", archive.name], cwd=tmp_path, check=True)
+    folder = tmp_path / archive.name.removesuffix(".tar.gz")
+    (folder / "timm").rename(folder / "not_imported")  # the installed one is tested
+    process = run_command(
+        *("-m", "pytest", "-q", "-p", "timm_pushpull", "-p", "no:cacheprovider", "tests/test_models.py"),
+        *("-k", "pushpull or cifar", "-rA"),
+        cwd=folder,
+        timeout=1800,
+    )
+    assert process.returncode == 0, process.stdout[-5000:]
+    passed = set(re.findall(r"PASSED \S+::test_model_(\w+)\[\d+-(\w+)\]", process.stdout))
+    for test in ("forward", "backward", "default_cfgs", "forward_torchscript", "forward_fx", "forward_features"):
+        assert {name for found, name in passed if found == test} == set(NAMES), test

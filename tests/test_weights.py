@@ -32,11 +32,26 @@ def test_timm_loads_a_folder_with_identical_logits(tmp_path, name):
 
 def test_the_pooling_travels_with_the_weights(tmp_path):
     folder = tmp_path / "run"
-    write_run(folder)
-    config = json.loads((folder / "config.json").read_text())
-    assert config["model_args"] == {"avg_size": 3}
-    (folder / "config.json").write_text(json.dumps({**config, "model_args": {"avg_size": 5}}))
-    assert pooling(timm.create_model(f"local-dir:{folder}", pretrained=True)) == 5
+    model = write_run(folder, avg_size=5)
+    assert json.loads((folder / "config.json").read_text())["model_args"] == {"avg_size": 5}
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+
+
+def test_weights_of_another_pooling_are_refused_wherever_they_come_from(tmp_path):
+    folder, name = tmp_path / "run", "resnet18_cifar_pushpull"
+    model = write_run(folder, name, avg_size=5)
+    message = "avg_size is 3 but these weights were trained with 5; use avg_size=5"
+    with pytest.raises(InputError, match=message):
+        load_model(name, str(folder / "model.safetensors"))
+    with pytest.raises(InputError, match=message):
+        timm.create_model(f"local-dir:{folder}", pretrained=True, avg_size=3)
+    overlay = {"file": str(folder / "model.safetensors"), "num_classes": model.num_classes}
+    options = {"pretrained": True, "num_classes": model.num_classes, "pretrained_cfg_overlay": overlay}
+    with pytest.raises(InputError, match=message):
+        timm.create_model(name, **options)
+    assert pooling(timm.create_model(name, avg_size=5, **options)) == 5
 
 
 @pytest.mark.parametrize("source", ["folder", "weights folder", "weights file"])

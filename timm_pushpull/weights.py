@@ -17,10 +17,10 @@ from torch import nn
 from timm_pushpull.data import quiet_hub
 from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.files import sha256, write_file
+from timm_pushpull.models._pretrained import POOLING, WEIGHTS, check_pooling, weights_file
 from timm_pushpull.preprocess import Geometry
 from timm_pushpull.push_pull import PushPullConv2d
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _SOURCES = ("local-dir:", "hf-hub:")
 
@@ -83,7 +83,7 @@ def save_model(
     if hasattr(getattr(model, "global_pool", None), "pool_type"):
         config["global_pool"] = model.global_pool.pool_type
     if pooling(model) is not None:
-        # The state dict does not know the pooling; without it these weights would load into another network.
+        # The tensors do not tell the pooling; without it these weights would load into another network.
         config["model_args"] = {"avg_size": pooling(model)}
     # num_classes stays out of model_args: transformers passes it a second time and fails.
     content = _serialise(model)
@@ -153,26 +153,21 @@ def _from_file(name: str, path: Path) -> nn.Module:
     head = state.get(f"{classifier}.weight")
     # strict=True below says what is missing; only the number of classes is the file's to decide.
     model = timm.create_model(name, **({} if head is None else {"num_classes": head.shape[0]}))
+    if pooling(model) is not None:
+        check_pooling(path, pooling(model))
     model.load_state_dict(state, strict=True)
     return model
 
 
 def _serialise(model: nn.Module) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return safetensors.torch.save(tensors, metadata={"format": "pt"})
+    metadata = {"format": "pt"} if pooling(model) is None else {"format": "pt", POOLING: str(pooling(model))}
+    return safetensors.torch.save(tensors, metadata=metadata)
 
 
 def _weights_hash(model: nn.Module) -> str:
     """Hash of the safetensors file that a model was loaded from, else of the file that `save_model` would write."""
-    cfg = model.pretrained_cfg
-    if cfg.get("source") == "local-dir" and (Path(cfg["file"]) / WEIGHTS).is_file():
-        return sha256(Path(cfg["file"]) / WEIGHTS)
-    if cfg.get("hf_hub_id"):
-        from huggingface_hub import try_to_load_from_cache
-
-        repository, _, revision = cfg["hf_hub_id"].partition("@")
-        cached = try_to_load_from_cache(repository, WEIGHTS, revision=revision or None)
-        if isinstance(cached, str):
-            return sha256(cached)
+    if path := weights_file(model.pretrained_cfg):
+        return sha256(path)
     logging.getLogger(__name__).info("hashing the state dict: the weights' file is not at hand")
     return hashlib.sha256(_serialise(model)).hexdigest()

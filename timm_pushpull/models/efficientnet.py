@@ -10,7 +10,8 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._stem import fit_weights, imagenet_cfg, push_pull_stem
+from timm_pushpull.models._pretrained import fit_weights
+from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [

@@ -13,7 +13,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from timm_pushpull.models._stem import fit_weights, imagenet_cfg, push_pull_stem
+from timm_pushpull.models._pretrained import fit_weights
+from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)

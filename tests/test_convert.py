@@ -1,0 +1,153 @@
+"""Push-pull inhibition for networks that are already there, and plain weights in push-pull networks."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import timm
+import torch
+from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from torch import nn
+
+from timm_pushpull import InputError, PushPullConv2d, convert_stem, set_inhibition
+
+REFUSED = {"csatv2", "gemma4_vit", "naflexvit"}
+
+
+def own(name: str) -> bool:
+    return timm.model_entrypoint(name).__module__.startswith("timm_pushpull.")
+
+
+def units_of(model: nn.Module) -> dict[str, PushPullConv2d]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, PushPullConv2d)}
+
+
+@pytest.mark.parametrize("family", timm.list_modules())
+def test_every_family(family):
+    name = next(name for name in timm.list_models(module=family) if not own(name))
+    with torch.device("meta"):  # shapes alone: some are large
+        model = timm.create_model(name).eval()
+    before = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    if family in REFUSED:
+        with pytest.raises(InputError, match=f"{name} does not begin with a convolution"):
+            convert_stem(model)
+        return
+    assert convert_stem(model, avg_size=5) is model
+    units = units_of(model)
+    after = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    assert after == before | {f"{unit}.alpha": (units[unit].out_channels,) for unit in units}
+    called = []
+    for unit in units.values():
+        unit.register_forward_hook(lambda module, inputs, output: called.append(module))
+    y = model(torch.empty(1, *model.pretrained_cfg["input_size"], device="meta"))
+    assert set(called) == set(units.values()) != set()
+    assert all(unit.avg_size == 5 for unit in called)
+    assert y.shape[0] == 1
+
+
+def test_the_documented_refusals_are_the_ones_that_refuse():
+    assert all(family in convert_stem.__doc__ for family in REFUSED)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(3, 8, 5, 2, 1, bias=True),
+        nn.Conv2d(4, 8, 3, padding="same", groups=2),
+        Conv2dSame(3, 8, 3, 2),
+        Conv2dSame(3, 8, 4, 2, bias=False),
+        StdConv2d(3, 8, 7, 2),
+        StdConv2dSame(3, 8, 7, 2, bias=True),
+        ScaledStdConv2d(3, 8, 3, 2, gamma=1.7),
+        ScaledStdConv2dSame(3, 8, 3, 2),
+    ],
+    ids=lambda conv: type(conv).__name__,
+)
+def test_every_kind_of_convolution_keeps_its_response(conv):
+    conv, x = conv.double(), torch.randn(2, conv.in_channels, 21, 18, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            parameter.normal_()
+    network = nn.Sequential(copy.deepcopy(conv))
+    unit = convert_stem(network, avg_size=0, alpha=0.0)[0]
+    plain = conv(x) - (0 if conv.bias is None else conv.bias.view(-1, 1, 1))
+    rest = 0 if conv.bias is None else conv.bias.view(-1, 1, 1)
+    torch.testing.assert_close(network(x), plain.relu() + rest)
+    # The pull response, isolated: with alpha 1, relu(push) - output. Its kernel mirrors the one that is convolved with.
+    set_inhibition(network, 1.0)
+    pull = plain.relu() + rest - network(x)
+    kernel = unit.kernel()
+    extremes = kernel.amax((1, 2, 3)) + kernel.amin((1, 2, 3))
+    ones = copy.deepcopy(unit)
+    with torch.no_grad():
+        ones.weight.fill_(1.0)
+    ones.eps = None
+    box = ones._conv_forward(ones.pad(x), ones.weight, None)
+    torch.testing.assert_close(pull, (extremes.view(-1, 1, 1) * box - plain).relu())
+    torch.testing.assert_close(unit.plain_forward(x), network(x))
+    assert set(unit.state_dict()) == set(conv.state_dict()) | {"alpha"}
+    network(x).sum().backward()
+    assert unit.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "nf_resnet50", "vit_tiny_r_s16_p8_224", "fastvit_t8"])
+def test_converted_networks_run_train_and_survive_a_round_trip(name, tmp_path):
+    model = convert_stem(timm.create_model(name, num_classes=3), alpha=0.5)
+    size = model.pretrained_cfg["input_size"] if model.pretrained_cfg.get("fixed_input_size") else (3, 64, 64)
+    x = torch.randn(2, *size)
+    model(x).sum().backward()
+    assert all(unit.alpha.grad.abs().sum() > 0 for unit in units_of(model).values())
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = convert_stem(timm.create_model(name, num_classes=3))
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    torch.testing.assert_close(other.eval()(x), model.eval()(x))
+
+
+def test_networks_outside_timm():
+    network = nn.Sequential(nn.Identity(), nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), nn.Conv2d(4, 2, 3))
+    convert_stem(network, avg_size=5, alpha=[0.1, 0.2, 0.3, 0.4], trainable_alpha=False)
+    assert list(units_of(network)) == ["1.0"]
+    assert "1.0.alpha" in dict(network.named_buffers())
+
+
+def test_networks_within_a_wrapper():
+    features = convert_stem(timm.create_model("resnet18", features_only=True))
+    assert list(units_of(features)) == ["conv1"]
+    getter = convert_stem(timm.create_model("efficientnet_b0", features_only=True, feature_cls="getter"))
+    assert len(units_of(getter)) == 1
+
+
+class OtherConv(nn.Conv2d):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Sequential(nn.Linear(3, 4)), "Sequential does not begin with a convolution"),
+        (nn.Sequential(OtherConv(3, 4, 3)), "0 is a OtherConv; only plain and timm's own"),
+        (nn.Sequential(PushPullConv2d(3, 4, 3)), "0 is a PushPullConv2d"),
+    ],
+)
+def test_what_cannot_be_converted_is_named_and_left_alone(network, message):
+    before = str(network)
+    with pytest.raises(InputError, match=message):
+        convert_stem(network)
+    assert str(network) == before
+
+
+def test_inhibition_is_set_in_place():
+    model = timm.create_model("resnet18_cifar_pushpull")
+    unit = model.conv1
+    alpha = unit.alpha
+    set_inhibition(model, 2.0)
+    assert unit.alpha is alpha
+    assert (alpha == 2).all()
+    set_inhibition(model, torch.arange(64))
+    assert alpha.tolist() == list(range(64))
+    with pytest.raises(InputError, match=r"alpha has shape \(3,\); conv1 takes one number or 64"):
+        set_inhibition(model, [1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="ResNet has no push-pull unit"):
+        set_inhibition(timm.create_model("resnet18"), 1.0)
+    assert alpha.tolist() == list(range(64))
