@@ -26,10 +26,17 @@ def units_of(model: nn.Module) -> dict[str, PushPullConv2d]:
 @pytest.mark.parametrize("family", timm.list_modules())
 def test_every_family(family):
     name = next(name for name in timm.list_models(module=family) if not own(name))
-    with torch.device("meta"):  # shapes alone: some are large
-        model = timm.create_model(name).eval()
+    try:
+        with torch.device("meta"):  # shapes alone: some are large
+            check_conversion(name, refused=family in REFUSED)
+    except (NotImplementedError, RuntimeError):  # some networks of older versions need numbers
+        check_conversion(name, refused=family in REFUSED)
+
+
+def check_conversion(name: str, refused: bool) -> None:
+    model = timm.create_model(name).eval()
     before = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    if family in REFUSED:
+    if refused:
         with pytest.raises(InputError, match=f"{name} does not begin with a convolution"):
             convert_stem(model)
         return
@@ -40,7 +47,7 @@ def test_every_family(family):
     called = []
     for unit in units.values():
         unit.register_forward_hook(lambda module, inputs, output: called.append(module))
-    y = model(torch.empty(1, *model.pretrained_cfg["input_size"], device="meta"))
+    y = model(torch.empty(1, *model.pretrained_cfg["input_size"]))
     assert set(called) == set(units.values()) != set()
     assert all(unit.avg_size == 5 for unit in called)
     assert y.shape[0] == 1
@@ -82,7 +89,7 @@ def test_every_kind_of_convolution_keeps_its_response(conv):
     ones = copy.deepcopy(unit)
     with torch.no_grad():
         ones.weight.fill_(1.0)
-    ones.eps = None
+    ones.standardized = False
     box = ones._conv_forward(ones.pad(x), ones.weight, None)
     torch.testing.assert_close(pull, (extremes.view(-1, 1, 1) * box - plain).relu())
     torch.testing.assert_close(unit.plain_forward(x), network(x))
@@ -101,7 +108,9 @@ def test_converted_networks_run_train_and_survive_a_round_trip(name, tmp_path):
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     other = convert_stem(timm.create_model(name, num_classes=3))
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    torch.testing.assert_close(other.eval()(x), model.eval()(x))
+    expected = model.eval()(x)
+    torch.testing.assert_close(other.eval()(x), expected)
+    torch.testing.assert_close(torch.jit.script(model)(x), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_networks_outside_timm():

@@ -113,17 +113,6 @@ def test_threads_of_its_own_where_torch_has_no_openmp(monkeypatch):
     torch.testing.assert_close(unit(x), unit.plain_forward(x))
 
 
-def test_chunks_of_a_batch_equal_the_whole(monkeypatch):
-    unit, x = PushPullConv2d(3, 16, 3, padding=1, bias=True), torch.randn(7, 3, 32, 32, requires_grad=True)
-    y = unit(x)
-    whole = gradients(unit, y, x, torch.ones_like(y))
-    monkeypatch.setattr(cpu, "_CHUNK_BYTES", 1)
-    z = unit(x)
-    torch.testing.assert_close(z, y)
-    for name, value in gradients(unit, z, x, torch.ones_like(y)).items():
-        torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=1e-4 * whole[name].abs().max().item())
-
-
 @pytest.mark.parametrize("mode", ["bfloat16", "float16", "autocast bfloat16", "autocast float16"])
 @pytest.mark.parametrize("avg_size", [0, 3, 5])
 def test_narrow_types_err_no_more_than_the_plain_form(mode, avg_size):

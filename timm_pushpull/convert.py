@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,21 +74,24 @@ class AdaptedPushPullConv2d(PushPullConv2d):
     Both responses see the standardised weights: the pull kernel is the complement of what the input is convolved with.
     """
 
-    same_pad: bool = False
-    eps: float | None = None
-    scale: float = 1.0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.same_pad, self.standardized, self.eps, self.scale = False, False, 0.0, 1.0
+        self.register_parameter("gain", None)
 
     def kernel(self) -> Tensor:
-        if self.eps is None:
+        if not self.standardized:
             return self.weight
-        gain = (self.gain * self.scale).view(-1) if hasattr(self, "gain") else None
-        flat = self.weight.reshape(1, self.out_channels, -1)
-        return F.batch_norm(flat, None, None, weight=gain, training=True, momentum=0.0, eps=self.eps).view_as(
-            self.weight
-        )
+        flat, gain = self.weight.reshape(1, self.out_channels, -1), self.gain
+        if gain is not None:
+            gain = (gain * self.scale).view(-1)
+        flat = F.batch_norm(flat, None, None, weight=gain, training=True, momentum=0.0, eps=self.eps)
+        return flat.view_as(self.weight)
 
     def pad(self, input: Tensor) -> Tensor:
-        return pad_same(input, self.kernel_size, self.stride, self.dilation) if self.same_pad else input
+        if self.same_pad:
+            input = pad_same(input, list(self.kernel_size), list(self.stride), list(self.dilation))
+        return input
 
 
 def _first_convolutions(model: nn.Module) -> dict[str, nn.Module]:
@@ -113,7 +117,7 @@ def _unit_of(conv: nn.Conv2d, name: str, avg_size: int, alpha: Alpha | None, tra
     unit = AdaptedPushPullConv2d.from_conv(conv, **options)
     unit.same_pad = isinstance(conv, Conv2dSame) or getattr(conv, "same_pad", False)
     if isinstance(conv, standardized):
-        unit.eps = conv.eps
+        unit.standardized, unit.eps = True, conv.eps
     if isinstance(conv, (ScaledStdConv2d, ScaledStdConv2dSame)):
         unit.scale, unit.gain = conv.scale, conv.gain
     return unit

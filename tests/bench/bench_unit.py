@@ -115,8 +115,9 @@ def main() -> None:
                         second = seconds(work[label][kind], device, 1)
                         print(f"{name} {kind}: first call of ours {first:.2f} s, second {second:.2f} s")
             times = {label: [] for label in FORMS}
-            for _ in tqdm(range(args.rounds), desc=f"{name} {kind}", leave=False):
-                for label in FORMS:
+            for turn in tqdm(range(args.rounds), desc=f"{name} {kind}", leave=False):
+                first_form = turn % len(FORMS)  # each finds the memory as each of the others leaves it
+                for label in FORMS[first_form:] + FORMS[:first_form]:
                     with form(label):
                         times[label].append(seconds(work[label][kind], device, args.repeats))
             ratios = {

@@ -7,7 +7,7 @@ loops serves both layouts. LLVM makes vector code of the inner loops as long as 
 
 The functions at the end are what threads run: C functions of one argument, the address of a record of addresses and
 sizes. All threads of a parallel region get the same record and take tickets from it until no task is left. Sums over
-an image are written per task and added up afterwards, so results do not depend on the threads.
+an image are written per task and added up afterwards, so it makes no difference which thread took which task.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import cache
 
 import numpy as np
 from numba import carray, cfunc, njit
+from numba.core.ccallback import CFunc
 
 from timm_pushpull.kernels._numba import load, narrow, pointer, take_ticket
 
@@ -43,18 +44,27 @@ _compiled = njit(nogil=True, error_model="numpy", fastmath={"contract"})
 
 
 @_compiled
-def _sum_rows(rows, h, radius, zeros, total):
-    """The sum of the rows around row h; rows beyond the border are zero."""
+def _copy(values, row):
+    for i in range(row.size):
+        row[i] = values[i]
+
+
+@_compiled
+def _sum_rows(rows, above, h, radius, zeros, total):
+    """The sum of the rows around row h; rows beyond the border are zero.
+
+    Row h and those before it come from `above`, a ring, for where the result has taken their place.
+    """
+    a = above[h % len(above)]
     if radius == 0:
-        a = rows[h]
         for i in range(total.size):
             total[i] = load(a[i])
         return
-    a, b, c = rows[h], rows[h - 1] if h > 0 else zeros, rows[h + 1] if h + 1 < len(rows) else zeros
+    b, c = above[(h - 1) % len(above)] if h > 0 else zeros, rows[h + 1] if h + 1 < len(rows) else zeros
     for i in range(total.size):
         total[i] = load(a[i]) + load(b[i]) + load(c[i])
     for k in range(2, radius + 1):
-        a, b = rows[h - k] if h >= k else zeros, rows[h + k] if h + k < len(rows) else zeros
+        a, b = above[(h - k) % len(above)] if h >= k else zeros, rows[h + k] if h + k < len(rows) else zeros
         for i in range(total.size):
             total[i] += load(a[i]) + load(b[i])
 
@@ -162,7 +172,7 @@ def _grad_push_row(sums, step, window, push, grad, output):
 
 @_compiled
 def _forward_plane(push, box, alpha, scale, bias, radius, first, last, output):
-    """Rows first to last of `relu(push) - alpha * relu(pull) + bias`.
+    """Rows first to last of `relu(push) - alpha * relu(pull) + bias`; `output` may be `push` itself.
 
     push, output: (height, width * channels). box: (height, width). alpha, scale, bias: (channels,).
     """
@@ -170,8 +180,14 @@ def _forward_plane(push, box, alpha, scale, bias, radius, first, last, output):
     zeros, halo = np.zeros(size, push.dtype), radius * channels
     column, sums = np.zeros(size + 2 * halo, alpha.dtype), np.empty(size, alpha.dtype)
     shares, biases = _shares(width, radius, alpha), bias if channels > 1 else np.full(width, bias[0])
+    above = np.empty((radius + 1, size), push.dtype)
+    for h in range(max(first - radius, 0), first):
+        _copy(push[h], above[h % len(above)])
     for h in range(first, last):
-        _sum_rows(push, h, radius, zeros, column[halo : halo + size])
+        # A copy also of this row: LLVM's vector code does not write where it reads.
+        own = above[h % len(above)]
+        _copy(push[h], own)
+        _sum_rows(push, above, h, radius, zeros, column[halo : halo + size])
         window = 3 if radius == 1 else 1
         if radius > 1:
             _sum_neighbours(column, channels, radius, sums)
@@ -182,42 +198,31 @@ def _forward_plane(push, box, alpha, scale, bias, radius, first, last, output):
         else:
             outer_scale, inner_scale, outer_alpha, inner_alpha = scale, box[h], alpha * share, shares
         _output_row(
-            pull_sums,
-            channels,
-            window,
-            push[h],
-            outer_scale,
-            inner_scale,
-            outer_alpha,
-            inner_alpha,
-            biases,
-            output[h],
+            pull_sums, channels, window, own, outer_scale, inner_scale, outer_alpha, inner_alpha, biases, output[h]
         )
 
 
 @_compiled
 def _backward_plane(push, box, alpha, scale, radius, first, last, grad, output, grad_sums, grad_box):
-    """Rows first to last of the gradient with respect to push, written to `output`.
+    """Rows first to last of the gradient with respect to push, written to `output`, which may be `push` itself.
 
     grad: as push. grad_sums: (3, channels), the gradients of alpha, scale and bias, added to. grad_box: (height, width)
     or empty, added to. The rest as in `_forward_plane`.
     """
     (height, width), channels, size = box.shape, alpha.size, push.shape[1]
     zeros, halo, window = np.zeros(size, push.dtype), radius * channels, 2 * radius + 1
-    column, sums, pull = (
-        np.zeros(size + 2 * halo, alpha.dtype),
-        np.empty(size, alpha.dtype),
-        np.empty(size, alpha.dtype),
-    )
+    column, sums = np.zeros(size + 2 * halo, alpha.dtype), np.empty(size, alpha.dtype)
+    pull, own = np.empty(size, alpha.dtype), np.empty(size, push.dtype)
     shares, inner = _shares(width, radius, alpha), channels if channels > 1 else width
     outer_ones, inner_ones = np.ones(size // inner, alpha.dtype), np.ones(inner, alpha.dtype)
     totals = np.zeros((3, inner), alpha.dtype)
-    # The gradient of a row needs the gradients of the pull responses around it.
+    # The gradient of a row needs the gradients of the pull responses around it. Rows are not needed again once it is
+    # written, so here everything is read where it lies.
     ring, no_row = np.zeros((window, size), alpha.dtype), np.zeros(size, alpha.dtype)
     for q in range(first - radius, last + radius):
         grad_pull = ring[q % window]
         if 0 <= q < height:
-            _sum_rows(push, q, radius, zeros, column[halo : halo + size])
+            _sum_rows(push, push, q, radius, zeros, column[halo : halo + size])
             if radius > 0:
                 _sum_neighbours(column, channels, radius, sums)
             share = alpha.dtype.type(_share(q, height, radius))
@@ -240,11 +245,12 @@ def _backward_plane(push, box, alpha, scale, radius, first, last, grad, output, 
             grad_pull[:] = 0
         h = q - radius
         if h >= first:
-            _sum_rows(ring, window // 2, radius, no_row, column[halo : halo + size])
+            _sum_rows(ring, ring, radius, radius, no_row, column[halo : halo + size])
             if radius > 1:
                 _sum_neighbours(column, channels, radius, sums)
-            grad_sums_row = sums if radius > 1 else column
-            _grad_push_row(grad_sums_row, channels, 3 if radius == 1 else 1, push[h], grad[h], output[h])
+            _copy(push[h], own)
+            around = sums if radius > 1 else column
+            _grad_push_row(around, channels, 3 if radius == 1 else 1, own, grad[h], output[h])
     for i in range(inner):
         channel = i % channels
         grad_sums[0, channel] -= totals[0, i] * (1 if channels > 1 else shares[i])
@@ -279,11 +285,18 @@ def _sum_channels(image, start, step_c, step_w, channels, row):
 
 @_compiled
 def _sum_windows(row, taps, stride, dilation, output):
-    for w in range(output.size):
-        total = row[w * stride]
-        for k in range(1, taps):
-            total += row[w * stride + k * dilation]
-        output[w] = total
+    output[:] = 0
+    for k in range(taps):
+        part = row[k * dilation :]
+        if stride == 1:  # constants here too
+            for w in range(output.size):
+                output[w] += part[w]
+        elif stride == 2:
+            for w in range(output.size):
+                output[w] += part[2 * w]
+        else:
+            for w in range(output.size):
+                output[w] += part[w * stride]
 
 
 @_compiled
@@ -293,16 +306,20 @@ def _box_image(image, steps, channels, size, kernel, stride, pad, dilation, radi
     image: its numbers as they lie in memory, `steps` apart along (channel, row, column). output: (height, width).
     """
     (height, width), (out_height, out_width) = size, output.shape
-    summed = np.empty((height, width), output.dtype)
-    for h in range(height):
-        _sum_channels(image, h * steps[1], steps[0], steps[2], channels, summed[h])
-    box, column = np.empty(output.shape, output.dtype), np.empty(width + 2 * pad[1], output.dtype)
+    # The rows under the kernel alone: an array of the whole image would be fresh memory each time.
+    reach = (kernel[0] - 1) * dilation[0] + 1
+    ring, summed = np.empty((reach, width), output.dtype), 0
+    box, column = np.empty(output.shape, output.dtype), np.zeros(width + 2 * pad[1], output.dtype)
+    inside = column[pad[1] : pad[1] + width]
     for h in range(out_height):
-        column[:] = 0
+        top = h * stride[0] - pad[0]
+        while summed < min(top + reach, height):
+            _sum_channels(image, summed * steps[1], steps[0], steps[2], channels, ring[summed % reach])
+            summed += 1
+        inside[:] = 0
         for k in range(kernel[0]):
-            q = h * stride[0] - pad[0] + k * dilation[0]
-            if 0 <= q < height:
-                _add_row(summed[q], column[pad[1] :])
+            if 0 <= top + k * dilation[0] < height:
+                _add_row(ring[(top + k * dilation[0]) % reach], inside)
         _sum_windows(column, kernel[1], stride[1], dilation[1], box[h])
     padded = np.zeros(out_width + 2 * radius, output.dtype)
     for h in range(out_height):
@@ -316,7 +333,7 @@ def _box_image(image, steps, channels, size, kernel, stride, pad, dilation, radi
 
 
 @cache
-def box_worker(stored: type, computed: type) -> Callable:
+def box_worker(stored: type, computed: type) -> CFunc:
     def box(address):
         args = carray(address, 1, BOX)[0]
         images = carray(pointer(args.input), args.extent, stored)
@@ -341,7 +358,7 @@ def box_worker(stored: type, computed: type) -> Callable:
 
 
 @cache
-def forward_worker(stored: type, computed: type) -> Callable:
+def forward_worker(stored: type, computed: type) -> CFunc:
     def forward(address):
         args = carray(address, 1, TAIL)[0]
         maps = (args.images, args.planes, args.height, args.width * args.channels)
@@ -363,7 +380,7 @@ def forward_worker(stored: type, computed: type) -> Callable:
 
 
 @cache
-def backward_worker(stored: type, computed: type) -> Callable:
+def backward_worker(stored: type, computed: type) -> CFunc:
     def backward(address):
         args = carray(address, 1, TAIL)[0]
         maps = (args.images, args.planes, args.height, args.width * args.channels)
@@ -399,9 +416,9 @@ def backward_worker(stored: type, computed: type) -> Callable:
     return _c_function(backward)
 
 
-def _c_function(function: Callable) -> Callable:
+def _c_function(function: Callable) -> CFunc:
     """The function compiled for this machine; kept on disk where numba finds a place to write."""
     try:
-        return cfunc("void(voidptr)", cache=True)(function).ctypes
+        return cfunc("void(voidptr)", cache=True)(function)
     except RuntimeError:  # nowhere to write
-        return cfunc("void(voidptr)")(function).ctypes
+        return cfunc("void(voidptr)")(function)

@@ -1,8 +1,7 @@
 """The push-pull unit on the CPU: torch's convolution, then kernels compiled by numba; no compiler is needed.
 
-A batch is worked on in chunks whose push responses stay in cache: the convolution of a chunk, then all the rest of the
-unit in one pass that reads them once and writes the output once. So no second map of the batch ever exists; fresh
-memory costs more than the arithmetic.
+After the convolution one pass reads the push response row by row and writes the result in its place, so that no second
+map ever exists: fresh memory costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numba.core.ccallback import CFunc
 from torch import Tensor
 
 from timm_pushpull.kernels import _planes
@@ -31,9 +31,7 @@ DTYPES = tuple(_TYPES)
 
 Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # stride, padding, dilation
 
-_CHUNK_BYTES = 2**21  # of push responses per thread: about a second-level cache
 _GRAIN = 32768  # numbers below which a second thread costs more than it brings, as in ATen
-_BLOCK_ROWS = 8  # fewest rows of a task when an image is split among threads
 
 
 def forward(
@@ -51,14 +49,8 @@ def forward(
         pooling windows (N, H', W') in float32 (float64 for float64), for `backward`.
     """
     box = _pooled_box(x, weight.shape[2:], geometry, avg_size)
-    constants = _constants(box.dtype, alpha, scale, bias)
-    output = None
-    for start, stop in _chunks(x, box, len(weight)):
-        push = F.conv2d(x[start:stop], weight, None, *geometry)
-        push = push.contiguous(memory_format=_memory_format(push))
-        if output is None:
-            output = _like(push, len(x))
-        _tail(_planes.forward_worker, push, box[start:stop], constants, avg_size, output=output[start:stop])
+    push = F.conv2d(x, weight, None, *geometry)
+    output, _ = _tail(_planes.forward_worker, push, box, _constants(box.dtype, alpha, scale, bias), avg_size)
     return output, box
 
 
@@ -82,25 +74,10 @@ def backward(
         The gradients with respect to the push response (N, K, H', W'), to alpha, scale and bias (3, K) and, if needed,
         to the box sums (N, H', W'); the latter two in float32 (float64 for float64).
     """
-    constants = _constants(box.dtype, alpha, scale, None)
     grad_box = torch.zeros_like(box) if needs_box else None
-    output, sums = None, box.new_zeros(3, len(weight))
-    for start, stop in _chunks(x, box, len(weight)):
-        push = F.conv2d(x[start:stop], weight, None, *geometry)
-        push = push.contiguous(memory_format=_memory_format(push))
-        if output is None:
-            output = _like(push, len(x))
-            grad = grad.contiguous(memory_format=_memory_format(push))
-        sums += _tail(
-            _planes.backward_worker,
-            push,
-            box[start:stop],
-            constants,
-            avg_size,
-            output=output[start:stop],
-            grad=grad[start:stop],
-            grad_box=None if grad_box is None else grad_box[start:stop],
-        )
+    push = F.conv2d(x, weight, None, *geometry)
+    constants = _constants(box.dtype, alpha, scale, None)
+    output, sums = _tail(_planes.backward_worker, push, box, constants, avg_size, grad, grad_box)
     return output, sums, grad_box
 
 
@@ -118,7 +95,7 @@ def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: Geometry, avg_size
     _launch(
         _planes.box_worker(*_TYPES[x.dtype]),
         _planes.BOX,
-        _threads(x, tasks=n),
+        max(1, min(torch.get_num_threads(), n, x.numel() // _GRAIN)),
         images=n,
         channels=c,
         height=h,
@@ -146,23 +123,26 @@ def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: Geometry, avg_size
 
 
 def _tail(
-    worker: Callable,
+    worker: Callable[..., CFunc],
     push: Tensor,
     box: Tensor,
     constants: Tensor,
     avg_size: int,
-    output: Tensor,
     grad: Tensor | None = None,
     grad_box: Tensor | None = None,
-) -> Tensor:
-    """Run a worker of `_planes` on the push responses of some images; the sums of the backward one."""
+) -> tuple[Tensor, Tensor]:
+    """Run a worker of `_planes` over the push response, whose memory may be reused: its output, and its sums."""
+    layout = _memory_format(push)
+    push = push.contiguous(memory_format=layout)
+    grad = None if grad is None else grad.contiguous(memory_format=layout)
     images, channels, height, width = push.shape
-    plane_per_channel = _memory_format(push) == torch.contiguous_format
-    threads = _threads(push, tasks=images * max(height // _BLOCK_ROWS, 1))
-    # As many blocks of rows per image as make the tasks a multiple of the threads.
-    blocks = min(threads // math.gcd(images, threads), max(height // _BLOCK_ROWS, 1))
-    planes, lanes = (channels, 1) if plane_per_channel else (1, channels)
-    sums = box.new_zeros((images * blocks, planes, 3, lanes) if grad is not None else 0)
+    threads = max(1, min(torch.get_num_threads(), push.numel() // _GRAIN))
+    # Few images are split among the threads; then the result cannot take the place of what others still read.
+    blocks = 1 if images % threads == 0 or images >= 4 * threads else threads // math.gcd(images, threads)
+    blocks = min(blocks, height)
+    output = push if blocks == 1 else torch.empty_like(push)
+    planes, lanes = (channels, 1) if layout == torch.contiguous_format else (1, channels)
+    sums = box.new_zeros(images * blocks, planes, 3, lanes) if grad is not None else box.new_zeros(0)
     _launch(
         worker(*_TYPES[push.dtype]),
         _planes.TAIL,
@@ -182,23 +162,12 @@ def _tail(
         grad_sums=sums.data_ptr(),
         grad_box=0 if grad_box is None else grad_box.data_ptr(),
     )
-    return sums.sum(0).transpose(0, 1).reshape(3, -1) if grad is not None else sums
-
-
-def _chunks(x: Tensor, box: Tensor, channels: int) -> list[tuple[int, int]]:
-    per_image = box[0].numel() * channels * x.element_size()
-    size = max(1, torch.get_num_threads() * _CHUNK_BYTES // per_image)
-    return [(start, min(start + size, len(x))) for start in range(0, len(x), size)]
+    return output, sums if grad is None else sums.sum(0).transpose(0, 1).reshape(3, -1)
 
 
 def _memory_format(maps: Tensor) -> torch.memory_format:
     is_last = maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
     return torch.channels_last if is_last else torch.contiguous_format
-
-
-def _like(push: Tensor, images: int) -> Tensor:
-    shape = (images, *push.shape[1:])
-    return torch.empty(shape, dtype=push.dtype, device=push.device, memory_format=_memory_format(push))
 
 
 def _constants(dtype: torch.dtype, alpha: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
@@ -209,23 +178,20 @@ def _constants(dtype: torch.dtype, alpha: Tensor, scale: Tensor, bias: Tensor | 
     return constants
 
 
-def _threads(maps: Tensor, tasks: int) -> int:
-    return max(1, min(torch.get_num_threads(), tasks, maps.numel() // _GRAIN))
-
-
-def _launch(worker: Callable, record: np.dtype, threads: int, **arguments: int) -> None:
+def _launch(worker: CFunc, record: np.dtype, threads: int, **arguments: int) -> None:
     args = np.zeros(1, record)
     for name, value in arguments.items():
         args[name] = value
+    address = args.ctypes.data
     if threads == 1:
-        worker(args.ctypes.data)
+        worker.ctypes(address)
     elif region := _parallel_region():
-        region(ctypes.cast(worker, ctypes.c_void_p), args.ctypes.data, threads, 0)
+        region(worker.address, address, threads, 0)
     else:
         # Threads of this call alone: a kept pool would hang after a fork.
         with ThreadPoolExecutor(threads - 1) as pool:
-            others = [pool.submit(worker, args.ctypes.data) for _ in range(threads - 1)]
-            worker(args.ctypes.data)
+            others = [pool.submit(worker.ctypes, address) for _ in range(threads - 1)]
+            worker.ctypes(address)
         for other in others:
             other.result()
 
