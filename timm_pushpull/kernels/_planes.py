@@ -12,13 +12,17 @@ an image are written per task and added up afterwards, so it makes no difference
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numba import carray, cfunc, njit
 from numba.core.ccallback import CFunc
 
+from timm_pushpull.kernels import _numba
 from timm_pushpull.kernels._numba import load, narrow, pointer, take_ticket
 
 
@@ -418,6 +422,9 @@ def backward_worker(stored: type, computed: type) -> CFunc:
 
 def _c_function(function: Callable) -> CFunc:
     """The function compiled for this machine; kept on disk where numba finds a place to write."""
+    # numba would take a kept function for current as long as this file is unchanged, whatever the function calls.
+    sources = b"".join(Path(module.__file__).read_bytes() for module in (sys.modules[__name__], _numba))
+    function.__qualname__ = f"{function.__name__}_{hashlib.sha256(sources).hexdigest()[:16]}"
     try:
         return cfunc("void(voidptr)", cache=True)(function)
     except RuntimeError:  # nowhere to write
