@@ -155,7 +155,7 @@ def test_inhibition_is_set_in_place():
     assert (alpha == 2).all()
     set_inhibition(model, torch.arange(64))
     assert alpha.tolist() == list(range(64))
-    with pytest.raises(InputError, match=r"alpha has shape \(3,\); conv1 takes one number or 64"):
+    with pytest.raises(InputError, match=r"alpha has shape \(3,\); give one number or 64"):
         set_inhibition(model, [1.0, 2.0, 3.0])
     with pytest.raises(InputError, match="ResNet has no push-pull unit"):
         set_inhibition(timm.create_model("resnet18"), 1.0)

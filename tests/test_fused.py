@@ -220,13 +220,13 @@ def test_the_switch_turns_it_off():
 def test_a_machine_that_cannot_run_it_still_gets_the_right_result(why, tmp_path):
     before = {
         "no numba": "import sys; sys.modules['numba'] = None\n",
-        "kernels fail": "from timm_pushpull.kernels import cpu; cpu._planes.forward_worker = None\n",
+        "kernels fail": "from timm_pushpull.kernels import cpu; cpu._workers.forward_worker = None\n",
         "nowhere to keep what was compiled": (
-            "from timm_pushpull.kernels import _planes\n"
-            "def compile(*arguments, cache=False, original=_planes.cfunc):\n"
+            "from timm_pushpull.kernels import _workers\n"
+            "def compile(*arguments, cache=False, original=_workers.cfunc):\n"
             "    if cache: raise RuntimeError('cannot cache function: no locator available')  # numba's own words\n"
             "    return original(*arguments)\n"
-            "_planes.cfunc = compile\n"
+            "_workers.cfunc = compile\n"
         ),
     }.get(why, "")
     environment = {"TIMM_PUSHPULL_FUSED": "0"} if why == "switched off" else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,9 +10,7 @@ from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdCon
 from torch import Tensor, nn
 
 from timm_pushpull.errors import InputError
-from timm_pushpull.push_pull import PushPullConv2d
-
-Alpha = float | Sequence[float] | Tensor
+from timm_pushpull.push_pull import Alpha, PushPullConv2d, alpha_of, push_pull_units
 
 
 def convert_stem(
@@ -56,16 +53,13 @@ def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
     Raises:
         InputError: There is no push-pull unit, or `alpha` has another number of channels.
     """
-    units = {name: module for name, module in model.named_modules() if isinstance(module, PushPullConv2d)}
+    units = push_pull_units(model)
     if not units:
         raise InputError(f"{type(model).__name__} has no push-pull unit; convert_stem gives it one")
-    values = torch.as_tensor(alpha)
-    for name, unit in units.items():
-        if values.numel() != 1 and values.shape != unit.alpha.shape:
-            raise InputError(f"alpha has shape {tuple(values.shape)}; {name} takes one number or {len(unit.alpha)}")
+    values = [alpha_of(alpha, unit.out_channels) for unit in units]
     with torch.no_grad():
-        for unit in units.values():
-            unit.alpha.copy_(values.reshape(-1))
+        for unit, value in zip(units, values, strict=True):
+            unit.alpha.copy_(value)
 
 
 class AdaptedPushPullConv2d(PushPullConv2d):

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timm_pushpull import fused
+from timm_pushpull.errors import InputError
+
+Alpha = float | Sequence[float] | Tensor
 
 
 class PushPullConv2d(nn.Conv2d):
@@ -49,7 +52,7 @@ class PushPullConv2d(nn.Conv2d):
         bias: bool = False,
         *,
         avg_size: int = 3,
-        alpha: float | Sequence[float] | Tensor | None = None,
+        alpha: Alpha | None = None,
         trainable_alpha: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -73,10 +76,7 @@ class PushPullConv2d(nn.Conv2d):
         if alpha is None:
             nn.init.uniform_(value)
         else:
-            given = torch.as_tensor(alpha, dtype=value.dtype, device=value.device)
-            if given.numel() != 1 and given.shape != value.shape:
-                raise ValueError(f"alpha has shape {tuple(given.shape)}; give one number or {out_channels} of them")
-            value.copy_(given.reshape(-1))
+            value.copy_(alpha_of(alpha, out_channels))
         if trainable_alpha:
             self.alpha = nn.Parameter(value)
         else:
@@ -88,7 +88,7 @@ class PushPullConv2d(nn.Conv2d):
         conv: nn.Conv2d,
         *,
         avg_size: int = 3,
-        alpha: float | Sequence[float] | Tensor | None = None,
+        alpha: Alpha | None = None,
         trainable_alpha: bool = True,
     ) -> PushPullConv2d:
         """The push-pull unit with the geometry, weights, device and dtype of a plain convolution.
@@ -212,3 +212,20 @@ class PushPullConv2d(nn.Conv2d):
     def extra_repr(self) -> str:
         trainable = isinstance(self.alpha, nn.Parameter)
         return f"{super().extra_repr()}, avg_size={self.avg_size}, trainable_alpha={trainable}"
+
+
+def alpha_of(alpha: Alpha, channels: int) -> Tensor:
+    """An inhibition strength as a tensor of shape (1,) or (channels,).
+
+    Raises:
+        InputError: Neither one number nor one per channel.
+    """
+    given = torch.as_tensor(alpha)
+    if given.numel() != 1 and given.shape != (channels,):
+        raise InputError(f"alpha has shape {tuple(given.shape)}; give one number or {channels} of them")
+    return given.reshape(-1)
+
+
+def push_pull_units(model: nn.Module) -> list[PushPullConv2d]:
+    """The push-pull units of a network."""
+    return [module for module in model.modules() if isinstance(module, PushPullConv2d)]

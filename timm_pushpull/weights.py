@@ -19,7 +19,7 @@ from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.files import sha256, write_file
 from timm_pushpull.models._pretrained import POOLING, WEIGHTS, check_pooling, weights_file
 from timm_pushpull.preprocess import Geometry
-from timm_pushpull.push_pull import PushPullConv2d
+from timm_pushpull.push_pull import push_pull_units
 
 CONFIG = "config.json"
 _SOURCES = ("local-dir:", "hf-hub:")
@@ -119,7 +119,7 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
 
 def pooling(model: nn.Module) -> int | None:
     """`avg_size` of a model's push-pull stem; None for a plain model."""
-    return next((module.avg_size for module in model.modules() if isinstance(module, PushPullConv2d)), None)
+    return next((unit.avg_size for unit in push_pull_units(model)), None)
 
 
 def label_names(model: nn.Module) -> list[str] | None:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numba.core.ccallback import CFunc
 from torch import Tensor
 
-from timm_pushpull.kernels import _planes
+from timm_pushpull.kernels import _workers
 
 # numba does not know bfloat16: its bits travel as uint16 and are computed with as float32.
 _TYPES = {
@@ -50,7 +50,7 @@ def forward(
     """
     box = _pooled_box(x, weight.shape[2:], geometry, avg_size)
     push = F.conv2d(x, weight, None, *geometry)
-    output, _ = _tail(_planes.forward_worker, push, box, _constants(box.dtype, alpha, scale, bias), avg_size)
+    output, _ = _tail(_workers.forward_worker, push, box, _constants(box.dtype, alpha, scale, bias), avg_size)
     return output, box
 
 
@@ -77,7 +77,7 @@ def backward(
     grad_box = torch.zeros_like(box) if needs_box else None
     push = F.conv2d(x, weight, None, *geometry)
     constants = _constants(box.dtype, alpha, scale, None)
-    output, sums = _tail(_planes.backward_worker, push, box, constants, avg_size, grad, grad_box)
+    output, sums = _tail(_workers.backward_worker, push, box, constants, avg_size, grad, grad_box)
     return output, sums, grad_box
 
 
@@ -93,8 +93,8 @@ def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: Geometry, avg_size
     )
     box = x.new_empty((n, height, width), dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
     _launch(
-        _planes.box_worker(*_TYPES[x.dtype]),
-        _planes.BOX,
+        _workers.box_worker(*_TYPES[x.dtype]),
+        _workers.BOX,
         max(1, min(torch.get_num_threads(), n, x.numel() // _GRAIN)),
         images=n,
         channels=c,
@@ -131,7 +131,7 @@ def _tail(
     grad: Tensor | None = None,
     grad_box: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run a worker of `_planes` over the push response, whose memory may be reused: its output, and its sums."""
+    """Run a worker of `_workers` over the push response, whose memory may be reused: its output, and its sums."""
     layout = _memory_format(push)
     push = push.contiguous(memory_format=layout)
     grad = None if grad is None else grad.contiguous(memory_format=layout)
@@ -145,7 +145,7 @@ def _tail(
     sums = box.new_zeros(images * blocks, planes, 3, lanes) if grad is not None else box.new_zeros(0)
     _launch(
         worker(*_TYPES[push.dtype]),
-        _planes.TAIL,
+        _workers.TAIL,
         threads,
         images=images,
         blocks=blocks,
