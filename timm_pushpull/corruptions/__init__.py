@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -40,6 +41,8 @@ CORRUPTIONS = (
 #: The validation corruptions, never part of a mean corruption error.
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 PRESETS = tuple(SEVERITIES)
+#: The quality of the JPEG files in which a preset's corrupted images were published; None where they were arrays.
+JPEG_QUALITY = {"imagenet-c": 85, "cifar10-c": None, "tiny-imagenet-c": 85}
 
 _FUNCTIONS = {
     function.__name__: function
@@ -65,6 +68,8 @@ def corrupt(
     *,
     seed: int = 0,
     index: int = 0,
+    frost_dir: Path | str | None = None,
+    jpeg_quality: int | None = None,
     legacy_rng: np.random.RandomState | None = None,
 ) -> np.ndarray | Image.Image:
     """One image under one corruption.
@@ -101,6 +106,8 @@ def corrupt_batch(
     *,
     seed: int = 0,
     indices: Sequence[int] | None = None,
+    frost_dir: Path | str | None = None,
+    jpeg_quality: int | None = None,
 ) -> np.ndarray:
     """A batch of images under one corruption, each exactly as `corrupt` makes it.
 
@@ -137,6 +144,11 @@ def random_stream(seed: int, name: str, severity: int, index: int) -> np.random.
         raise InputError(f"seed is {seed} and index is {index}; both are whole numbers from 0 to 2^64 - 1")
     key = np.array([seed, zlib.crc32(name.encode()) * 8 + severity], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, 0], dtype=np.uint64)))
+
+
+def frost_source(frost_dir: Path | str | None = None) -> str:
+    """Which frost textures are used, as results state it: "original" or "procedural"."""
+    return "original"
 
 
 def check(name: str, severity: int, preset: str) -> None:
