@@ -9,14 +9,14 @@ generator's draws are replayed instead; that is how fidelity to the published be
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.corruptions import digital, noise
+from timm_pushpull.corruptions import colour, digital, noise
+from timm_pushpull.corruptions.draws import Draws, Replay, Streams
 from timm_pushpull.corruptions.severities import SEVERITIES
 from timm_pushpull.errors import InputError, unknown
 
@@ -41,6 +41,8 @@ CORRUPTIONS = (
 #: The validation corruptions, never part of a mean corruption error.
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 PRESETS = tuple(SEVERITIES)
+_FUNCTION_NUMBER = {name: number for number, name in enumerate(CORRUPTIONS + EXTRA_CORRUPTIONS)}
+_PIXELS_AT_ONCE = 1 << 16
 #: The quality of the JPEG files in which a preset's corrupted images were published; None where they were arrays.
 JPEG_QUALITY = {"imagenet-c": 85, "cifar10-c": None, "tiny-imagenet-c": 85}
 
@@ -50,7 +52,7 @@ _FUNCTIONS = {
         noise.gaussian_noise,
         noise.shot_noise,
         noise.impulse_noise,
-        digital.brightness,
+        colour.brightness,
         digital.contrast,
         digital.pixelate,
         digital.jpeg_compression,
@@ -92,10 +94,12 @@ def corrupt(
     if isinstance(image, Image.Image):
         if image.mode not in ("RGB", "L"):
             raise InputError(f"the image has PIL mode {image.mode!r}; convert it to 'RGB' first")
-        array = corrupt(np.asarray(image), name, severity, preset, seed=seed, index=index, legacy_rng=legacy_rng)
-        return Image.fromarray(array)
-    rng = legacy_rng or random_stream(seed, name, severity, index)
-    return function(_as_rgb(image), constant, rng)
+        pixels = _as_rgb(np.asarray(image))
+    else:
+        pixels = _as_rgb(image)
+    draws = Replay(legacy_rng) if legacy_rng else random_streams(seed, name, severity, [index])
+    corrupted = _apply(function, pixels[None], constant, draws, jpeg_quality)[0]
+    return Image.fromarray(corrupted) if isinstance(image, Image.Image) else corrupted
 
 
 def corrupt_batch(
@@ -121,29 +125,32 @@ def corrupt_batch(
     Raises:
         InputError: As in `corrupt`; `indices` of another length than `images`.
     """
-    _lookup(name, severity, preset)
+    function, constant = _lookup(name, severity, preset)
     if getattr(images, "ndim", None) != 4:
         raise InputError(f"images have shape {np.shape(images)}; give a uint8 array of shape (N, H, W, 3)")
     indices = range(len(images)) if indices is None else indices
     if len(indices) != len(images):
         raise InputError(f"{len(indices)} indices for {len(images)} images; give one index per image")
     corrupted = np.empty((*images.shape[:3], 3), np.uint8)
-    for image, index, output in zip(images, indices, corrupted, strict=True):
-        output[:] = corrupt(image, name, severity, preset, seed=seed, index=int(index))
+    # A few images at a time, as many as the processor's cache holds with all that is computed from them.
+    step = max(1, _PIXELS_AT_ONCE // max(1, images[:1].size))
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
+        draws = random_streams(seed, name, severity, indices[part])
+        corrupted[part] = _apply(function, _as_rgb(images[part]), constant, draws, jpeg_quality)
     return corrupted
 
 
-def random_stream(seed: int, name: str, severity: int, index: int) -> np.random.Generator:
-    """The random stream of one image under one corruption: Philox keyed by seed, corruption and severity, its counter
-    starting at the image's index times 2^128, which no image can use up.
+def random_streams(seed: int, name: str, severity: int, indices: Sequence[int]) -> Streams:
+    """The random streams of images under one corruption, one for each index.
 
     Raises:
         InputError: A seed or index that is negative or does not fit into 64 bits.
     """
-    if not (0 <= seed < 2**64 and 0 <= index < 2**64):
-        raise InputError(f"seed is {seed} and index is {index}; both are whole numbers from 0 to 2^64 - 1")
-    key = np.array([seed, zlib.crc32(name.encode()) * 8 + severity], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, 0], dtype=np.uint64)))
+    for what, number in (("seed", seed), ("index", min(indices, default=0)), ("index", max(indices, default=0))):
+        if not 0 <= number < 2**64:
+            raise InputError(f"{what} is {number}; use a whole number from 0 to 2^64 - 1")
+    return Streams(seed, _FUNCTION_NUMBER[name], severity, np.array(indices, np.uint64))
 
 
 def frost_source(frost_dir: Path | str | None = None) -> str:
@@ -168,11 +175,17 @@ def _lookup(name: str, severity: int, preset: str):
     return _FUNCTIONS[name], SEVERITIES[preset][name][int(severity) - 1]
 
 
-def _as_rgb(image: np.ndarray) -> np.ndarray:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        raise InputError(f"the image is {getattr(image, 'dtype', type(image).__name__)}; give uint8, 0 to 255")
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
-        raise InputError(f"the image has shape {image.shape}; give (H, W, 3), or (H, W) for a grey one")
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+def _apply(function, images: np.ndarray, constant, draws: Draws, jpeg_quality: int | None) -> np.ndarray:
+    corrupted = function(np.ascontiguousarray(images), constant, draws)
+    return corrupted if jpeg_quality is None else digital.jpeg_round_trip(corrupted, jpeg_quality)
+
+
+def _as_rgb(images: np.ndarray) -> np.ndarray:
+    """One image or a batch as RGB."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise InputError(f"the image is {getattr(images, 'dtype', type(images).__name__)}; give uint8, 0 to 255")
+    if images.ndim == 2:
+        images = images[..., None]
+    if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3) or 0 in images.shape[-3:]:
+        raise InputError(f"the image has shape {images.shape}; give (H, W, 3), or (H, W) for a grey one")
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images

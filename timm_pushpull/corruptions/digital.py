@@ -1,61 +1,118 @@
-"""Digital corruptions: uint8 HWC in, uint8 HWC out. None of these draws random numbers; `rng` is ignored."""
+"""Contrast, pixelate and JPEG compression: uint8 NHWC in, uint8 NHWC out. They draw no random numbers."""
 
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.corruptions.noise import Random, to_bytes
+from timm_pushpull.compiled import compiled, kept
+from timm_pushpull.corruptions.draws import Draws
+
+_BITS = 22  # fraction bits of Pillow's resampling weights
 
 
-def brightness(image: np.ndarray, shift: float, rng: Random) -> np.ndarray:
-    """Adds `shift` to V in HSV space.
-
-    The arithmetic is that of the original's HSV library, operation by operation: reordering it moves single values
-    by a grey level, because the result is truncated.
-    """
-    rgb = image / 255.0
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    value = rgb.max(axis=-1)
-    delta = np.ptp(rgb, axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        saturation = np.where(delta == 0, 0.0, delta / value)
-        # Where two channels share the maximum, the later one in this order decides.
-        hue = (green - blue) / delta
-        hue = np.where(green == value, 2.0 + (blue - red) / delta, hue)
-        hue = np.where(blue == value, 4.0 + (red - green) / delta, hue)
-    hue = np.where(delta == 0, 0.0, (hue / 6.0) % 1.0)
-
-    value = np.clip(value + shift, 0, 1)
-    sector = np.floor(hue * 6)
-    fraction = hue * 6 - sector
-    p = value * (1 - saturation)
-    q = value * (1 - fraction * saturation)
-    t = value * (1 - (1 - fraction) * saturation)
-    sectors = [(value, t, p), (q, value, p), (p, value, t), (p, q, value), (t, p, value), (value, p, q)]
-    chosen = (sector % 6).astype(np.intp)
-    return to_bytes(np.stack([np.choose(chosen, channel) for channel in zip(*sectors, strict=True)], axis=-1))
-
-
-def contrast(image: np.ndarray, factor: float, rng: Random) -> np.ndarray:
+def contrast(images: np.ndarray, factor: float, draws: Draws) -> np.ndarray:
     """Scales the distance of every value to its channel's mean."""
-    rgb = image / 255.0
-    mean = np.mean(rgb, axis=(0, 1), keepdims=True)
-    return to_bytes((rgb - mean) * factor + mean)
+    return _contrast(images, factor)
 
 
-def pixelate(image: np.ndarray, factor: float, rng: Random) -> np.ndarray:
-    """Box-averages the image to `factor` of its sides and back, with PIL's box filter both ways."""
-    height, width = image.shape[:2]
-    small = (max(int(width * factor), 1), max(int(height * factor), 1))
-    reduced = Image.fromarray(image).resize(small, Image.Resampling.BOX)
-    return np.asarray(reduced.resize((width, height), Image.Resampling.BOX))
+def pixelate(images: np.ndarray, factor: float, draws: Draws) -> np.ndarray:
+    """Box-averages the image to `factor` of its sides and back, in Pillow's fixed-point arithmetic."""
+    height, width = images.shape[1:3]
+    small = max(int(height * factor), 1), max(int(width * factor), 1)
+    return _resample(_resample(images, *small), height, width)
 
 
-def jpeg_compression(image: np.ndarray, quality: int, rng: Random) -> np.ndarray:
-    """A JPEG round trip; its grey levels depend on the JPEG library behind PIL."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+def jpeg_compression(images: np.ndarray, quality: int, draws: Draws) -> np.ndarray:
+    return jpeg_round_trip(images, quality)
+
+
+def jpeg_round_trip(images: np.ndarray, quality: int) -> np.ndarray:
+    """Each image after a JPEG file of this quality; its grey levels depend on the JPEG library behind Pillow."""
+    output = np.empty_like(images)
+    for image, after in zip(images, output, strict=True):
+        buffer = io.BytesIO()
+        height, width = image.shape[:2]
+        Image.frombuffer("RGB", (width, height), image, "raw", "RGB", 0, 1).save(buffer, "JPEG", quality=quality)
+        after[:] = np.frombuffer(Image.open(buffer).tobytes(), np.uint8).reshape(height, width, 3)
+    return output
+
+
+@kept
+def _contrast(images, factor):
+    output, table = np.empty_like(images), np.empty((3, 256), np.uint8)
+    pixels = images.shape[1] * images.shape[2]
+    before, after = images.reshape(len(images), -1), output.reshape(len(images), -1)
+    values = np.arange(256) / 255.0
+    for n in range(len(images)):
+        image, result = before[n], after[n]
+        # Added up in numpy's order: where a channel is constant, the last bit of its mean moves it by a grey level.
+        red = green = blue = 0.0
+        for i in range(pixels):
+            red += values[image[3 * i]]
+            green += values[image[3 * i + 1]]
+            blue += values[image[3 * i + 2]]
+        for channel, total in enumerate((red, green, blue)):
+            mean = total / pixels
+            for level in range(256):
+                table[channel, level] = min(max((values[level] - mean) * factor + mean, 0.0), 1.0) * 255
+        for i in range(pixels):
+            for channel in range(3):
+                result[3 * i + channel] = table[channel, image[3 * i + channel]]
+    return output
+
+
+@compiled
+def _box_weights(size, target):
+    """For every output position the first input position, their number, and Pillow's integer weights."""
+    scale = size / target
+    support = 0.5 * max(scale, 1.0)
+    first, count = np.empty(target, np.int64), np.empty(target, np.int64)
+    weights = np.zeros((target, math.ceil(support) * 2 + 1), np.int32)
+    for i in range(target):
+        center = (i + 0.5) * scale
+        low, high = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), size)
+        inside = 0
+        for k in range(high - low):
+            if -0.5 < (k + low - center + 0.5) / max(scale, 1.0) <= 0.5:
+                weights[i, k] = 1
+                inside += 1
+        for k in range(high - low):
+            weights[i, k] = int(0.5 + weights[i, k] / inside * (1 << _BITS))
+        first[i], count[i] = low, high - low
+    return first, count, weights
+
+
+@kept
+def _resample(images, height, width):
+    """Box-resampled to height and width: along the rows first, with bytes in between."""
+    rows, columns = images.shape[1:3]
+    top, tall, row_weights = _box_weights(rows, height)
+    left, wide, column_weights = _box_weights(columns, width)
+    output = np.empty((len(images), height, width, 3), np.uint8)
+    narrow, sums = np.empty((rows, width * 3), np.uint8), np.empty(width * 3, np.int32)
+    for n in range(len(images)):
+        for y in range(rows):
+            line, result = images[n, y].reshape(-1), narrow[y]
+            for x in range(width):
+                red = green = blue = np.int32(1 << (_BITS - 1))
+                start = 3 * left[x]
+                for k in range(wide[x]):
+                    weight = column_weights[x, k]
+                    red += weight * line[start + 3 * k]
+                    green += weight * line[start + 3 * k + 1]
+                    blue += weight * line[start + 3 * k + 2]
+                result[3 * x], result[3 * x + 1], result[3 * x + 2] = red >> _BITS, green >> _BITS, blue >> _BITS
+        for y in range(height):
+            result = output[n, y].reshape(-1)
+            sums[:] = 1 << (_BITS - 1)
+            for k in range(tall[y]):
+                weight, line = row_weights[y, k], narrow[top[y] + k]
+                for i in range(sums.size):
+                    sums[i] += weight * np.int32(line[i])
+            for i in range(sums.size):
+                result[i] = sums[i] >> np.int32(_BITS)
+    return output

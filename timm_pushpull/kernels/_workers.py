@@ -6,15 +6,14 @@ are written per task and added up afterwards, so it makes no difference which th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numba import carray, cfunc
 from numba.core.ccallback import CFunc
 
+from timm_pushpull.compiled import name_by_sources
 from timm_pushpull.kernels._box import box_image
 from timm_pushpull.kernels._numba import compiled, pointer, take_ticket
 from timm_pushpull.kernels._planes import backward_plane, forward_plane
@@ -138,9 +137,7 @@ def backward_worker(stored: type, computed: type) -> CFunc:
 
 def _c_function(function: Callable) -> CFunc:
     """The function compiled for this machine; kept on disk where numba finds a place to write."""
-    # numba would take a kept function for current as long as this file is unchanged, whatever the function calls.
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    function.__qualname__ = f"{function.__name__}_{hashlib.sha256(sources).hexdigest()[:16]}"
+    name_by_sources(function)
     try:
         return cfunc("void(voidptr)", cache=True)(function)
     except RuntimeError:  # nowhere to write

@@ -1,0 +1,144 @@
+"""Random numbers for corruptions: one counter-based stream per image, or the original generator's draws replayed.
+
+Philox4x32-10 (Salmon et al., SC 2011) turns a key and a counter into four words of 32 bits. The key is the seed; the
+counter holds the image's index, the corruption, its severity, what the numbers are for, and their position. So every
+number stands by itself, whatever is drawn before it or beside it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from timm_pushpull.compiled import compiled, kept
+
+_LANES = 256  # counters that are worked on side by side; each gives four words
+CHUNK = 4 * _LANES
+_WORD = np.uint64(0xFFFFFFFF)
+
+
+class Streams:
+    """The random streams of a batch of images under one corruption.
+
+    Args:
+        seed: 0 to 2^64 - 1.
+        corruption: A number that stands for the corruption's name, 0 to 2^13 - 1.
+        severity: 1 to 5.
+        indices: The images' positions in their data set, uint64 of shape (N,).
+    """
+
+    def __init__(self, seed: int, corruption: int, severity: int, indices: np.ndarray) -> None:
+        self.seed, self.indices = np.uint64(seed), indices
+        self._code, self._drawn = corruption * 8 + severity, 0
+
+    def purpose(self) -> np.uint64:
+        """What the next draw is for: a word of the counter, new at every call."""
+        self._drawn += 1
+        return np.uint64(self._code | self._drawn << 16)
+
+    def uniform(self, count: int) -> np.ndarray:
+        """Uniform numbers in (0, 1), float64 of shape (N, count)."""
+        return _uniform(self.seed, self.purpose(), self.indices, count)
+
+    def normal_field(self, shape: tuple[int, int], window: tuple[slice, slice]) -> np.ndarray:
+        """A window of a field of standard normal numbers, float64 of shape (N, *window)."""
+        height, width = (part.stop - part.start for part in window)
+        return _normal(self.seed, self.purpose(), self.indices, height * width).reshape(-1, height, width)
+
+    def below(self, bounds: np.ndarray) -> np.ndarray:
+        """A whole number from 0 to below the bound for every image, int64 of shape (N,)."""
+        return (self.uniform(1)[:, 0] * bounds).astype(np.int64)
+
+    def offsets(self, reach: int, count: int) -> np.ndarray:
+        """Pairs from -reach to reach - 1, (x, y) coded as `x + reach + 2 * reach * (y + reach)`; int32 (N, count)."""
+        return _below(self.seed, self.purpose(), self.indices, count, np.uint64((2 * reach) ** 2))
+
+
+class Replay:
+    """The draws of the original generator for one image, in its order, from the state of a `RandomState`."""
+
+    def __init__(self, rng: np.random.RandomState) -> None:
+        self.rng = rng
+
+    def uniform(self, count: int) -> np.ndarray:
+        return self.rng.random_sample((1, count))
+
+    def normal_field(self, shape: tuple[int, int], window: tuple[slice, slice]) -> np.ndarray:
+        return self.rng.normal(size=shape)[None, window[0], window[1]]
+
+    def below(self, bounds: np.ndarray) -> np.ndarray:
+        return np.array([self.rng.randint(bound) for bound in bounds])
+
+    def offsets(self, reach: int, count: int) -> np.ndarray:
+        pairs = self.rng.randint(-reach, reach, size=(count, 2)) + reach
+        return (pairs[:, 0] + 2 * reach * pairs[:, 1]).astype(np.int32)[None]
+
+
+Draws = Streams | Replay
+
+
+@compiled
+def fill_words(seed, purpose, index, chunk, words):
+    """Words number `chunk * words.size` and following of an image's stream; `words` holds a chunk, uint32."""
+    key0, key1 = seed & _WORD, seed >> np.uint64(32)
+    index0, index1 = index & _WORD, index >> np.uint64(32)
+    a, b, c, d = words[:_LANES], words[_LANES : 2 * _LANES], words[2 * _LANES : 3 * _LANES], words[3 * _LANES :]
+    for lane in range(_LANES):
+        c0, c1, c2, c3 = np.uint64(chunk * _LANES + lane), purpose, index0, index1
+        k0, k1 = key0, key1
+        for _ in range(10):
+            left, right = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+            c0, c1 = (right >> np.uint64(32)) ^ c1 ^ k0, right & _WORD
+            c2, c3 = (left >> np.uint64(32)) ^ c3 ^ k1, left & _WORD
+            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & _WORD, (k1 + np.uint64(0xBB67AE85)) & _WORD
+        a[lane], b[lane], c[lane], d[lane] = c0, c1, c2, c3
+
+
+@compiled
+def random_words(seed, purpose, index, count):
+    """The first words of an image's stream, uint32, at least `count` of them."""
+    words = np.empty((count + CHUNK - 1) // CHUNK * CHUNK, np.uint32)
+    for chunk in range(words.size // CHUNK):
+        fill_words(seed, purpose, index, chunk, words[chunk * CHUNK : (chunk + 1) * CHUNK])
+    return words
+
+
+@compiled
+def unit(word):
+    """A word as a number in (0, 1)."""
+    return (np.float64(word) + 0.5) * 2.0**-32
+
+
+@kept
+def _uniform(seed, purpose, indices, count):
+    numbers = np.empty((indices.size, count))
+    for n in range(indices.size):
+        words, row = random_words(seed, purpose, indices[n], count), numbers[n]
+        for i in range(count):
+            row[i] = unit(words[i])
+    return numbers
+
+
+@kept
+def _normal(seed, purpose, indices, count):
+    """By pairs, after Box and Muller."""
+    numbers, half = np.empty((indices.size, count)), (count + 1) // 2
+    for n in range(indices.size):
+        words, row = random_words(seed, purpose, indices[n], 2 * half), numbers[n]
+        for i in range(half):
+            radius, angle = math.sqrt(-2.0 * math.log(unit(words[i]))), 2.0 * math.pi * unit(words[half + i])
+            row[i] = radius * math.cos(angle)
+            if half + i < count:
+                row[half + i] = radius * math.sin(angle)
+    return numbers
+
+
+@kept
+def _below(seed, purpose, indices, count, bound):
+    numbers = np.empty((indices.size, count), np.int32)
+    for n in range(indices.size):
+        words, row = random_words(seed, purpose, indices[n], count), numbers[n]
+        for i in range(count):
+            row[i] = (np.uint64(words[i]) * bound) >> np.uint64(32)
+    return numbers
