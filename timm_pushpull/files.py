@@ -74,4 +74,8 @@ def write_file(path: Path | str, content: str | bytes) -> None:
 
 def sha256(path: Path | str) -> str:
     """SHA-256 of a file's content, as `sha256sum` prints it."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

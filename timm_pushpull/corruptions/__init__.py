@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.corruptions import colour, digital, noise
+from timm_pushpull.corruptions import blur, colour, digital, elastic, noise, textures, weather
 from timm_pushpull.corruptions.draws import Draws, Replay, Streams
-from timm_pushpull.corruptions.severities import SEVERITIES
+from timm_pushpull.corruptions.severities import PRESET_CONSTANTS, SEVERITIES
 from timm_pushpull.errors import InputError, unknown
 
 #: The 15 test corruptions, in the order of the paper's tables, with the names of ImageNet-C.
@@ -52,7 +52,18 @@ _FUNCTIONS = {
         noise.gaussian_noise,
         noise.shot_noise,
         noise.impulse_noise,
+        noise.speckle_noise,
+        blur.defocus_blur,
+        blur.glass_blur,
+        blur.motion_blur,
+        blur.zoom_blur,
+        blur.gaussian_blur,
+        weather.snow,
+        weather.frost,
+        weather.fog,
+        elastic.elastic_transform,
         colour.brightness,
+        colour.saturate,
         digital.contrast,
         digital.pixelate,
         digital.jpeg_compression,
@@ -90,7 +101,7 @@ def corrupt(
     Raises:
         InputError: An unknown name or preset, a severity outside 1 to 5, an image of another dtype or shape.
     """
-    function, constant = _lookup(name, severity, preset)
+    function, constant = _lookup(name, severity, preset, frost_dir)
     if isinstance(image, Image.Image):
         if image.mode not in ("RGB", "L"):
             raise InputError(f"the image has PIL mode {image.mode!r}; convert it to 'RGB' first")
@@ -125,7 +136,7 @@ def corrupt_batch(
     Raises:
         InputError: As in `corrupt`; `indices` of another length than `images`.
     """
-    function, constant = _lookup(name, severity, preset)
+    function, constant = _lookup(name, severity, preset, frost_dir)
     if getattr(images, "ndim", None) != 4:
         raise InputError(f"images have shape {np.shape(images)}; give a uint8 array of shape (N, H, W, 3)")
     indices = range(len(images)) if indices is None else indices
@@ -155,7 +166,7 @@ def random_streams(seed: int, name: str, severity: int, indices: Sequence[int]) 
 
 def frost_source(frost_dir: Path | str | None = None) -> str:
     """Which frost textures are used, as results state it: "original" or "procedural"."""
-    return "original"
+    return textures.source(frost_dir)
 
 
 def check(name: str, severity: int, preset: str) -> None:
@@ -163,7 +174,7 @@ def check(name: str, severity: int, preset: str) -> None:
     _lookup(name, severity, preset)
 
 
-def _lookup(name: str, severity: int, preset: str):
+def _lookup(name: str, severity: int, preset: str, frost_dir: Path | str | None = None):
     if preset not in SEVERITIES:
         raise unknown("preset", preset, PRESETS)
     if name in CORRUPTIONS + EXTRA_CORRUPTIONS and name not in _FUNCTIONS:
@@ -172,11 +183,15 @@ def _lookup(name: str, severity: int, preset: str):
         raise unknown("corruption", name, _FUNCTIONS)
     if severity not in (1, 2, 3, 4, 5):
         raise InputError(f"severity is {severity!r}; use 1 to 5")
-    return _FUNCTIONS[name], SEVERITIES[preset][name][int(severity) - 1]
+    constant = SEVERITIES[preset][name][int(severity) - 1]
+    if name in PRESET_CONSTANTS:
+        constant = (*constant, PRESET_CONSTANTS[name][preset])
+    return _FUNCTIONS[name], (*constant, frost_dir) if name == "frost" else constant
 
 
 def _apply(function, images: np.ndarray, constant, draws: Draws, jpeg_quality: int | None) -> np.ndarray:
-    corrupted = function(np.ascontiguousarray(images), constant, draws)
+    # Writable too: numba would compile everything once more for arrays that are not.
+    corrupted = function(np.require(images, requirements=["C", "W"]), constant, draws)
     return corrupted if jpeg_quality is None else digital.jpeg_round_trip(corrupted, jpeg_quality)
 
 

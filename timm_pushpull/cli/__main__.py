@@ -1,0 +1,5 @@
+"""`python -m timm_pushpull.cli`."""
+
+from timm_pushpull.cli import main
+
+main()

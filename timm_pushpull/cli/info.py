@@ -1,0 +1,27 @@
+"""`timm-pushpull info`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from timm_pushpull.cli.tables import print_results
+from timm_pushpull.results import Results
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "info",
+        help="show what a results file holds and where it came from",
+        description="Show what a results file holds and where it came from.",
+    )
+    parser.add_argument("results", type=Path, help="results file or run folder")
+    parser.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> None:
+    results = Results.load(options.results)
+    print_results(results)
+    for name in ("weights_sha256", "precision", "hardware", "command", "commit"):
+        print(f"{name}: {getattr(results, name)}")
+    print("versions: " + ", ".join(f"{name} {number}" for name, number in results.versions.items()))

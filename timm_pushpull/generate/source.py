@@ -1,0 +1,152 @@
+"""From a data set's pictures to the pixels that are corrupted."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow.compute as pc
+from PIL import Image
+
+from timm_pushpull.data import ImageSet
+from timm_pushpull.errors import InputError
+from timm_pushpull.preprocess import Geometry
+
+KEEP = "keep"
+_READ = 64  # rows fetched at once; their undecoded files are in memory together
+_BLOCK = 64 << 20  # bytes of decoded pixels in memory together
+
+
+def geometry(preset: str, size: int | str | None) -> Callable[[Image.Image], np.ndarray]:
+    """What is done to a picture before its corruption.
+
+    Args:
+        size: Side in px; None for the published one of the preset; `keep` to leave pictures as they are.
+
+    Returns:
+        A function from an RGB picture to uint8 of shape (H, W, 3). For `imagenet-c` it resizes the shorter side to
+        8/7 of the size and crops the centre (256 and 224 px), for `tiny-imagenet-c` it resizes to the square (64 px),
+        for `cifar10-c` it leaves pictures as they are unless a size is given.
+    """
+    if size == KEEP or (size is None and preset == "cifar10-c"):
+        return np.asarray
+    if size is not None and size < 1:
+        raise InputError(f"the size is {size}; use 1 px or more, or {KEEP!r}")
+    if preset == "imagenet-c":
+        size = size or 224
+        return Geometry(size, round(size * 256 / 224))
+    if preset == "tiny-imagenet-c":
+        square = (size or 64, size or 64)
+        return lambda picture: np.asarray(picture.resize(square, Image.Resampling.BILINEAR))
+    return Geometry(size, size)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Decoded images that are in memory together.
+
+    Attributes:
+        rows: Their rows in the data set, int64 of shape (N,).
+        pixels: uint8 of shape (H, W, 3) each.
+    """
+
+    rows: np.ndarray
+    pixels: list[np.ndarray]
+
+    def slices(self, size: int) -> Iterator[np.ndarray]:
+        """Positions in the block, cut into batches of at most `size` images (fewer if large) of one shape."""
+        shapes: dict[tuple, list[int]] = {}
+        for position, image in enumerate(self.pixels):
+            shapes.setdefault(image.shape, []).append(position)
+        for positions in shapes.values():
+            step = max(1, min(size, (2 << 20) // self.pixels[positions[0]].nbytes))
+            for start in range(0, len(positions), step):
+                yield np.array(positions[start : start + step])
+
+    def batch(self, positions: np.ndarray) -> np.ndarray:
+        """Pixels at these positions, uint8 of shape (len(positions), H, W, 3)."""
+        return np.stack([self.pixels[position] for position in positions])
+
+
+def decoded(
+    images: ImageSet, rows: np.ndarray, shape: Callable[[Image.Image], np.ndarray], threads: Executor, ahead: int
+) -> Iterator[tuple[int, np.ndarray | InputError]]:
+    """Rows in their order with their pixels, or with the error of an unreadable one; `ahead` of them are in the making."""
+
+    def decode(stored: dict, row: int) -> np.ndarray | InputError:
+        try:
+            return shape(images.decode(stored, row))
+        except InputError as error:
+            return error
+
+    def fetched() -> Iterator[tuple[int, dict]]:
+        for start in range(0, len(rows), _READ):
+            chosen = rows[start : start + _READ].tolist()
+            yield from zip(chosen, images.rows[chosen][images.image_column], strict=True)
+
+    window = deque()
+    for row, stored in fetched():
+        window.append((row, threads.submit(decode, stored, row)))
+        if len(window) > ahead:
+            row, pixels = window.popleft()
+            yield row, pixels.result()
+    for row, pixels in window:
+        yield row, pixels.result()
+
+
+def blocks(pictures: Iterable[tuple[int, np.ndarray]]) -> Iterator[Block]:
+    """Cut a stream of images into blocks of bounded size; the cuts depend on the images alone."""
+    rows, pixels, size = [], [], 0
+    for row, image in pictures:
+        rows.append(row)
+        pixels.append(image)
+        size += image.nbytes
+        if size >= _BLOCK:
+            yield Block(np.array(rows), pixels)
+            rows, pixels, size = [], [], 0
+    if rows:
+        yield Block(np.array(rows), pixels)
+
+
+def class_folders(classes: Iterable[str]) -> list[str]:
+    """A folder name for every class: its own where a file system can take it, with its number in front where two classes
+    would share a folder."""
+    folders = [_file_name(name) for name in classes]
+    if len({folder.casefold() for folder in folders}) < len(folders):
+        folders = [f"{number:04d}_{folder}" for number, folder in enumerate(folders)]
+    return folders
+
+
+def file_stems(images: ImageSet) -> list[str]:
+    """`<class folder>/<file stem>` for every selected image, all of them different.
+
+    The stem is that of the picture's file, else the row's number; a repeated one has the number behind it.
+    """
+    stored = images.rows.with_format("arrow")[:][images.image_column]
+    paths = pc.struct_field(stored, "path").take(images.indices).to_pylist()
+    folders, digits = class_folders(images.classes), max(8, len(str(len(images.labels))))
+    taken: set[str] = set()
+    names = []
+    for row, path in zip(images.indices.tolist(), paths, strict=True):
+        number = f"{row:0{digits}d}"
+        file = PurePosixPath((path or "").split("::")[0].replace("\\", "/"))
+        name = f"{folders[images.labels[row]]}/{_file_name(file.stem) if path else number}"
+        if name.casefold() in taken:
+            name += f"_{number}"
+        while name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _file_name(text: str) -> str:
+    """Text that can be the name of a file or folder, and starts with no dot."""
+    text = re.sub(r"[/\\\x00-\x1f]", "_", text)
+    text = text.encode()[:200].decode(errors="ignore")
+    return re.sub(r"^\.", "_", text) or "_"
