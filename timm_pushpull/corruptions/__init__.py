@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.corruptions import blur, colour, digital, elastic, noise, textures, weather
+from timm_pushpull.corruptions import blur, colour, digital, elastic, noise, spatter, textures, weather
 from timm_pushpull.corruptions.draws import Draws, Replay, Streams
 from timm_pushpull.corruptions.severities import PRESET_CONSTANTS, SEVERITIES
 from timm_pushpull.errors import InputError, unknown
@@ -64,6 +64,7 @@ _FUNCTIONS = {
         elastic.elastic_transform,
         colour.brightness,
         colour.saturate,
+        spatter.spatter,
         digital.contrast,
         digital.pixelate,
         digital.jpeg_compression,

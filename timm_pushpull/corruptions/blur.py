@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
+from timm_pushpull.compiled import kept
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import (
     add_enlarged,
@@ -14,6 +14,7 @@ from timm_pushpull.corruptions.filters import (
     crop_for,
     gaussian_image,
     gaussian_weights,
+    mirrored,
 )
 
 _TRUNCATE = 4.0  # deviations at which scikit-image cuts a Gaussian
@@ -112,15 +113,6 @@ def _disk(radius: float, alias: float) -> np.ndarray:
     return quarter[:used, :used].copy()
 
 
-@compiled
-def _mirrored(position, size):
-    """A position reflected into 0 to size - 1 about the outer pixels, which are not repeated."""
-    if size == 1:
-        return 0
-    position = abs(position) % (2 * size - 2)
-    return min(position, 2 * size - 2 - position)
-
-
 @kept
 def _convolve(images, quarter):
     """Convolution with a kernel that is symmetric about both axes."""
@@ -132,12 +124,12 @@ def _convolve(images, quarter):
         for y in range(height):
             for x in range(-reach, width + reach):
                 for channel in range(3):
-                    value = images[n, y, _mirrored(x, width), channel]
+                    value = images[n, y, mirrored(x, width), channel]
                     padded[y, 3 * (x + reach) + channel] = value / 255.0
         for y in range(height):
             sums[:] = 0
             for k in range(reach + 1):
-                above, below = padded[_mirrored(y - k, height)], padded[_mirrored(y + k, height)]
+                above, below = padded[mirrored(y - k, height)], padded[mirrored(y + k, height)]
                 once = 0.5 if k == 0 else 1.0
                 for i in range(pair.size):
                     pair[i] = (above[i] + below[i]) * once

@@ -9,7 +9,7 @@ import numpy as np
 
 from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
-from timm_pushpull.corruptions.filters import gaussian_weights, weigh_row
+from timm_pushpull.corruptions.filters import gaussian_weights, mirrored, weigh_row
 
 _DENSE = 32  # taps from which on a filter is quicker as a product with a matrix
 
@@ -105,15 +105,6 @@ def _filter(fields, weights):
 
 
 @compiled
-def _mirrored(position, size):
-    """A position mirrored into 0 to size - 1 about the outer pixels, which are not repeated."""
-    if size == 1:
-        return 0
-    position = abs(position) % (2 * size - 2)
-    return min(position, 2 * size - 2 - position)
-
-
-@compiled
 def _affine(image, inverse, warped):
     """OpenCV's warpAffine, bilinear. (Before version 5 it rounded positions to 1/32 pixel.)"""
     height, width = image.shape[:2]
@@ -123,8 +114,8 @@ def _affine(image, inverse, warped):
             at_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
             left, top = math.floor(at_x), math.floor(at_y)
             along, down = np.float32(at_x - left), np.float32(at_y - top)
-            near_x, far_x = _mirrored(left, width), _mirrored(left + 1, width)
-            near_y, far_y = _mirrored(top, height), _mirrored(top + 1, height)
+            near_x, far_x = mirrored(left, width), mirrored(left + 1, width)
+            near_y, far_y = mirrored(top, height), mirrored(top + 1, height)
             for channel in range(3):
                 upper, lower = image[near_y, near_x, channel], image[far_y, near_x, channel]
                 upper += along * (image[near_y, far_x, channel] - upper)

@@ -31,6 +31,15 @@ def clamped(position, size):
 
 
 @compiled
+def mirrored(position, size):
+    """A position mirrored into 0 to size - 1 about the outer pixels, which are not repeated."""
+    if size == 1:
+        return 0
+    position = abs(position) % (2 * size - 2)
+    return min(position, 2 * size - 2 - position)
+
+
+@compiled
 def weigh_row(row, weights, step, output):
     """The symmetric sum around every number of a row, `step` apart; the row has `reach * step` more at either end."""
     reach = weights.size - 1

@@ -11,6 +11,8 @@ from timm_pushpull.corruptions import textures
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import add_enlarged, blur_along_line, crop_for
 
+_RED, _BLUE = float(np.float32(0.299)), float(np.float32(0.114))
+
 
 def snow(images: np.ndarray, constants: tuple[float, ...], draws: Draws) -> np.ndarray:
     """Enlarged noise above a threshold, blurred along a random line, added to a whitened image twice, half-turned."""
@@ -68,7 +70,9 @@ def _add_snow(images, noise, factor, threshold, reach, blur, angles, weight, res
                 red = np.float32(images[n, y, x, 0]) / np.float32(255)
                 green = np.float32(images[n, y, x, 1]) / np.float32(255)
                 blue = np.float32(images[n, y, x, 2]) / np.float32(255)
-                grey = red * np.float32(0.299) + green * np.float32(0.587) + blue * np.float32(0.114)
+                # As OpenCV 5 does it, with products that are not rounded before they are added.
+                grey = np.float32(np.float64(red) * _RED + np.float64(green * np.float32(0.587)))
+                grey = np.float32(np.float64(blue) * _BLUE + np.float64(grey))
                 white = grey * np.float32(1.5) + np.float32(0.5)
                 for channel, value in enumerate((red, green, blue)):
                     whitened = weight * value + rest * max(value, white)
