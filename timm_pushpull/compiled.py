@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
-from numba import njit
+from timm_pushpull.errors import InputError
 
-# Nothing may be reordered or contracted: results are compared with the original generator's to the last bit.
-compiled = njit(nogil=True, error_model="numpy")
+try:
+    from numba import njit
+except ImportError:  # numba comes months after a new Python
+    njit = None
+
+
+def compiled(function: Callable) -> Callable:
+    """Compile a function for the use of other compiled ones.
+
+    Nothing is reordered or contracted: results are compared with the original generator's to the last bit.
+    """
+    return njit(nogil=True, error_model="numpy")(function) if njit else function
 
 
 def kept(function: Callable) -> Callable:
     """Compile a function at its first call and keep it on disk, where numba finds a place to write."""
+    if not njit:
+        return _missing(function)
     name_by_sources(function)
     try:
         return njit(nogil=True, error_model="numpy", cache=True)(function)
@@ -31,7 +43,15 @@ def name_by_sources(function: Callable) -> None:
     function.__qualname__ = f"{function.__name__}_{_digest(Path(inspect.getfile(function)).parent)}"
 
 
-@cache
+@functools.cache
 def _digest(folder: Path) -> str:
     sources = b"".join(path.read_bytes() for path in (*sorted(folder.glob("*.py")), Path(__file__)))
     return hashlib.sha256(sources).hexdigest()[:16]
+
+
+def _missing(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def refuse(*arguments, **keywords):
+        raise InputError("corruptions need numba, which this Python lacks: pip install numba (Python 3.10 to 3.14)")
+
+    return refuse

@@ -75,6 +75,8 @@ def _gaussian(images, weights):
 @kept
 def _move_pixels(images, reach, rounds, offsets):
     height, width = images.shape[1:3]
+    codes = np.arange(4 * reach * reach)
+    down, right = codes // (2 * reach) - reach, codes % (2 * reach) - reach
     for n in range(len(images)):
         image, step = images[n], 0
         for _ in range(rounds):
@@ -82,8 +84,7 @@ def _move_pixels(images, reach, rounds, offsets):
                 for x in range(width - reach, reach, -1):
                     offset = offsets[n, step]
                     step += 1
-                    other_y = y + offset // (2 * reach) - reach
-                    other_x = x + offset % (2 * reach) - reach
+                    other_y, other_x = y + down[offset], x + right[offset]
                     for channel in range(3):
                         image[y, x, channel] = image[other_y, other_x, channel]
 

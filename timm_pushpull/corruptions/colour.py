@@ -1,7 +1,7 @@
 """Brightness and saturation: uint8 NHWC in, uint8 NHWC out. They draw no random numbers.
 
-The arithmetic is that of the original's HSV library, operation by operation: reordering it moves single values by a grey
-level, because the result is truncated. It has no branches, so that LLVM makes vector code of it.
+The arithmetic is that of the original's HSV library, operation by operation: reordering it moves single values by a
+grey level, because the result is truncated. It has no branches, so that LLVM makes vector code of it.
 """
 
 from __future__ import annotations

@@ -32,13 +32,12 @@ def jpeg_compression(images: np.ndarray, quality: int, draws: Draws) -> np.ndarr
 
 def jpeg_round_trip(images: np.ndarray, quality: int) -> np.ndarray:
     """Each image after a JPEG file of this quality; its grey levels depend on the JPEG library behind Pillow."""
-    output = np.empty_like(images)
-    for image, after in zip(images, output, strict=True):
+    corrupted = []
+    for image in images:
         buffer = io.BytesIO()
-        height, width = image.shape[:2]
-        Image.frombuffer("RGB", (width, height), image, "raw", "RGB", 0, 1).save(buffer, "JPEG", quality=quality)
-        after[:] = np.frombuffer(Image.open(buffer).tobytes(), np.uint8).reshape(height, width, 3)
-    return output
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        corrupted.append(np.array(Image.open(buffer)))
+    return corrupted[0][None] if len(corrupted) == 1 else np.stack(corrupted)
 
 
 @kept
@@ -69,7 +68,7 @@ def _contrast(images, factor):
 def _box_weights(size, target):
     """For every output position the first input position, their number, and Pillow's integer weights."""
     scale = size / target
-    support = 0.5 * max(scale, 1.0)
+    support, spread = 0.5 * max(scale, 1.0), 1.0 / max(scale, 1.0)
     first, count = np.empty(target, np.int64), np.empty(target, np.int64)
     weights = np.zeros((target, math.ceil(support) * 2 + 1), np.int32)
     for i in range(target):
@@ -77,7 +76,7 @@ def _box_weights(size, target):
         low, high = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), size)
         inside = 0
         for k in range(high - low):
-            if -0.5 < (k + low - center + 0.5) / max(scale, 1.0) <= 0.5:
+            if -0.5 < (k + low - center + 0.5) * spread <= 0.5:
                 weights[i, k] = 1
                 inside += 1
         for k in range(high - low):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,8 +19,8 @@ def elastic_transform(
 ) -> np.ndarray:
     """Moves three corners at random, then every pixel along a smooth random field.
 
-    Strength, smoothness and jitter are parts of the image's shorter side. `constants` ends with the side that the preset
-    is made for and what it counts as: 244 where 224 was meant, in the table for ImageNet.
+    Strength, smoothness and jitter are parts of the image's shorter side. `constants` ends with the side that the
+    preset is made for and what it counts as: 244 where 224 was meant, in the table for ImageNet.
     """
     strength, smoothness, jitter, (side, counted) = constants
     height, width = images.shape[1:3]
@@ -64,7 +64,7 @@ def _smooth(fields: np.ndarray, sigma: float) -> np.ndarray:
     return rows @ fields @ columns.T
 
 
-@cache
+@lru_cache(maxsize=8)
 def _matrix(size: int, sigma: float) -> np.ndarray:
     """The filter as a matrix, float64 (size, size)."""
     weights = gaussian_weights(sigma, 3.0)
@@ -78,6 +78,8 @@ def _matrix(size: int, sigma: float) -> np.ndarray:
 @compiled
 def _reflected(position, size):
     """A position mirrored into 0 to size - 1 at the border, where the outer pixel is repeated."""
+    if 0 <= position < size:  # nearly always; divisions are slow
+        return position
     position %= 2 * size
     return min(position, 2 * size - 1 - position)
 

@@ -1,7 +1,7 @@
 """Loops that several corruptions share: Gaussian filters, blurring along a line, enlarging. Compiled by numba.
 
-Sums run in the order of the original's libraries where a result is truncated to bytes: with other rounding, flat parts of
-an image would come out a grey level darker.
+Sums run in the order of the original's libraries where a result is truncated to bytes: with other rounding, flat parts
+of an image would come out a grey level darker.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def clamped(position, size):
 @compiled
 def mirrored(position, size):
     """A position mirrored into 0 to size - 1 about the outer pixels, which are not repeated."""
+    if 0 <= position < size:  # nearly always; divisions are slow
+        return position
     if size == 1:
         return 0
     position = abs(position) % (2 * size - 2)
@@ -85,7 +87,7 @@ def line_taps(reach, sigma, angle):
     """Taps of ImageMagick's motion blur: a Gaussian's half along a line of `2 * reach + 1` steps; degrees.
 
     Returns:
-        (rows, columns, weights): offsets, int64, and weights, float32, steps on the same pixel taken together.
+        (rows, columns, weights): offsets, int64, and weights, float64, steps on the same pixel taken together.
     """
     count = 2 * reach + 1
     rows, columns, weights = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
@@ -100,7 +102,7 @@ def line_taps(reach, sigma, angle):
             taps += 1
         weights[taps - 1] += weight
         total += weight
-    return rows[:taps], columns[:taps], (weights[:taps] / total).astype(np.float32)
+    return rows[:taps], columns[:taps], weights[:taps] / total
 
 
 @compiled
@@ -112,13 +114,13 @@ def blur_along_line(image, channels, reach, sigma, angle, output):
     height, size = image.shape
     rows, columns, weights = line_taps(reach, sigma, angle)
     margin = 2 * reach + 1
-    padded = np.empty((height, size + 2 * margin * channels), np.float32)
+    padded = np.empty((height, size + 2 * margin * channels))
     for y in range(height):
         inside, line = padded[y, margin * channels : margin * channels + size], image[y]
         for i in range(size):
             inside[i] = line[i]
         pad_row(padded[y], margin, channels)
-    sums = np.empty(size, np.float32)
+    sums = np.empty(size)
     for y in range(height):
         sums[:] = 0
         for k in range(weights.size):
@@ -128,7 +130,7 @@ def blur_along_line(image, channels, reach, sigma, angle, output):
                 sums[i] += weight * part[i]
         result = output[y]
         for i in range(size):
-            result[i] = np.int32(sums[i] * np.float32(257) + np.float32(0.5)) // np.int32(257)
+            result[i] = np.int32(sums[i] * 257 + 0.5) // np.int32(257)
 
 
 @compiled

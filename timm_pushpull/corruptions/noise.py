@@ -1,8 +1,8 @@
 """Noise corruptions: uint8 NHWC in, uint8 NHWC out, each value on its own.
 
-Input and output are bytes, so a noise is 256 laws, one for each byte that goes in. They are tabulated, and a value costs
-one random word and one look-up (Walker's alias method, right to 2^-24). To replay the original generator's draws, its own
-arithmetic is used instead: floats become bytes by truncation.
+Input and output are bytes, so a noise is 256 laws, one for each byte that goes in. They are tabulated, and a value
+costs one random word and one look-up (Walker's alias method, right to 2^-24). To replay the original generator's draws,
+its own arithmetic is used instead: floats become bytes by truncation.
 """
 
 from __future__ import annotations

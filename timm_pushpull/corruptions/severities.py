@@ -126,8 +126,8 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
     },
 }
 
-#: What else depends on the preset, behind the severity's constants: the side in pixels that the parts refer to and what it
-#: counts as, the smallest side of the map that fog is cut from, the scale of the frost textures.
+#: What else depends on the preset, behind the severity's constants: the side in pixels that the parts refer to and what
+#: it counts as, the smallest side of the map that fog is cut from, the scale of the frost textures.
 PRESET_CONSTANTS = {
     "elastic_transform": {"imagenet-c": (224, 244), "cifar10-c": (32, 32), "tiny-imagenet-c": (64, 64)},
     "fog": {"imagenet-c": 256, "cifar10-c": 32, "tiny-imagenet-c": 64},

@@ -151,42 +151,64 @@ def _distances(edges):
 
 
 @compiled
+def _bordered(image):
+    """An image with one pixel more on every side, mirrored about the outer ones."""
+    height, width = image.shape
+    bordered = np.empty((height + 2, width + 2), image.dtype)
+    for y in range(height + 2):
+        row, line = image[mirrored(y - 1, height)], bordered[y]
+        for x in range(width):
+            line[x + 1] = row[x]
+        line[0], line[width + 1] = row[mirrored(-1, width)], row[mirrored(width, width)]
+    return bordered
+
+
+@compiled
 def _relief(distances):
     """The embossed distances, as float32 whole numbers: smoothed, equalised, filtered, smoothed."""
     height, width = distances.shape
     levels, histogram = np.empty((height, width), np.uint8), np.zeros(256, np.int64)
+    around, sums = _bordered(distances), np.empty(width + 2)
+    for y in range(height):
+        above, here, below = around[y], around[y + 1], around[y + 2]
+        for x in range(width + 2):
+            sums[x] = np.float64(above[x]) + np.float64(here[x]) + np.float64(below[x])
+        for x in range(width):
+            levels[y, x] = np.int32(np.float32((sums[x] + sums[x + 1] + sums[x + 2]) * (1 / 9)))
+            histogram[levels[y, x]] += 1
+    table = _equalising(histogram)
+    equalised, embossed = np.empty((height, width), np.int32), np.empty((height, width), np.int32)
     for y in range(height):
         for x in range(width):
-            total = 0.0
-            for row in range(y - 1, y + 2):
-                for column in range(x - 1, x + 2):
-                    total += distances[mirrored(row, height), mirrored(column, width)]
-            levels[y, x] = np.int32(np.float32(total * (1 / 9)))
-            histogram[levels[y, x]] += 1
-    table, first = np.zeros(256, np.uint8), 0
+            equalised[y, x] = table[levels[y, x]]
+    around = _bordered(equalised)
+    for y in range(height):
+        above, here, below = around[y], around[y + 1], around[y + 2]
+        for x in range(width):
+            raised = here[x + 1] + here[x + 2] + below[x + 1] + 2 * below[x + 2]
+            raised -= 2 * above[x] + above[x + 1] + here[x]
+            embossed[y, x] = min(max(raised, 0), 255)
+    around, relief = _bordered(embossed), np.empty((height, width), np.float32)
+    for y in range(height):
+        above, here, below = around[y], around[y + 1], around[y + 2]
+        for x in range(width + 2):
+            sums[x] = above[x] + here[x] + below[x]
+        for x in range(width):
+            relief[y, x] = np.floor((2 * (sums[x] + sums[x + 1] + sums[x + 2]) + 9) / 18)
+    return relief
+
+
+@compiled
+def _equalising(histogram):
+    """The table that equalises a histogram of bytes, as OpenCV does."""
+    table, first, total = np.zeros(256, np.uint8), 0, histogram.sum()
     while histogram[first] == 0:
         first += 1
-    if histogram[first] == height * width:
+    if histogram[first] == total:
         table[first] = first
-    else:
-        scale, below = np.float32(255) / np.float32(height * width - histogram[first]), 0
-        for level in range(first + 1, 256):
-            below += histogram[level]
-            table[level] = round(np.float32(below) * scale)
-    embossed, relief = np.empty((height, width), np.int32), np.empty((height, width), np.float32)
-    for y in range(height):
-        above, below = mirrored(y - 1, height), mirrored(y + 1, height)
-        for x in range(width):
-            left, right = mirrored(x - 1, width), mirrored(x + 1, width)
-            raised = np.int32(table[levels[y, x]]) + table[levels[y, right]] + table[levels[below, x]]
-            raised += 2 * np.int32(table[levels[below, right]]) - 2 * np.int32(table[levels[above, left]])
-            raised -= np.int32(table[levels[above, x]]) + table[levels[y, left]]
-            embossed[y, x] = min(max(raised, 0), 255)
-    for y in range(height):
-        for x in range(width):
-            total = 0
-            for row in range(y - 1, y + 2):
-                for column in range(x - 1, x + 2):
-                    total += embossed[mirrored(row, height), mirrored(column, width)]
-            relief[y, x] = (2 * total + 9) // 18
-    return relief
+        return table
+    scale, below = np.float32(255) / np.float32(total - histogram[first]), 0
+    for level in range(first + 1, 256):
+        below += histogram[level]
+        table[level] = round(np.float32(below) * scale)
+    return table

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,10 @@ def frost(folder: Path | str | None, scale: float, height: int, width: int) -> t
     Textures that are too small for an image are enlarged, proportions kept, until they just exceed it.
     """
     found = _folder(folder)
-    sides = [None if found is None else str(found), scale, height, width]
-    return _prepared(*sides)
+    return _prepared(None if found is None else str(found), scale, height, width)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _prepared(folder: str | None, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:
     scaled = []
     for texture in _original(folder) if folder else _procedural():
@@ -130,23 +129,21 @@ def _linear(size: int, target: int, step: float) -> tuple[np.ndarray, tuple[np.n
 
 @cache
 def _procedural() -> tuple[np.ndarray, ...]:
-    """Ice of our own: bright needles that fall off along ridges of noise, of the textures' mean brightness."""
+    """Ice of our own: bright veins along the ridges of smooth noise, about as bright and rough as the originals."""
     return tuple(_ice(number) for number in range(5))
 
 
-def _ice(number: int, side: int = 1024) -> np.ndarray:
+def _ice(number: int, side: int = 768) -> np.ndarray:
     streams = Streams(number, 0, 0, np.zeros(1, np.uint64))
     window = (slice(0, side), slice(0, side))
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) + 1 / side
 
     def smooth(power: float) -> np.ndarray:
-        noise = np.fft.irfft2(
-            np.fft.rfft2(streams.normal_field((side, side), window)[0]) / frequency**power, (side, side)
-        )
+        noise = np.fft.rfft2(streams.normal_field((side, side), window)[0])
+        noise = np.fft.irfft2(noise / frequency**power, (side, side))
         return (noise - noise.mean()) / noise.std()
 
-    ridges = np.exp(-4 * np.abs(smooth(1.5))) + 0.5 * np.exp(-6 * np.abs(smooth(1.2)))
+    veins = np.exp(-6 * np.abs(smooth(1.5))) + 0.5 * np.exp(-8 * np.abs(smooth(1.2)))
     cover = 1 / (1 + np.exp(-1.5 * smooth(2.0)))
-    light = np.clip(0.15 + 0.45 * cover + 0.5 * ridges * cover, 0, 1)
-    tint = np.array([0.86, 0.94, 1.0])  # ice is bluish
-    return (255 * light[..., None] * tint).astype(np.uint8)
+    light = np.clip(0.4 + 0.4 * cover + 0.4 * veins * (0.3 + cover), 0, 1)
+    return (255 * light[..., None] * np.array([0.88, 0.95, 1.0])).astype(np.uint8)  # ice is bluish
