@@ -52,7 +52,6 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, Any, Draws], np.ndarray]] = {
 CORRUPTIONS = tuple(_FUNCTIONS)[:15]
 #: The validation corruptions, never part of a mean corruption error.
 EXTRA_CORRUPTIONS = tuple(_FUNCTIONS)[15:]
-AVAILABLE = CORRUPTIONS
 PRESETS = tuple(SEVERITIES)
 #: The quality of the JPEG files in which a preset's corrupted images were published; None where they were arrays.
 JPEG_QUALITY = {"imagenet-c": 85, "cifar10-c": None, "tiny-imagenet-c": 85}

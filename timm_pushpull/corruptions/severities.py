@@ -1,6 +1,8 @@
 """The constants of the benchmark (Hendrycks and Dietterich, ICLR 2019), by preset, corruption and severity 1 to 5.
 
-`imagenet-c` is the table of make_imagenet_c.py (224 px), `cifar10-c` that of make_cifar_c.py (32 px).
+`imagenet-c` is the table of make_imagenet_c.py (224 px), `cifar10-c` that of make_cifar_c.py (32 px) and
+`tiny-imagenet-c` that of make_tinyimagenet_c.py (64 px). A number is an int or a float in all rows alike, for loops are
+compiled for each type.
 """
 
 SEVERITIES: dict[str, dict[str, tuple]] = {
@@ -10,7 +12,7 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
         "impulse_noise": (0.03, 0.06, 0.09, 0.17, 0.27),  # share of values replaced
         "defocus_blur": ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),  # radius, deviation of its smoothing
         "glass_blur": ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),  # deviation, reach, rounds
-        "motion_blur": ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),  # reach, deviation
+        "motion_blur": ((10, 3.0), (15, 5.0), (15, 8.0), (15, 12.0), (20, 15.0)),  # reach, deviation
         "zoom_blur": ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),  # end, step of factors
         # mean and deviation of the noise, its enlargement, threshold; reach and deviation of the blur; image's weight
         "snow": (
@@ -20,8 +22,8 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
             (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
             (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
         ),
-        "frost": ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),  # weights of image and texture
-        "fog": ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),  # strength, decay of roughness with scale
+        "frost": ((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),  # weights of image and texture
+        "fog": ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),  # strength, decay of roughness with scale
         "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),  # added to the V of HSV
         "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),  # factor about the channel mean
         # strength, smoothness and jitter of the corners as parts of the side, which counts 244 for 224 px as published
@@ -44,7 +46,13 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
             (0.65, 0.3, 1, 0.65, 1.5, 1),
             (0.67, 0.4, 1, 0.65, 1.5, 1),
         ),
-        "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),  # factor on the S of HSV, added to it
+        "saturate": (
+            (0.3, 0.0),
+            (0.1, 0.0),
+            (2.0, 0.0),
+            (5.0, 0.1),
+            (20.0, 0.2),
+        ),  # factor on the S of HSV, added to it
     },
     "cifar10-c": {
         "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),
@@ -52,7 +60,7 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
         "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),
         "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
         "glass_blur": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
-        "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        "motion_blur": ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5)),
         "zoom_blur": ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
         "snow": (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
@@ -61,8 +69,8 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
         ),
-        "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
-        "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+        "frost": ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+        "fog": ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75)),
         "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
         "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
         "elastic_transform": (
@@ -83,7 +91,7 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
             (0.65, 0.1, 0.7, 0.69, 0.6, 1),
             (0.65, 0.1, 0.5, 0.68, 0.6, 1),
         ),
-        "saturate": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+        "saturate": ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)),
     },
     "tiny-imagenet-c": {
         "gaussian_noise": (0.04, 0.08, 0.12, 0.15, 0.18),
@@ -91,7 +99,7 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
         "impulse_noise": (0.01, 0.02, 0.05, 0.08, 0.14),
         "defocus_blur": ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
         "glass_blur": ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
-        "motion_blur": ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
+        "motion_blur": ((10, 1.0), (10, 1.5), (10, 2.0), (10, 2.5), (12, 3.0)),
         "zoom_blur": ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
         "snow": (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
@@ -100,8 +108,8 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
         ),
-        "frost": ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
-        "fog": ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+        "frost": ((1.0, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
+        "fog": ((0.4, 3.0), (0.7, 3.0), (1.0, 2.5), (1.5, 2.0), (2.0, 1.75)),
         "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),
         "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),
         "elastic_transform": (
@@ -122,7 +130,7 @@ SEVERITIES: dict[str, dict[str, tuple]] = {
             (0.65, 0.1, 0.7, 0.68, 0.6, 1),
             (0.65, 0.1, 0.5, 0.67, 0.6, 1),
         ),
-        "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
+        "saturate": ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (30.0, 0.2)),
     },
 }
 
