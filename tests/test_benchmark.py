@@ -12,7 +12,7 @@ from conftest import assert_one_clear_line, run_command
 from example_run import write_run
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import check_classes, evaluate
-from timm_pushpull.corruptions import AVAILABLE, corrupt
+from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data import load_images
 from timm_pushpull.preprocess import Geometry
 
@@ -40,7 +40,7 @@ def test_equals_an_independent_loop():
 
     crops = {row: np.asarray(images.read(row))[2:30, 2:30] for row in images.indices}
     assert clean == np.mean([is_wrong(crop, images.labels[row]) for row, crop in crops.items()])
-    assert set(errors) == set(AVAILABLE)
+    assert set(errors) == set(CORRUPTIONS)
     for name, row_of_errors in errors.items():
         for severity, error in enumerate(row_of_errors, start=1):
             wrong = [
@@ -166,7 +166,7 @@ def test_command(tmp_path, image_folder):
     [
         ({"--model": "resnet18_cifra"}, ["did you mean"]),
         ({"--dataset": "./nowhere"}, ["no data set folder", "./nowhere"]),
-        ({"--corruptions": "foog"}, ["unknown corruption 'foog'", "gaussian_noise"]),
+        ({"--corruptions": "foog"}, ["unknown corruption 'foog'", "did you mean 'fog'"]),
         ({"--severities": "0"}, ["severity is 0"]),
         ({"--preset": "cifar"}, ["did you mean 'cifar10-c'"]),
         ({"--limit": "-1"}, ["limit is -1"]),

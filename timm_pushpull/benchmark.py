@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from timm_pushpull.corruptions import AVAILABLE, corrupt_batch
+from timm_pushpull.corruptions import CORRUPTIONS, corrupt_batch
 from timm_pushpull.data import ImageSet, read_batches
 from timm_pushpull.errors import InputError
 from timm_pushpull.hardware import autocast
@@ -28,9 +29,11 @@ def evaluate(
     mean: Sequence[float],
     std: Sequence[float],
     preset: str = "imagenet-c",
-    corruptions: Sequence[str] = AVAILABLE,
+    corruptions: Sequence[str] = CORRUPTIONS,
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
+    frost_dir: Path | str | None = None,
+    jpeg_quality: int | None = None,
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     precision: str = "fp32",
@@ -46,7 +49,8 @@ def evaluate(
 
     Args:
         model: Normalised float32 images (N, 3, H, W) to logits (N, classes); in eval mode, on `device`.
-        preset, corruptions, severities, seed: What the images go through; no corruptions for the clean error alone.
+        preset, corruptions, severities, seed, frost_dir, jpeg_quality: What the images go through, as in `corrupt`; no
+            corruptions for the clean error alone.
         batch_size: Images a forward pass; by default 64 on a CPU, whose caches hold no more, else 512.
         rank, processes, add_up: This process takes every `processes`-th image from `rank` on, and `add_up` sums the
             int64 counts of all processes.
@@ -61,6 +65,7 @@ def evaluate(
     wrong = torch.zeros(len(cells), dtype=torch.int64, device=device)
     rows = images.indices[rank::processes]
     batch_size = batch_size or (64 if torch.device(device).type == "cpu" else 512)
+    options = {"seed": seed, "frost_dir": frost_dir, "jpeg_quality": jpeg_quality}
     steps = progress_bar(len(cells) * len(rows), "measure", "img", show=progress)
     with steps, torch.inference_mode(), autocast(precision, device):
         for pictures, indices in read_batches(images, geometry, batch_size, rows):
@@ -68,7 +73,7 @@ def evaluate(
             labels = torch.from_numpy(images.labels[indices]).to(device)
             for number, (name, severity) in enumerate(cells):
                 clean = (name, severity) == CLEAN
-                pixels = batch if clean else corrupt_batch(batch, name, severity, preset, seed=seed, indices=indices)
+                pixels = batch if clean else corrupt_batch(batch, name, severity, preset, indices=indices, **options)
                 logits = model(normalise(pixels, mean, std, device))
                 _check_logits(logits, len(images.classes), name, severity)
                 wrong[number] += (logits.argmax(dim=1) != labels).sum()

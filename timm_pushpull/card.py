@@ -195,10 +195,11 @@ def _error_table(results: Results, baseline: Results | None) -> str:
 
 
 def _legend(results: Results, baseline: Results | None) -> str:
+    through = f", through JPEG files of quality {results.jpeg_quality}" if results.jpeg_quality else ""
     text = (
         f"Top-1 errors in percent on {results.num_images:,} images of `{results.dataset}`, split `{results.split}`, "
         f"at severities 1 to 5, corrupted on the fly with the constants of preset `{results.preset}`, seed "
-        f"{results.seed}. mCE is the mean over corruptions (paper, Eq. 9)."
+        f"{results.seed}{through}. mCE is the mean over corruptions (paper, Eq. 9)."
     )
     if baseline and results.relative_to(baseline):
         text += (
@@ -212,9 +213,15 @@ def _legend(results: Results, baseline: Results | None) -> str:
 
 def _caveats(results: Results) -> str:
     missing = [corruption for corruption in CORRUPTIONS if corruption not in results.errors]
+    frost = ""
+    if results.frost not in (None, "original"):
+        frost = (
+            f"\n\n**Frost** was {results.frost}: the original textures were not at hand, so mCE and mrCE compare with "
+            f"results that say the same only."
+        )
     if not results.partial:
-        return ""
-    return (
+        return frost
+    return frost + (
         "\n\n**Partial**: mCE and mrCE here are means over what was measured and cannot be compared with published "
         f"ones. Not measured: {', '.join(missing) or 'some severities'}."
     )

@@ -123,6 +123,7 @@ def load_images(
     split: str | None = None,
     *,
     train: bool = False,
+    config: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> ImageSet:
@@ -132,6 +133,7 @@ def load_images(
         dataset: A folder or Hub id that `datasets.load_dataset` reads, or `digits`, the 1,797 handwritten digits that
             scikit-learn carries.
         split: Its name; by default `train` to train, else the first of test, validation, valid, val that exists.
+        config: Name of the data set's configuration, where it has several.
         image_column, label_column: Needed only where the feature types leave a choice.
 
     Raises:
@@ -139,7 +141,7 @@ def load_images(
     """
     name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
     try:
-        rows, split = _digits_split(split, train) if dataset == DIGITS else _load_split(dataset, split, train)
+        rows, split = _digits_split(split, train) if dataset == DIGITS else _load_split(dataset, config, split, train)
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever builder, file system or network: the user can only mend the name or the data
@@ -155,16 +157,16 @@ def load_images(
     return ImageSet(name, split, rows, image_column, labels, classes, np.arange(len(labels)), origin)
 
 
-def _load_split(dataset: str, split: str | None, train: bool):
+def _load_split(dataset: str, config: str | None, split: str | None, train: bool):
     import datasets
 
     looks_like_a_path = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
     if looks_like_a_path and not Path(dataset).is_dir():
         raise InputError(f"no data set folder at {dataset!r}")
     with quiet_hub():
-        splits = datasets.get_dataset_split_names(dataset)
+        splits = datasets.get_dataset_split_names(dataset, config)
         split = _choose_split(dataset, splits, split, train)
-        return datasets.load_dataset(dataset, split=split), split
+        return datasets.load_dataset(dataset, config, split=split), split
 
 
 @contextmanager

@@ -28,7 +28,8 @@ class Results:
         errors: Corruption to its errors at severities 1 to 5, fractions; None where not measured.
         mce: Absolute mCE (Eq. 9) over what was measured.
         partial: Whether any of the 15 x 5 cells is missing, so that `mce` cannot be compared with published ones.
-        frost: Which frost textures were used; None where frost was not measured.
+        frost: Which frost textures were used, `corruptions.frost_source()`; None where frost was not measured.
+        jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
         precision: Arithmetic of the forward pass, bf16 or fp32.
         commit: Commit of the timm-pushpull checkout that measured, `+` behind it if it had changes; None if installed.
     """
@@ -43,6 +44,7 @@ class Results:
     clean_error: float
     errors: dict[str, list[float | None]]
     frost: str | None = None
+    jpeg_quality: int | None = None
     precision: str = "fp32"
     hardware: str | None = None
     versions: dict[str, str] = field(default_factory=lambda: versions())
@@ -59,7 +61,7 @@ class Results:
 
     def comparable_with(self, other: Results) -> None:
         """Raise InputError unless both were measured on the same corrupted images."""
-        for name in ("dataset", "split", "preset", "seed", "num_images"):
+        for name in ("dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise InputError(
@@ -111,7 +113,8 @@ class Results:
         except ValueError as error:
             raise InputError(f"{source} is not a results file: {error}") from error
         names = {entry.name for entry in fields(cls)}
-        missing = sorted(names - {"frost", "precision", "hardware"} - set(content if isinstance(content, dict) else ()))
+        optional = {"frost", "jpeg_quality", "precision", "hardware"}
+        missing = sorted(names - optional - set(content if isinstance(content, dict) else ()))
         if missing:
             raise InputError(f"{source} is not a results file: it lacks {', '.join(missing)}")
         results = cls(**{name: content[name] for name in names if name in content})
@@ -138,7 +141,7 @@ class Results:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide the numbers."""
-    libraries = ("timm-pushpull", "torch", "timm", "numpy", "pillow", "datasets")
+    libraries = ("timm-pushpull", "torch", "timm", "numpy", "numba", "pillow", "datasets")
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 

@@ -26,7 +26,7 @@ from settings import Settings, parse
 from timm_pushpull import cli, hardware
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.card import model_card
-from timm_pushpull.corruptions import AVAILABLE
+from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
 from timm_pushpull.data import ImageSet, load_images, read_batches
 from timm_pushpull.errors import InputError
 from timm_pushpull.preprocess import Geometry, normalise
@@ -243,6 +243,7 @@ def measure(
         std=settings.std,
         preset=settings.preset,
         corruptions=corruptions,
+        jpeg_quality=JPEG_QUALITY[settings.preset],
         device=accelerator.device,
         precision=settings.precision,
         rank=accelerator.process_index,
@@ -263,7 +264,9 @@ def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) 
         seed=0,
         num_images=len(data.test.limited(settings.benchmark_limit)),
         clean_error=0,
-        errors={corruption: [0] * 5 for corruption in AVAILABLE},
+        errors={corruption: [0] * 5 for corruption in CORRUPTIONS},
+        frost=frost_source(),
+        jpeg_quality=JPEG_QUALITY[settings.preset],
         precision=settings.precision,
         hardware=hardware.describe(device),
     )
@@ -288,7 +291,7 @@ def finish(
     model, weights_sha256 = load_model(f"local-dir:{folder.path}")
     model.to(accelerator.device, memory_format=torch.channels_last)
     clean_error, errors = measure(
-        model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=AVAILABLE
+        model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=CORRUPTIONS
     )
     results = replace(
         unmeasured(name, data, settings, accelerator.device),

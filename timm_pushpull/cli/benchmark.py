@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from timm_pushpull.cli.source import add_cells, add_columns, check_cells
+from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells
 from timm_pushpull.cli.tables import print_results
-from timm_pushpull.corruptions import AVAILABLE
+from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import make_folder
 from timm_pushpull.results import Results
@@ -23,7 +23,8 @@ def add(commands) -> None:
     parser.add_argument("--weights", help="a safetensors file, local-dir:FOLDER or hf-hub:ID (default: the registered)")
     parser.add_argument("--dataset", required=True, help="a folder or Hub id of an image data set, or digits")
     add_columns(parser)
-    add_cells(parser, AVAILABLE, " ".join(AVAILABLE))
+    add_cells(parser, CORRUPTIONS, "the 15 of ImageNet-C")
+    add_pictures(parser)
     parser.add_argument("--batch-size", type=int, metavar="N", help="default: 64 on a CPU, else 512")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="results file to write, JSON")
@@ -33,7 +34,7 @@ def add(commands) -> None:
 def _benchmark(options: argparse.Namespace) -> None:
     import torch
 
-    from timm_pushpull import benchmark
+    from timm_pushpull import benchmark, corruptions
     from timm_pushpull.data import load_images
     from timm_pushpull.hardware import choose_device, choose_precision, describe
     from timm_pushpull.preprocess import model_geometry
@@ -66,6 +67,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         corruptions=options.corruptions,
         severities=options.severities,
         seed=options.seed,
+        frost_dir=options.frost_dir,
+        jpeg_quality=options.jpeg_quality,
         batch_size=options.batch_size,
         device=device,
         precision=precision,
@@ -80,6 +83,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         num_images=len(images),
         clean_error=clean_error,
         errors=errors,
+        frost=corruptions.frost_source(options.frost_dir) if "frost" in errors else None,
+        jpeg_quality=options.jpeg_quality if errors else None,
         precision=precision,
         hardware=describe(device),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from timm_pushpull import corruptions
+from timm_pushpull.errors import InputError
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +28,30 @@ def add_cells(parser: argparse.ArgumentParser, names: tuple[str, ...], described
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: %(default)s)")
 
 
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Options `--frost-dir` and `--jpeg-quality`."""
+    parser.add_argument("--frost-dir", type=Path, metavar="DIR", help="the frost textures of ImageNet-C")
+    parser.add_argument(
+        "--jpeg-quality",
+        metavar="Q|none",
+        help="of the files that corrupted pictures go through (default: the preset's as published, 85 or none)",
+    )
+
+
 def check_cells(options: argparse.Namespace) -> None:
-    """Drop repetitions, sort the severities, and raise InputError for a name or severity that does not exist."""
+    """Settle the options of `add_cells` and `add_pictures`: repetitions dropped, severities sorted, the JPEG quality a
+    number or None.
+
+    Raises:
+        InputError: A name, severity, quality or folder of textures that does not exist.
+    """
+    quality = options.jpeg_quality
+    if quality not in (None, "none") and not (quality.isdecimal() and 1 <= int(quality) <= 100):
+        raise InputError(f"--jpeg-quality is {quality!r}; use 1 to 100 or none")
     options.corruptions = list(dict.fromkeys(options.corruptions))
     options.severities = sorted(set(options.severities))
     for name in options.corruptions:
         for severity in options.severities:
-            corruptions.check(name, severity, options.preset)
+            corruptions.check(name, severity, options.preset, options.frost_dir)
+    default = corruptions.JPEG_QUALITY.get(options.preset)
+    options.jpeg_quality = default if quality is None else None if quality == "none" else int(quality)

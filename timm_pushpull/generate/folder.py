@@ -8,6 +8,7 @@ the same time, they write the same bytes.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -53,6 +54,7 @@ class Folder:
     def __init__(self, path: Path | str, job: Job, *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.work = self.path / ".work"
+        self._temporary, self._numbers = f"{self.work}/{uuid.uuid4().hex}", itertools.count()
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{str(path)!r} is a file; give a folder")
         make_folder(self.path)
@@ -65,22 +67,23 @@ class Folder:
         """The manifest of a finished set, else None."""
         return _read(self.path / MANIFEST)
 
-    def write(self, path: Path, content: bytes | str) -> None:
+    def write(self, path: Path | str, content: bytes | str) -> None:
         """Write a file whole, by way of `.work`."""
         data = content.encode() if isinstance(content, str) else content
-        with self.renamed(path) as temporary:
-            temporary.write_bytes(data)
-
-    @contextmanager
-    def renamed(self, path: Path) -> Iterator[Path]:
-        """A temporary name for a file that moves to `path` once it is written."""
-        temporary = self.work / f"{uuid.uuid4().hex}.tmp"
+        temporary = self.temporary()
         with writing(path):
             try:
-                yield temporary
+                with open(temporary, "wb") as file:
+                    file.write(data)
                 os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    def temporary(self) -> str:
+        """A name in `.work` that no other thread, process or machine uses."""
+        return f"{self._temporary}-{next(self._numbers)}.tmp"
 
     def record(self, chunk: int, content: dict) -> None:
         """Note that a chunk is finished."""
@@ -113,7 +116,7 @@ class Folder:
         """Make the folder this job's, unless it is another's; of several processes at once, one writes `job.json`."""
         self._refuse_others(job)
         self.work.mkdir(exist_ok=True)
-        temporary, claim = self.work / f"{uuid.uuid4().hex}.tmp", self.work / "job.json"
+        temporary, claim = Path(self.temporary()), self.work / "job.json"
         if not claim.exists():
             with writing(claim):
                 try:

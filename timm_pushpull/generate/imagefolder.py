@@ -8,10 +8,10 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.generate.folder import Folder, writing
 from timm_pushpull.generate.job import Job
 from timm_pushpull.generate.pictures import encode, suffix
+from timm_pushpull.generate.writer import Cell
 
 
 class ImageFolderWriter:
@@ -24,7 +24,7 @@ class ImageFolderWriter:
     def __init__(self, folder: Folder, job: Job, stems: dict[int, str]) -> None:
         self.folder, self.job = folder, job
         self.names = {row: stem + suffix(job.settings["jpeg_quality"]) for row, stem in stems.items()}
-        self.digests: dict[tuple[str, int], list[bytes]] = {cell: [] for cell in job.cells}
+        self.digests: dict[Cell, list[bytes]] = {cell: [] for cell in job.cells}
         self.written: list[int] = []
 
     def begin(self) -> None:
@@ -36,19 +36,18 @@ class ImageFolderWriter:
                 with writing(path):
                     path.mkdir(parents=True, exist_ok=True)
 
-    def encode(self, cell: tuple[str, int], rows: np.ndarray, pixels: np.ndarray, corrupt: dict) -> list[bytes]:
-        """Corrupt a batch and write its files; returns their SHA-256."""
+    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[bytes]:
+        """Write a batch's files; returns their SHA-256."""
         name, severity = cell
-        corrupted = corrupt_batch(pixels, name, severity, indices=rows, **corrupt)
-        place = self.folder.path / name / str(severity)
+        place = f"{self.folder.path}/{name}/{severity}/"
         digests = []
-        for row, image in zip(rows.tolist(), corrupted, strict=True):
+        for row, image in zip(rows.tolist(), pixels, strict=True):
             content = encode(image, self.job.settings["jpeg_quality"])
-            self.folder.write(place / self.names[row], content)
+            self.folder.write(place + self.names[row], content)
             digests.append(hashlib.sha256(content).digest())
         return digests
 
-    def add(self, cell: tuple[str, int], rows: np.ndarray, encoded: list[bytes]) -> None:
+    def add(self, cell: Cell, rows: np.ndarray, encoded: list[bytes]) -> None:
         """Keep the hashes of a cell's images, in the order of the rows."""
         self.digests[cell] += encoded
         if cell == self.job.cells[0]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 from timm_pushpull import results
 from timm_pushpull.corruptions import JPEG_QUALITY, check, frost_source
@@ -14,8 +15,7 @@ from timm_pushpull.data import ImageSet
 from timm_pushpull.errors import InputError, unknown
 
 FORMATS = ("npy", "imagefolder", "parquet")
-CHUNK = 1000
-_DECIDING = ("timm-pushpull", "torch", "numpy", "pillow", "pyarrow")
+_DECIDING = ("timm-pushpull", "pillow", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def make_job(
     seed: int,
     size: int | str | None,
     jpeg_quality: int | str | None,
-    frost_dir: str | None,
+    frost_dir: Path | str | None,
+    chunk: int,
     command: str | None,
 ) -> Job:
     """Check a job's settings and write them down.
@@ -75,7 +76,7 @@ def make_job(
         raise unknown("format", format, FORMATS)
     for name in corruptions:
         for severity in severities:
-            check(name, severity, preset)
+            check(name, severity, preset, frost_dir)
     if not corruptions or not severities:
         raise InputError("no corruption or no severity is asked for; name at least one of both")
     if not 0 <= seed < 2**64:
@@ -100,7 +101,7 @@ def make_job(
         "split": images.split,
         "rows": len(images),
         "rows_sha256": _rows_hash(images),
-        "chunk": CHUNK,
+        "chunk": chunk,
         "libraries": {name: versions[name] for name in _DECIDING},
     }
     origin = {"versions": versions, "command": command or results.command(), "commit": results.commit()}

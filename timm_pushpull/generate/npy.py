@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.files import sha256
 from timm_pushpull.generate.folder import Folder, writing
 from timm_pushpull.generate.job import Job
+from timm_pushpull.generate.writer import Cell
 
 
 class NpyWriter:
@@ -50,17 +50,16 @@ class NpyWriter:
                 if os.fstat(file.fileno()).st_size < self.size:
                     file.truncate(self.size)
 
-    def encode(self, cell: tuple[str, int], rows: np.ndarray, pixels: np.ndarray, corrupt: dict) -> None:
-        """Corrupt a batch and write it to its place."""
+    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[None]:
+        """Write a batch to its place."""
         name, severity = cell
-        quality = self.job.settings["jpeg_quality"]
-        corrupted = corrupt_batch(pixels, name, severity, indices=rows, jpeg_quality=quality, **corrupt)
         first = int(np.searchsorted(self.rows, rows[0]))
         with writing(self._partial(name)), open(self._partial(name), "r+b") as file:
             file.seek(self.starts[severity] + first * self.image_bytes)
-            file.write(np.ascontiguousarray(corrupted).data)
+            file.write(np.ascontiguousarray(pixels).data)
+        return [None] * len(rows)
 
-    def add(self, cell: tuple[str, int], rows: np.ndarray, encoded: list[None]) -> None:
+    def add(self, cell: Cell, rows: np.ndarray, encoded: list[None]) -> None:
         """Nothing is left to do."""
 
     def end_chunk(self, chunk: int) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.files import sha256
 from timm_pushpull.generate.folder import Folder, writing
 from timm_pushpull.generate.job import Job
 from timm_pushpull.generate.pictures import encode, suffix
+from timm_pushpull.generate.writer import Cell
 
 _ROW_GROUP = 100  # images that a reader fetches to see one of them
 
@@ -40,7 +39,7 @@ class ParquetWriter:
         self.names = {row: stem.split("/")[1] + ending for row, stem in stems.items()}
         features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=list(classes)))
         self.schema = features.arrow_schema
-        self.files: dict[tuple[str, int], tuple[Path, pq.ParquetWriter]] = {}
+        self.files: dict[Cell, tuple[Path, pq.ParquetWriter]] = {}
 
     def begin(self) -> None:
         """Make the folders."""
@@ -48,13 +47,11 @@ class ParquetWriter:
             with writing(self.folder.path / name):
                 (self.folder.path / name).mkdir(exist_ok=True)
 
-    def encode(self, cell: tuple[str, int], rows: np.ndarray, pixels: np.ndarray, corrupt: dict) -> list[bytes]:
-        """Corrupt a batch; returns its pictures as files."""
-        name, severity = cell
-        corrupted = corrupt_batch(pixels, name, severity, indices=rows, **corrupt)
-        return [encode(image, self.job.settings["jpeg_quality"]) for image in corrupted]
+    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[bytes]:
+        """A batch's pictures as files."""
+        return [encode(image, self.job.settings["jpeg_quality"]) for image in pixels]
 
-    def add(self, cell: tuple[str, int], rows: np.ndarray, encoded: list[bytes]) -> None:
+    def add(self, cell: Cell, rows: np.ndarray, encoded: list[bytes]) -> None:
         """Append a block's pictures to the cell's file."""
         paths = [self.names[row] for row in rows.tolist()]
         pictures = pa.StructArray.from_arrays(
@@ -93,13 +90,13 @@ class ParquetWriter:
             path.unlink(missing_ok=True)
         self.files.clear()
 
-    def _file(self, cell: tuple[str, int]) -> pq.ParquetWriter:
+    def _file(self, cell: Cell) -> pq.ParquetWriter:
         if cell not in self.files:
-            path = self.folder.work / f"{uuid.uuid4().hex}.tmp"
+            path = Path(self.folder.temporary())
             self.files[cell] = path, pq.ParquetWriter(path, self.schema, use_dictionary=["label"])
         return self.files[cell][1]
 
-    def _final(self, cell: tuple[str, int], chunk: int) -> Path:
+    def _final(self, cell: Cell, chunk: int) -> Path:
         name, severity = cell
         return self.folder.path / name / f"severity_{severity}-{chunk:05d}-of-{self.chunks:05d}.parquet"
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 
 def encode(image: np.ndarray, jpeg_quality: int | None) -> bytes:
-    """A uint8 image of shape (H, W, 3) as the bytes of a JPEG file, as ImageNet-C's were saved, or of a PNG for None."""
+    """A uint8 image of shape (H, W, 3) as a JPEG file in the way of ImageNet-C, or as a PNG file for None."""
     file = io.BytesIO()
     picture = Image.fromarray(image)
     if jpeg_quality is None:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", compress_level=1)  # thrice as fast as the default for 6 % more bytes
     else:
         picture.save(file, "JPEG", quality=jpeg_quality, optimize=True)
     return file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,9 @@ from timm_pushpull.preprocess import Geometry
 
 KEEP = "keep"
 _READ = 64  # rows fetched at once; their undecoded files are in memory together
+_DECODE = 4  # images that a worker decodes at once
 _BLOCK = 64 << 20  # bytes of decoded pixels in memory together
+_BATCH = 2 << 20  # bytes of pixels that a worker corrupts at once
 
 
 def geometry(preset: str, size: int | str | None) -> Callable[[Image.Image], np.ndarray]:
@@ -58,45 +61,50 @@ class Block:
     rows: np.ndarray
     pixels: list[np.ndarray]
 
-    def slices(self, size: int) -> Iterator[np.ndarray]:
-        """Positions in the block, cut into batches of at most `size` images (fewer if large) of one shape."""
+    def batches(self, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The block in batches of one shape, at most `size` images each (fewer if they are large).
+
+        Returns:
+            (positions, pixels) per batch: int64 of shape (N,), places in the block, and uint8 of shape (N, H, W, 3).
+        """
         shapes: dict[tuple, list[int]] = {}
         for position, image in enumerate(self.pixels):
             shapes.setdefault(image.shape, []).append(position)
-        for positions in shapes.values():
-            step = max(1, min(size, (2 << 20) // self.pixels[positions[0]].nbytes))
+        batches = []
+        for shape, positions in shapes.items():
+            step = max(1, min(size, _BATCH // math.prod(shape)))
             for start in range(0, len(positions), step):
-                yield np.array(positions[start : start + step])
-
-    def batch(self, positions: np.ndarray) -> np.ndarray:
-        """Pixels at these positions, uint8 of shape (len(positions), H, W, 3)."""
-        return np.stack([self.pixels[position] for position in positions])
+                chosen = positions[start : start + step]
+                batches.append((np.array(chosen), np.stack([self.pixels[position] for position in chosen])))
+        return batches
 
 
 def decoded(
     images: ImageSet, rows: np.ndarray, shape: Callable[[Image.Image], np.ndarray], threads: Executor, ahead: int
 ) -> Iterator[tuple[int, np.ndarray | InputError]]:
-    """Rows in their order with their pixels, or with the error of an unreadable one; `ahead` of them are in the making."""
+    """Rows in their order with their pixels, or with the error of an unreadable one; `ahead` batches are being read."""
 
-    def decode(stored: dict, row: int) -> np.ndarray | InputError:
-        try:
-            return shape(images.decode(stored, row))
-        except InputError as error:
-            return error
-
-    def fetched() -> Iterator[tuple[int, dict]]:
-        for start in range(0, len(rows), _READ):
-            chosen = rows[start : start + _READ].tolist()
-            yield from zip(chosen, images.rows[chosen][images.image_column], strict=True)
+    def decode(stored: list[dict], rows: list[int]) -> list[np.ndarray | InputError]:
+        pictures = []
+        for picture, row in zip(stored, rows, strict=True):
+            try:
+                pictures.append(shape(images.decode(picture, row)))
+            except InputError as error:
+                pictures.append(error)
+        return pictures
 
     window = deque()
-    for row, stored in fetched():
-        window.append((row, threads.submit(decode, stored, row)))
-        if len(window) > ahead:
-            row, pixels = window.popleft()
-            yield row, pixels.result()
-    for row, pixels in window:
-        yield row, pixels.result()
+    for start in range(0, len(rows), _READ):
+        chosen = rows[start : start + _READ].tolist()
+        stored = images.rows[chosen][images.image_column]
+        for i in range(0, len(chosen), _DECODE):
+            part = chosen[i : i + _DECODE]
+            window.append((part, threads.submit(decode, stored[i : i + _DECODE], part)))
+            if len(window) > ahead:
+                part, pictures = window.popleft()
+                yield from zip(part, pictures.result(), strict=True)
+    for part, pictures in window:
+        yield from zip(part, pictures.result(), strict=True)
 
 
 def blocks(pictures: Iterable[tuple[int, np.ndarray]]) -> Iterator[Block]:
@@ -114,8 +122,8 @@ def blocks(pictures: Iterable[tuple[int, np.ndarray]]) -> Iterator[Block]:
 
 
 def class_folders(classes: Iterable[str]) -> list[str]:
-    """A folder name for every class: its own where a file system can take it, with its number in front where two classes
-    would share a folder."""
+    """A folder name for every class: its own as far as a file system takes it, with its number in front where two
+    classes would share a folder."""
     folders = [_file_name(name) for name in classes]
     if len({folder.casefold() for folder in folders}) < len(folders):
         folders = [f"{number:04d}_{folder}" for number, folder in enumerate(folders)]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-Cell = tuple[str, int]
+Cell = tuple[str, int]  # corruption and severity
 
 
 class Writer(Protocol):
@@ -16,11 +16,11 @@ class Writer(Protocol):
     def begin(self) -> None:
         """Prepare the folder, once per run; other shards may do the same at the same time."""
 
-    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> object:
-        """Corrupt and encode images of one shape, uint8 (N, H, W, 3), from these rows of the data set."""
+    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list:
+        """Encode corrupted images, uint8 (N, H, W, 3), of these rows of the data set; returns N entries for `add`."""
 
     def add(self, cell: Cell, rows: np.ndarray, encoded: list) -> None:
-        """Take what `encode` returned for a block of images, joined in the order of their rows."""
+        """Take the entries of a block of images, in the order of their rows."""
 
     def end_chunk(self, chunk: int) -> dict:
         """Put what was added on the disk; returns what `finish` needs to know of it."""

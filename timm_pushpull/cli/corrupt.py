@@ -1,0 +1,104 @@
+"""`timm-pushpull corrupt`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells
+from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from timm_pushpull.errors import InputError, unknown
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "corrupt",
+        help="write corrupted copies of a data set",
+        description="Write corrupted copies of a data set in the layout of CIFAR-10-C (npy), of ImageNet-C "
+        "(imagefolder) or of a Hugging Face data set (parquet). The same command goes on where a killed one stopped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", help="a folder or Hub id of an image data set, or digits")
+    parser.add_argument("output", type=Path, help="folder to write")
+    parser.add_argument("--format", required=True, help="npy, imagefolder or parquet")
+    add_columns(parser)
+    add_cells(parser, CORRUPTIONS + EXTRA_CORRUPTIONS, "the 15 and the 4 extra ones")
+    parser.add_argument("--size", metavar="N|keep", help="side in px, or as they are (default: the preset's)")
+    add_pictures(parser)
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
+    parser.add_argument("--shard", default="1/1", metavar="i/N", help="make only the i-th of N shares of the work")
+    parser.add_argument("--overwrite", action="store_true", help="remove the set that the folder holds first")
+    parser.set_defaults(run=_corrupt)
+
+
+def _corrupt(options: argparse.Namespace) -> int:
+    check_cells(options)
+    shard = re.fullmatch(r"(\d+)/(\d+)", options.shard)
+    if not shard:
+        raise InputError(f"--shard is {options.shard!r}; use i/N, such as 1/4")
+    size = _number("--size", options.size, "keep")
+    if options.output.exists() and not options.output.is_dir():
+        raise InputError(f"{str(options.output)!r} is a file; give a folder")
+
+    from timm_pushpull.data import load_images
+    from timm_pushpull.generate import FORMATS, generate
+
+    if options.format not in FORMATS:
+        raise unknown("format", options.format, FORMATS)
+    images = load_images(
+        options.source, options.split, image_column=options.image_column, label_column=options.label_column
+    ).limited(options.limit)
+    outcome = generate(
+        images,
+        options.output,
+        format=options.format,
+        preset=options.preset,
+        corruptions=options.corruptions,
+        severities=options.severities,
+        seed=options.seed,
+        size=size,
+        jpeg_quality=options.jpeg_quality or "none",
+        frost_dir=options.frost_dir,
+        workers=options.workers,
+        shard=(int(shard[1]), int(shard[2])),
+        overwrite=options.overwrite,
+        command=_command(),
+    )
+    if outcome.manifest is None:
+        print(
+            f"shard {options.shard} is done; {outcome.missing:,} chunks of other shards are missing in "
+            f"{options.output}, whoever ends last completes it"
+        )
+    else:
+        print(
+            f"{options.output} {'was finished before' if outcome.before else 'is finished'}: "
+            f"{outcome.manifest['num_images']:,} images, {len(options.corruptions)} corruptions, "
+            f"{len(options.severities)} severities"
+        )
+    if outcome.unreadable:
+        print(f"timm-pushpull corrupt: left out {outcome.unreadable:,} unreadable images", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _number(option: str, text: str | None, word: str) -> int | str | None:
+    if text is None or text == word:
+        return text
+    if not re.fullmatch(r"\d+", text):
+        raise InputError(f"{option} is {text!r}; use a whole number or {word}")
+    return int(text)
+
+
+def _command() -> str:
+    """The command without what does not decide the files, so that shards and resumed runs write the same manifest."""
+    arguments = iter(sys.argv[1:])
+    kept = [Path(sys.argv[0]).name]
+    for argument in arguments:
+        if argument in ("--shard", "--workers"):
+            next(arguments)
+        elif argument != "--overwrite" and not argument.startswith(("--shard=", "--workers=")):
+            kept.append(argument)
+    return shlex.join(kept)

@@ -1,0 +1,121 @@
+"""Figures, drawn with matplotlib, which only this module needs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from timm_pushpull.corruptions import PRESETS, corrupt, frost_source
+from timm_pushpull.errors import InputError, one_line, unknown
+from timm_pushpull.files import make_folder, write_file
+from timm_pushpull.preprocess import Geometry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf", "svg")
+_DPI = 224  # an image of ImageNet is an inch wide
+_GEOMETRY = {"imagenet-c": Geometry(224, 256), "cifar10-c": Geometry(32, 32), "tiny-imagenet-c": Geometry(64, 64)}
+_GROUPS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+_GROUP_COLOURS = {"noise": "#4c6fa5", "blur": "#5b8a5a", "weather": "#b07d3b", "digital": "#8a5a85"}
+
+
+def corruption_sheet(
+    image: np.ndarray, preset: str = "imagenet-c", seed: int = 0, frost_dir: Path | str | None = None
+) -> Figure:
+    """One image under every corruption and severity, as in the paper's Fig. 9: a row per corruption, columns for the
+    clean image and severities 1 to 5.
+
+    Args:
+        image: uint8 of shape (H, W, 3).
+
+    Raises:
+        InputError: matplotlib is missing, or the image or preset does not suit.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("figures need matplotlib: pip install 'timm-pushpull[plot]'") from None
+    rows = [(group, name) for group, names in _GROUPS.items() for name in names]
+    cells = [
+        [image, *(corrupt(image, name, s, preset, seed=seed, frost_dir=frost_dir) for s in (1, 2, 3, 4, 5))]
+        for _, name in rows
+    ]
+    side, gap, left, top, between = 1.0, 0.04, 1.75, 0.72, 0.14
+    height_of = side * image.shape[0] / image.shape[1]
+    groups = list(dict.fromkeys(group for group, _ in rows))
+    width = left + 6 * (side + gap) + 0.2
+    height = top + len(rows) * (height_of + gap) + (len(groups) - 1) * between + 0.12
+    figure = Figure((width, height), facecolor="white")
+
+    def draw(x: float, y: float, w: float, h: float):
+        """Axes at a place in inches from the top left."""
+        axes = figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
+        axes.axis("off")
+        return axes
+
+    def write(x: float, y: float, text: str, **style) -> None:
+        figure.text(x / width, 1 - y / height, text, **style)
+
+    title = f"Common corruptions, preset {preset}, seed {seed}"
+    if frost_source(frost_dir).startswith("procedural"):
+        title += "; procedural frost"
+    write(0.15, 0.24, title, size=11, weight="bold", va="center")
+    for column, label in enumerate(("clean", "severity 1", "2", "3", "4", "5")):
+        write(left + column * (side + gap) + side / 2, top - 0.12, label, size=9, ha="center", va="center")
+    y, starts = top, {}
+    for (group, name), images in zip(rows, cells, strict=True):
+        if group not in starts:
+            y += between if starts else 0
+            starts[group] = y
+        for column, pixels in enumerate(images):
+            axes = draw(left + column * (side + gap), y, side, height_of)
+            axes.imshow(pixels, interpolation="nearest" if image.shape[1] < 100 else "antialiased", aspect="auto")
+        write(left - 0.1, y + height_of / 2, name.replace("_", " "), size=9, ha="right", va="center")
+        y += height_of + gap
+        end = y - gap
+        if (group, name) == [row for row in rows if row[0] == group][-1]:
+            bar = draw(0.15, starts[group], 0.2, end - starts[group])
+            bar.patch.set_facecolor(_GROUP_COLOURS[group])
+            bar.set_axis_on()
+            bar.set(xticks=[], yticks=[])
+            bar.spines[:].set_visible(False)
+            bar.text(0.5, 0.5, group, rotation=90, color="white", size=9, ha="center", va="center")
+    return figure
+
+
+def read_image(path: Path | str, preset: str) -> np.ndarray:
+    """A picture file at the size of a preset, uint8 of shape (H, W, 3)."""
+    if preset not in _GEOMETRY:
+        raise unknown("preset", preset, PRESETS)
+    try:
+        with Image.open(path) as picture:
+            return _GEOMETRY[preset](ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{str(path)!r} is no picture that can be read: {one_line(error)}") from None
+
+
+def check_output(path: Path) -> None:
+    """Raise InputError unless a figure can be written there: a format by its suffix, a folder that takes files."""
+    if path.suffix.lower().lstrip(".") not in FORMATS:
+        raise InputError(f"{str(path)!r} does not end in .png, .pdf or .svg")
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; give a file")
+    make_folder(path.parent)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; the same figure gives the same bytes."""
+    kind, content = path.suffix.lower().lstrip("."), io.BytesIO()
+    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    figure.savefig(content, format=kind, dpi=_DPI, metadata=no_date)
+    write_file(path, content.getvalue())
