@@ -23,6 +23,7 @@ from timm_pushpull.corruptions import (
     EXTRA_CORRUPTIONS,
     PRESETS,
     SHORTEST_SIDE,
+    Corruption,
     corrupt,
     corrupt_batch,
     digital,
@@ -30,7 +31,6 @@ from timm_pushpull.corruptions import (
     textures,
 )
 from timm_pushpull.corruptions.severities import PRESET_CONSTANTS, SEVERITIES
-from timm_pushpull.corruptions.transform import Corruption
 
 GOLDEN = np.load(DATA / "corruptions.npz")
 NAMES = CORRUPTIONS + EXTRA_CORRUPTIONS

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from test_corruptions import GOLDEN
-from timm_pushpull.corruptions import corrupt, corrupt_batch, draws, noise
-from timm_pushpull.corruptions.draws import Streams
+from timm_pushpull.corruptions import corrupt, corrupt_batch, draws, noise, textures, weather
+from timm_pushpull.corruptions.draws import Replay, Streams
 from timm_pushpull.corruptions.severities import SEVERITIES
 
 MANY = np.arange(200, dtype=np.uint64)
@@ -165,3 +165,25 @@ def largest_z(name: str, drawn_severity: int, law_severity: int, count: int = 30
 def test_pictures_follow_the_originals_law(name, severity, neighbour):
     assert largest_z(name, severity, severity) < 4
     assert largest_z(name, neighbour, severity) > 6
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_frost_draws_each_of_five_textures_and_any_place(legacy, monkeypatch):
+    """The sixth texture is never drawn, and neither is the last place (numpy's randint leaves its bound out)."""
+    sides = np.arange(12, dtype=np.uint8)
+    ramps = [
+        np.ascontiguousarray(np.broadcast_to(np.stack([sides + 20 * k, sides, sides], -1), (9, 12, 3)))
+        for k in range(5)
+    ]
+    monkeypatch.setattr(textures, "frost", lambda folder, scale, height, width: ramps)
+    rng = np.random.RandomState(0)
+    images, count = np.zeros((4000, 8, 8, 3), np.uint8), 4000
+    if legacy:
+        drawn = np.stack([weather.frost(images[:1], (1.0, 1.0, 1.0, None), Replay(rng))[0] for _ in range(count)])
+    else:
+        drawn = weather.frost(images, (1.0, 1.0, 1.0, None), Streams(0, 8, 3, np.arange(count, dtype=np.uint64)))
+    chosen, left = (drawn[:, 0, 0, 0].astype(int) - drawn[:, 0, 0, 1]) // 20, drawn[:, 0, 0, 1]
+    for numbers, bound in ((chosen, 5), (left, 12 - 8)):
+        counts = np.bincount(numbers, minlength=bound)
+        assert len(counts) == bound
+        assert chi_square_z(counts, np.full(bound, count / bound)) < 4

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from timm_pushpull.corruptions import _check_quality, check, corrupt
+from timm_pushpull.corruptions.engine import check, check_quality, corrupt
 from timm_pushpull.errors import InputError
 
 
@@ -43,7 +43,7 @@ class Corruption:
 
     def __post_init__(self) -> None:
         check(self.name, self.severity, self.preset, self.frost_dir)
-        _check_quality(self.jpeg_quality)
+        check_quality(self.jpeg_quality)
 
     def __call__(
         self, image: np.ndarray | Image.Image | Tensor, index: int | None = None
