@@ -28,6 +28,7 @@ from timm_pushpull.corruptions import (
     corrupt_batch,
     digital,
     frost_source,
+    spatter,
     textures,
 )
 from timm_pushpull.corruptions.severities import PRESET_CONSTANTS, SEVERITIES
@@ -80,6 +81,13 @@ def test_equals_the_original(name, preset, request):
         assert_faithful(name, output, GOLDEN[preset][NAMES.index(name), severity - 1])
 
 
+def test_snow_on_a_grey_image_equals_the_original():
+    """Sums are whole numbers there more often, and how the grey level is rounded then decides a level."""
+    for severity, expected in enumerate(GOLDEN["grey_snow"], start=1):
+        output = corrupt(GOLDEN["grey_32"], "snow", severity, "cifar10-c", legacy_rng=np.random.RandomState(11))
+        np.testing.assert_array_equal(output, expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_all_golden_pixels(name, shared):
     skip_other_jpeg_library(name)
@@ -120,6 +128,14 @@ def test_pixelate_is_pillows_box_filter(factor, height, more, seed):
     box = Image.Resampling.BOX
     expected = np.asarray(Image.fromarray(image).resize(small, box).resize((width, height), box))
     np.testing.assert_array_equal(digital.pixelate(image[None], factor, None)[0], expected)
+
+
+def test_edges_of_drops_begin_above_cannys_high_threshold():
+    """Sobel's filter makes four times its height of a step: 37 and 38 lie on either side of 150."""
+    for height, found in ((37, False), (38, True)):
+        step = np.zeros((12, 12), np.uint8)
+        step[:, 6:] = height
+        assert spatter._edges(step).any() == found
 
 
 def test_names_and_tables():
