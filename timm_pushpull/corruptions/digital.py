@@ -32,12 +32,16 @@ def jpeg_compression(images: np.ndarray, quality: int, draws: Draws) -> np.ndarr
 
 def jpeg_round_trip(images: np.ndarray, quality: int) -> np.ndarray:
     """Each image after a JPEG file of this quality; its grey levels depend on the JPEG library behind Pillow."""
-    corrupted = []
-    for image in images:
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-        corrupted.append(np.array(Image.open(buffer)))
+    corrupted = [_jpeg(image, quality) for image in images]
     return corrupted[0][None] if len(corrupted) == 1 else np.stack(corrupted)
+
+
+def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    height, width = image.shape[:2]
+    Image.frombuffer("RGB", (width, height), image, "raw", "RGB", 0, 1).save(buffer, "JPEG", quality=quality)
+    # By way of a bytearray, which can be written to, for fewer copies than numpy makes of a picture.
+    return np.frombuffer(bytearray(Image.open(buffer).tobytes()), np.uint8).reshape(image.shape)
 
 
 @kept

@@ -48,6 +48,7 @@ SHORTEST_SIDE = {"imagenet-c": 32, "cifar10-c": 8, "tiny-imagenet-c": 32}
 # Part of every stream's key: these numbers never change.
 _NUMBERS = {name: number for number, name in enumerate(_FUNCTIONS)}
 _VALUES_AT_ONCE = 1 << 16
+_WHOLE = (int, np.integer)
 
 
 def corrupt(
@@ -162,7 +163,7 @@ def check(name: str, severity: int, preset: str, frost_dir: Path | str | None = 
 
 def check_quality(quality: int | None) -> None:
     """Raise InputError for what is no quality of JPEG files."""
-    if quality is not None and (not isinstance(quality, int | np.integer) or not 1 <= quality <= 100):
+    if quality is not None and (not isinstance(quality, _WHOLE) or not 1 <= quality <= 100):
         raise InputError(f"jpeg_quality is {quality!r}; use 1 to 100, or None for no JPEG")
 
 
@@ -171,7 +172,7 @@ def _lookup(name: str, severity: int, preset: str, frost_dir: Path | str | None)
         raise unknown("preset", preset, PRESETS)
     if not isinstance(name, str) or name not in _FUNCTIONS:
         raise unknown("corruption", name, _FUNCTIONS)
-    if not isinstance(severity, int | np.integer) or not 1 <= severity <= 5:
+    if not isinstance(severity, _WHOLE) or not 1 <= severity <= 5:
         raise InputError(f"severity is {severity!r}; use 1 to 5")
     constants = SEVERITIES[preset][name][severity - 1]
     if name in PRESET_CONSTANTS:
@@ -182,14 +183,16 @@ def _lookup(name: str, severity: int, preset: str, frost_dir: Path | str | None)
 def _streams(seed: int, name: str, severity: int, indices: Sequence[int]) -> Streams:
     for what, numbers in (("seed", [seed]), ("index", indices)):
         for number in numbers:
-            if not isinstance(number, int | np.integer) or not 0 <= number < 2**64:
+            if not isinstance(number, _WHOLE) or not 0 <= number < 2**64:
                 raise InputError(f"{what} is {number!r}; use a whole number from 0 to 2^64 - 1")
     return Streams(seed, _NUMBERS[name], severity, np.array(indices, np.uint64))
 
 
 def _apply(function, images: np.ndarray, constants, draws: Draws, jpeg_quality: int | None) -> np.ndarray:
     # Writable too: numba would compile everything once more for arrays that are not.
-    corrupted = function(np.require(images, requirements=["C", "W"]), constants, draws)
+    if not (images.flags.c_contiguous and images.flags.writeable):
+        images = np.array(images, order="C")
+    corrupted = function(images, constants, draws)
     return corrupted if jpeg_quality is None else digital.jpeg_round_trip(corrupted, jpeg_quality)
 
 
