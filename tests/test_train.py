@@ -74,7 +74,7 @@ def test_a_run_writes_the_whole_folder(finished):
     assert {entry.name for entry in folder.iterdir()} == RUN_FILES
     results = json.loads((folder / "results.json").read_text())
     assert (results["model"], results["dataset"], results["num_images"]) == (MODEL, "pictures", 4)
-    assert results["partial"] is True
+    assert results["partial"] is False
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     assert (recipe["models"], recipe["epochs"], recipe["image_size"], recipe["num_classes"]) == ([MODEL], 2, 32, 2)
     assert "pictures" in (folder / "README.md").read_text()
