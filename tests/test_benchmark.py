@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import assert_one_clear_line, run_command
 from example_run import write_run
-from timm_pushpull import InputError, cli
-from timm_pushpull.benchmark import check_classes, evaluate
+from timm_pushpull import InputError, cli, metrics
+from timm_pushpull.benchmark import CLEAN, Evaluation, Journal, check_classes, evaluate
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data import load_images
-from timm_pushpull.preprocess import Geometry
+from timm_pushpull.preprocess import Geometry, normalise
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -30,9 +33,11 @@ class GreyLevelClassifier(torch.nn.Module):
 
 def test_equals_an_independent_loop():
     images, model, geometry = load_images("digits").limited(60), GreyLevelClassifier(), Geometry(28, 32)
-    clean, errors = evaluate(
+    evaluation = evaluate(
         model, images, geometry, mean=MEAN, std=STD, preset="cifar10-c", seed=3, batch_size=17, progress=False
     )
+
+    clean, errors = evaluation.clean_error, evaluation.errors
 
     def is_wrong(pixels: np.ndarray, label: int) -> bool:
         x = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255 - torch.tensor(MEAN).view(-1, 1, 1)
@@ -51,27 +56,92 @@ def test_equals_an_independent_loop():
     assert len({tuple(row) for row in errors.values()}) > 3  # the classifier does feel the corruptions
 
 
-def test_processes_add_up_to_one():
-    images, arguments = load_images("digits").limited(61), {"mean": MEAN, "std": STD, "corruptions": ("contrast",)}
-    alone = evaluate(GreyLevelClassifier(), images, Geometry(32, 32), progress=False, **arguments)
-    counts = []
-    for rank in range(3):
-        evaluate(
-            GreyLevelClassifier(),
-            images,
-            Geometry(32, 32),
-            progress=False,
-            rank=rank,
-            processes=3,
-            add_up=lambda part: counts.append(part) or part,
-            **arguments,
+def test_details_are_those_of_all_probabilities():
+    images, weights = load_images("digits").limited(90), torch.randn(3 * 64, 10, generator=torch.manual_seed(0))
+    model = lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 8).flatten(1) @ weights / 8  # noqa: E731
+    arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast",), "severities": (1,), "progress": False}
+    evaluation = evaluate(model, images, Geometry(32, 32), batch_size=20, details=True, **arguments)
+    pixels = np.stack([np.asarray(images.read(row)) for row in images.indices])
+    labels = images.labels[images.indices]
+    probabilities = model(normalise(pixels, MEAN, STD)).softmax(dim=1).numpy()
+    order = np.argsort(-probabilities, axis=1)
+    results = evaluation.as_results()
+    assert results["top5_errors"]["clean"] == np.mean(
+        [label not in row[:5] for label, row in zip(labels, order, strict=True)]
+    )
+    expected = metrics.expected_calibration_error(probabilities.max(axis=1), order[:, 0] == labels)
+    assert results["calibration_errors"]["clean"] == pytest.approx(expected, abs=1e-6)
+    assert expected > 0.05
+    assert set(results["top5_errors"]) == {"clean", "contrast"}
+    assert results["top5_errors"]["contrast"][1:] == [None] * 4
+
+
+def test_intervals_hold_what_resampling_the_images_gives():
+    rng = np.random.default_rng(0)
+    difficulty = rng.uniform(0, 1, 400)  # of an image, in all cells alike
+    cells = [CLEAN, *((name, severity) for name in CORRUPTIONS for severity in range(1, 6))]
+    wrong = {cell: rng.uniform(size=400) < difficulty for cell in cells}
+    evaluation = Evaluation(wrong)
+    table = np.array([wrong[cell] for cell in cells[1:]])
+    draws = [table[:, rng.integers(0, 400, 400)].mean() for _ in range(2000)]
+    assert evaluation.mce_interval == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.004)
+    low, high = evaluation.intervals["fog"][2]
+    assert low < evaluation.errors["fog"][2] < high
+    assert high - low == pytest.approx(2 * 1.96 * (0.25 / 400) ** 0.5, rel=0.05)
+
+
+def test_images_that_change_between_two_runs_are_noticed(tmp_path, image_folder):
+    arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast",), "progress": False}
+
+    def run(severities: tuple[int, ...]) -> Evaluation:
+        journal = Journal(tmp_path / "journal", {"model": "x"})
+        images = load_images(str(image_folder))
+        model = lambda x: x.mean(dim=(2, 3))[:, :2]  # noqa: E731
+        return evaluate(model, images, Geometry(32, 32), severities=severities, journal=journal, **arguments)
+
+    first, both = run((1,)), run((1, 2))
+    assert both.fingerprint == first.fingerprint != "0" * 16
+    Image.new("RGB", (40, 36)).save(image_folder / "test" / "dark" / "3.png")
+    with pytest.raises(InputError, match="not those of the interrupted measurement"):
+        run((1, 2, 3))
+
+
+def one_of(processes: int, images, **arguments) -> list:
+    """What each of several processes finds, as threads that add up like processes do."""
+    barrier, shared, lock = threading.Barrier(processes), [], threading.Lock()
+
+    def add_up(counts: torch.Tensor) -> torch.Tensor:
+        with lock:
+            shared.append(counts.clone())
+        barrier.wait()
+        total = sum(shared[-processes:])
+        if barrier.wait() == 0:
+            shared.clear()
+        barrier.wait()
+        return total
+
+    def run(rank: int):
+        return evaluate(
+            GreyLevelClassifier(), images, Geometry(32, 32), rank=rank, processes=processes, add_up=add_up, **arguments
         )
-    total = sum(counts).double() / len(images)
-    assert alone == (total[0].item(), {"contrast": total[1:].tolist()})
+
+    with ThreadPoolExecutor(processes) as threads:
+        return list(threads.map(run, range(processes)))
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_processes_find_the_same_wrong_images_as_one(processes):
+    images = load_images("digits").limited(61)
+    arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast", "fog"), "details": True, "progress": False}
+    alone = evaluate(GreyLevelClassifier(), images, Geometry(32, 32), **arguments)
+    for together in one_of(processes, images, batch_size=5, **arguments):
+        assert together.as_results() | {"seconds": 0} == alone.as_results() | {"seconds": 0}
+        for cell, wrong in alone.wrong.items():
+            np.testing.assert_array_equal(together.wrong[cell], wrong)
 
 
 def test_severities_that_were_not_asked_for_are_none():
-    _, errors = evaluate(
+    errors = evaluate(
         GreyLevelClassifier(),
         load_images("digits").limited(10),
         Geometry(32, 32),
@@ -80,7 +150,7 @@ def test_severities_that_were_not_asked_for_are_none():
         corruptions=("contrast",),
         severities=(2, 5),
         progress=False,
-    )
+    ).errors
     assert [error is None for error in errors["contrast"]] == [True, False, True, True, False]
 
 
@@ -98,17 +168,17 @@ def test_impossible_logits_are_named(model, message):
 
 @pytest.mark.parametrize("names", [list("0123456789"), None])
 def test_the_same_class_names_are_fine(names, recwarn):
-    check_classes(names, load_images("digits"))
+    check_classes(names, list("0123456789"), "digits")
     assert not recwarn
 
 
 def test_other_class_names_are_noticed():
     with pytest.raises(InputError, match="in this order"):
-        check_classes(list("1023456789"), load_images("digits"))
+        check_classes(list("1023456789"), list("0123456789"), "digits")
     with pytest.raises(InputError, match="the model has 3 classes, 'digits' has 10"):
-        check_classes(list("abc"), load_images("digits"))
+        check_classes(list("abc"), list("0123456789"), "digits")
     with pytest.warns(UserWarning, match="not those of 'digits'"):
-        check_classes(list("abcdefghij"), load_images("digits"))
+        check_classes(list("abcdefghij"), list("0123456789"), "digits")
 
 
 def test_command(tmp_path, image_folder):

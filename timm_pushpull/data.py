@@ -77,14 +77,22 @@ class ImageSet:
 
         The selection depends on the labels and `count` alone, and a smaller one is part of every larger one.
         """
-        if count is None or count >= len(self):
-            return self
-        if count < 1:
-            raise InputError(f"the limit is {count}; use at least one image")
-        order = np.random.Generator(np.random.Philox(key=0)).permutation(len(self))
-        ranks = _rank_in_class(self.labels[self.indices[order]])
-        chosen = order[np.argsort(ranks, kind="stable")[:count]]
-        return replace(self, indices=np.sort(self.indices[chosen]))
+        return replace(self, indices=self.indices[balanced(self.labels[self.indices], count)])
+
+
+def balanced(labels: np.ndarray, count: int | None) -> np.ndarray:
+    """A fixed, class-balanced selection of positions, int64 in ascending order; all for None or where there are fewer.
+
+    Raises:
+        InputError: A count below 1.
+    """
+    if count is None or count >= len(labels):
+        return np.arange(len(labels))
+    if count < 1:
+        raise InputError(f"the limit is {count}; use at least one image")
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(labels))
+    ranks = _rank_in_class(labels[order])
+    return np.sort(order[np.argsort(ranks, kind="stable")[:count]])
 
 
 def _rank_in_class(labels: np.ndarray) -> np.ndarray:

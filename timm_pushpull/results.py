@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,11 +26,18 @@ class Results:
 
     Attributes:
         weights_sha256: SHA-256 of `model.safetensors`.
+        clean_error: Top-1 error on clean images, a fraction; None where there were none.
         errors: Corruption to its errors at severities 1 to 5, fractions; None where not measured.
         mce: Absolute mCE (Eq. 9) over what was measured.
         partial: Whether any of the 15 x 5 cells is missing, so that `mce` cannot be compared with published ones.
         frost: Which frost textures were used, `corruptions.frost_source()`; None where frost was not measured.
         jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
+        corrupted: Name of the published files that were measured on; None for images corrupted on the fly.
+        intervals: 95 % intervals: `clean_error` and `mce` to (low, high), `errors` to one per cell.
+        top5_errors, calibration_errors: As `errors`, with an entry `clean`; None where they were not asked for.
+        image_size: Side of the images that the network saw, px.
+        fingerprint: Of the clean pixels, 16 hexadecimal digits.
+        seconds: Time the cells took.
         precision: Arithmetic of the forward pass, bf16 or fp32.
         commit: Commit of the timm-pushpull checkout that measured, `+` behind it if it had changes; None if installed.
     """
@@ -41,10 +49,17 @@ class Results:
     preset: str
     seed: int
     num_images: int
-    clean_error: float
+    clean_error: float | None
     errors: dict[str, list[float | None]]
     frost: str | None = None
     jpeg_quality: int | None = None
+    corrupted: str | None = None
+    intervals: dict[str, object] | None = None
+    top5_errors: dict[str, object] | None = None
+    calibration_errors: dict[str, object] | None = None
+    image_size: int | None = None
+    fingerprint: str | None = None
+    seconds: float | None = None
     precision: str = "fp32"
     hardware: str | None = None
     versions: dict[str, str] = field(default_factory=lambda: versions())
@@ -61,7 +76,7 @@ class Results:
 
     def comparable_with(self, other: Results) -> None:
         """Raise InputError unless both were measured on the same corrupted images."""
-        for name in ("dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality"):
+        for name in ("dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise InputError(
@@ -91,14 +106,10 @@ class Results:
         for name, value in asdict(self).items():
             content[name] = value
             if name == "errors":
-                content |= {
-                    "errors": {corruption: f"@{corruption}@" for corruption in value},
-                    "mce": self.mce,
-                    "partial": self.partial,
-                }
+                content |= {"mce": self.mce, "partial": self.partial}
         text = json.dumps(content, indent=2, allow_nan=False)
-        for name, row in self.errors.items():
-            text = text.replace(f'"@{name}@"', json.dumps(row))
+        for _ in range(2):  # numbers that belong together on one line, then pairs of them
+            text = re.sub(r"\[\s+([^{}\[\]]*|(?:\[[^{}\[\]]*\],?\s+)*)\s+\]", _on_one_line, text)
         return text + "\n"
 
     @classmethod
@@ -113,13 +124,14 @@ class Results:
         except ValueError as error:
             raise InputError(f"{source} is not a results file: {error}") from error
         names = {entry.name for entry in fields(cls)}
-        optional = {"frost", "jpeg_quality", "precision", "hardware"}
+        optional = {entry.name for entry in fields(cls) if entry.default is not MISSING}
         missing = sorted(names - optional - set(content if isinstance(content, dict) else ()))
         if missing:
             raise InputError(f"{source} is not a results file: it lacks {', '.join(missing)}")
         results = cls(**{name: content[name] for name in names if name in content})
-        valid = isinstance(results.errors, Mapping) and isinstance(results.clean_error, (int, float))
-        if not valid or not (math.isfinite(results.clean_error) and 0 <= results.clean_error <= 1):
+        clean = results.clean_error
+        valid = isinstance(results.errors, Mapping) and (clean is None or isinstance(clean, (int, float)))
+        if not valid or (clean is not None and not (math.isfinite(clean) and 0 <= clean <= 1)):
             raise InputError(f"{source} is not a results file: clean_error is {results.clean_error!r}")
         if results.errors:
             metrics.mean_corruption_error(results.errors)
@@ -137,6 +149,10 @@ class Results:
             return cls.from_json(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read results file {str(path)!r}: {error}") from error
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    return "[" + re.sub(r"\s+", " ", match[1]).strip() + "]"
 
 
 def versions() -> dict[str, str]:

@@ -24,7 +24,7 @@ from batches import TrainingImages, epoch_order, steps_per_epoch
 from run_folder import RunFolder
 from settings import Settings, parse
 from timm_pushpull import cli, hardware
-from timm_pushpull.benchmark import evaluate
+from timm_pushpull.benchmark import Evaluation, evaluate
 from timm_pushpull.card import model_card
 from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
 from timm_pushpull.data import ImageSet, load_images, read_batches
@@ -150,7 +150,7 @@ def run(
     with bar as progress:
         for epoch in range(len(log), settings.epochs):
             row = train_epoch(epoch, model, optimizer, schedule, data.train, settings, accelerator, progress)
-            row["test_error"], _ = measure(parts["model"], data, settings, accelerator, progress=False)
+            row["test_error"] = measure(parts["model"], data, settings, accelerator, progress=False).clean_error
             log.append(row)
             if accelerator.is_main_process:
                 folder.save(parts, log)
@@ -231,8 +231,8 @@ def measure(
     progress: bool,
     limit: int | None = None,
     corruptions: tuple[str, ...] = (),
-) -> tuple[float, dict[str, list[float | None]]]:
-    """Clean error and errors under corruptions, counted over all processes."""
+) -> Evaluation:
+    """Errors on clean images and under corruptions, counted over all processes."""
     if accelerator.num_processes > 1:
         broadcast(list(model.buffers()))  # batch norm's statistics differ between processes; the main one's are saved
     return evaluate(
@@ -290,14 +290,14 @@ def finish(
     accelerator.wait_for_everyone()
     model, weights_sha256 = load_model(f"local-dir:{folder.path}")
     model.to(accelerator.device, memory_format=torch.channels_last)
-    clean_error, errors = measure(
+    evaluation = measure(
         model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=CORRUPTIONS
     )
     results = replace(
         unmeasured(name, data, settings, accelerator.device),
         weights_sha256=weights_sha256,
-        clean_error=clean_error,
-        errors=errors,
+        image_size=data.geometry.size,
+        **evaluation.as_results(),
     )
     card = model_card(
         results,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 from pathlib import Path
 
 from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells
 from timm_pushpull.cli.tables import print_results
-from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import make_folder
 from timm_pushpull.results import Results
@@ -17,77 +19,173 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "benchmark",
         help="measure a model on clean and corrupted images",
-        description="Measure the top-1 error of a timm model on clean and corrupted images, corrupted on the fly.",
+        description="Measure the top-1 error of a timm model on clean and corrupted images, corrupted on the fly or "
+        "from published files. The same command goes on where an interrupted one stopped. Several processes: "
+        "torchrun --nproc_per_node N -m timm_pushpull.cli benchmark ...",
     )
     parser.add_argument("--model", required=True, help="a registered name, local-dir:FOLDER or hf-hub:ID")
     parser.add_argument("--weights", help="a safetensors file, local-dir:FOLDER or hf-hub:ID (default: the registered)")
-    parser.add_argument("--dataset", required=True, help="a folder or Hub id of an image data set, or digits")
+    parser.add_argument("--dataset", help="a folder or Hub id of an image data set, or digits")
+    parser.add_argument(
+        "--corrupted",
+        metavar="PLACE",
+        help="files like CIFAR-10-C, ImageNet-C or Tiny-ImageNet-C, instead of corrupting on the fly; --dataset then "
+        "only gives the clean images, if at all",
+    )
     add_columns(parser)
     add_cells(parser, CORRUPTIONS, "the 15 of ImageNet-C")
     add_pictures(parser)
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default: 64 on a CPU, else 512")
+    parser.add_argument("--image-size", type=int, metavar="PX", help="default: the model's")
+    parser.add_argument("--details", action="store_true", help="top-5 and calibration errors too")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="a process; default: 64 on a CPU, else 512")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that corrupt; default: 1 on a CPU, else all")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="results file to write, JSON")
+    parser.add_argument("--overwrite", action="store_true", help="measure anew where the output exists")
     parser.set_defaults(run=_benchmark)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    import torch
-
-    from timm_pushpull import benchmark, corruptions
-    from timm_pushpull.data import load_images
-    from timm_pushpull.hardware import choose_device, choose_precision, describe
-    from timm_pushpull.preprocess import model_geometry
-    from timm_pushpull.weights import label_names, load_model
-
-    if options.batch_size is not None and options.batch_size < 1:
-        raise InputError(f"--batch-size is {options.batch_size}; use 1 or more")
+    for name in ("batch_size", "workers", "image_size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {value}; use 1 or more")
+    if not options.dataset and not options.corrupted:
+        raise InputError("nothing to measure on; give --dataset or --corrupted")
     check_cells(options)
     if options.output.is_dir():
         raise InputError(f"--output {str(options.output)!r} is a folder; give a file, such as results.json")
     make_folder(options.output.parent)
-    device = choose_device()
+
+    import torch
+
+    from timm_pushpull import benchmark
+    from timm_pushpull.benchmark.journal import refuse_other
+    from timm_pushpull.hardware import choose_precision, describe
+    from timm_pushpull.preprocess import model_geometry
+    from timm_pushpull.weights import label_names, load_model
+
+    rank, processes, device, add_up = _processes()
     precision = choose_precision(options.precision, device)
     model, weights_sha256 = load_model(options.model, options.weights)
-    images = load_images(
-        options.dataset,
-        options.split,
-        image_column=options.image_column,
-        label_column=options.label_column,
-    ).limited(options.limit)
-    benchmark.check_classes(label_names(model), images)
-    config = model.pretrained_cfg
-    clean_error, errors = benchmark.evaluate(
-        model.to(device, memory_format=torch.channels_last),
-        images,
-        model_geometry(model),
-        mean=config["mean"],
-        std=config["std"],
-        preset=options.preset,
-        corruptions=options.corruptions,
-        severities=options.severities,
-        seed=options.seed,
-        frost_dir=options.frost_dir,
-        jpeg_quality=options.jpeg_quality,
-        batch_size=options.batch_size,
-        device=device,
-        precision=precision,
-    )
+    geometry = model_geometry(model, options.image_size)
+    source, about = _source(options, geometry)
+    benchmark.check_classes(label_names(model), source.classes, about["corrupted"] or about["dataset"])
     results = Results(
-        model=config["architecture"],
+        model=model.pretrained_cfg["architecture"],
         weights_sha256=weights_sha256,
-        dataset=images.name,
-        split=images.split,
-        preset=options.preset,
-        seed=options.seed,
-        num_images=len(images),
-        clean_error=clean_error,
-        errors=errors,
-        frost=corruptions.frost_source(options.frost_dir) if "frost" in errors else None,
-        jpeg_quality=options.jpeg_quality if errors else None,
+        num_images=len(source.labels),
+        clean_error=None,
+        errors={name: [None] * 5 for name in options.corruptions},
+        image_size=geometry.size,
         precision=precision,
         hardware=describe(device),
+        **about,
     )
-    results.save(options.output)
-    print_results(results)
-    print(f"written to {options.output}")
+    identity = _identity(results, options)
+    journal_path = options.output.with_name(options.output.name + ".part")
+    if options.overwrite and rank == 0:
+        options.output.unlink(missing_ok=True)
+        journal_path.unlink(missing_ok=True)
+    if not options.overwrite and options.output.exists():
+        finished = Results.load(options.output)
+        refuse_other(str(options.output), _identity(finished, options), identity)
+        if rank == 0:
+            print_results(finished)
+            print(f"{options.output} was finished before; --overwrite measures anew")
+        return
+    journal = benchmark.Journal(journal_path, identity) if rank == 0 else None
+    evaluation = benchmark.evaluate(
+        model.to(device, memory_format=torch.channels_last),
+        source,
+        mean=model.pretrained_cfg["mean"],
+        std=model.pretrained_cfg["std"],
+        corruptions=options.corruptions,
+        severities=options.severities,
+        clean=bool(options.dataset),
+        details=options.details,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        device=device,
+        precision=precision,
+        rank=rank,
+        processes=processes,
+        add_up=add_up,
+        journal=journal,
+        progress=rank == 0,
+    )
+    if rank == 0:
+        results = dataclasses.replace(results, **evaluation.as_results())
+        results.save(options.output)
+        journal.remove()
+        print_results(results)
+        print(f"written to {options.output}")
+
+
+def _source(options: argparse.Namespace, geometry):
+    """What to measure on, and what results say of it."""
+    from timm_pushpull.benchmark import FilesSource, FlySource
+    from timm_pushpull.data import load_images
+    from timm_pushpull.layouts import open_corrupted
+
+    images = None
+    if options.dataset:
+        images = load_images(
+            options.dataset, options.split, image_column=options.image_column, label_column=options.label_column
+        )
+    if not options.corrupted:
+        images = images.limited(options.limit)
+        pictures = {"frost_dir": options.frost_dir, "jpeg_quality": options.jpeg_quality}
+        source = FlySource(images, geometry, preset=options.preset, seed=options.seed, **pictures)
+        return source, {
+            "dataset": images.name,
+            "split": images.split,
+            "preset": options.preset,
+            "seed": options.seed,
+            "frost": frost_source(options.frost_dir) if "frost" in options.corruptions else None,
+            "jpeg_quality": options.jpeg_quality if options.corruptions else None,
+            "corrupted": None,
+        }
+    files = open_corrupted(options.corrupted)
+    missing = [name for name in options.corruptions if name not in files.corruptions]
+    if missing:
+        raise InputError(
+            f"{files.name!r} has no {', '.join(missing)}; measure on what is there: --corruptions "
+            f"{' '.join(files.corruptions)}"
+        )
+    manifest = files.manifest
+    return FilesSource(files, geometry.size, clean=images, geometry=geometry, limit=options.limit), {
+        "dataset": images.name if images else manifest.get("dataset", files.name),
+        "split": images.split if images else manifest.get("split", "as published"),
+        "preset": manifest.get("preset", options.preset),
+        "seed": manifest.get("seed", 0),
+        "frost": manifest.get("frost"),
+        "jpeg_quality": manifest.get("jpeg_quality"),
+        "corrupted": files.name,
+    }
+
+
+def _identity(results: Results, options: argparse.Namespace) -> dict:
+    """What two measurements agree on when one can go on with the other."""
+    names = ("model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed", "num_images", "frost")
+    names += ("jpeg_quality", "image_size", "precision")
+    identity = {name: getattr(results, name) for name in names}
+    identity["versions"] = {name: results.versions.get(name) for name in ("timm-pushpull", "torch", "pillow")}
+    return identity | {"details": options.details}
+
+
+def _processes():
+    """Rank, number of processes, device and the sum over processes, as torchrun or `accelerate launch` have set up."""
+    from timm_pushpull.hardware import choose_device, use_all_cores
+
+    device = choose_device()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1, device, lambda counts: counts
+    try:
+        from accelerate import PartialState
+        from accelerate.utils import reduce
+    except ImportError:
+        raise InputError("several processes need accelerate: pip install 'timm-pushpull[train]'") from None
+    state = PartialState(cpu=device.type == "cpu")
+    use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return state.process_index, state.num_processes, state.device, lambda counts: reduce(counts, "sum")

@@ -3,27 +3,89 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from timm_pushpull import metrics
-from timm_pushpull.cli.tables import print_comparison
-from timm_pushpull.results import Results
+from timm_pushpull.cli.measured import load_results
+from timm_pushpull.cli.tables import PARTIAL
+from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.files import make_folder, write_file
+
+FORMATS = ("table", "markdown", "latex", "csv")
+_PAPER = ("table1", "table2")
 
 
 def add(commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="put results beside a baseline's",
-        description="Print clean error, mCE, mrCE and the relative error per corruption, as a Markdown table.",
+        description="Print clean error, mCE, mrCE, R_net and the relative error per corruption in the layout of the "
+        "paper's Table 1; what is better than the baseline's is green, in Markdown and LaTeX bold.",
     )
     parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
     parser.add_argument("results", type=Path, nargs="+", help="results files or run folders")
+    parser.add_argument(
+        "--format", help=f"{', '.join(FORMATS)} (default: by the suffix of -o, else table on a terminal, else markdown)"
+    )
+    parser.add_argument("--paper", metavar="TABLE", help="add the published rows of table1 or table2")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file to write instead of printing")
     parser.set_defaults(run=_compare)
 
 
 def _compare(options: argparse.Namespace) -> None:
-    measured = [Results.load(path) for path in (options.baseline, *options.results)]
-    for results in measured:
-        results.comparable_with(measured[0])
-        metrics.relative_corruption_errors(results.errors, measured[0].errors)
-    print_comparison(measured)
+    from timm_pushpull import paper
+    from timm_pushpull.comparison import measured_lines, published_lines, require_errors
+
+    if options.format not in (None, *FORMATS):
+        raise unknown("format", options.format, FORMATS)
+    if options.paper not in (None, *_PAPER):
+        raise InputError(f"--paper is {options.paper!r}; use {' or '.join(_PAPER)}")
+    if options.output and options.output.is_dir():
+        raise InputError(f"{str(options.output)!r} is a folder; give a file")
+    measured = load_results([options.baseline, *options.results])
+    require_errors(measured[0])
+    lines, notes = measured_lines(measured), []
+    if measured[0].partial:
+        notes.append(PARTIAL)
+    if options.paper:
+        lines += published_lines(options.paper)
+        notes.append(
+            "Published rows are as printed, relative to the paper's own baselines; only R_net is computed here, from "
+            "the printed E and mCE."
+        )
+        notes += [f"In print: {note}" for note in paper.NOTES[options.paper]]
+    _write(lines, notes, options.format or _default_format(options.output), options.output)
+
+
+def _default_format(output: Path | None) -> str:
+    if output:
+        return {".tex": "latex", ".csv": "csv"}.get(output.suffix.lower(), "markdown")
+    return "table" if sys.stdout.isatty() else "markdown"
+
+
+def _write(lines: list, notes: list[str], kind: str, output: Path | None) -> None:
+    from rich.console import Console
+
+    from timm_pushpull.cli import formats
+    from timm_pushpull.cli.terminal import terminal
+
+    if kind == "table" and not output:
+        console = Console(highlight=False)
+        console.print(terminal(lines, console.width if console.is_terminal else None), soft_wrap=True, end="")
+        for note in notes:
+            console.print(f"\n{note}", style="dim", markup=False)
+        return
+    text = {
+        "table": lambda lines: terminal(lines).plain,
+        "markdown": formats.markdown,
+        "latex": formats.latex,
+        "csv": formats.comma_separated,
+    }[kind](lines)
+    if kind != "csv":
+        text += "".join(f"{'% ' if kind == 'latex' else chr(10)}{note}\n" for note in notes)
+    if output:
+        make_folder(output.parent)
+        write_file(output, text)
+        print(f"written to {output}")
+    else:
+        print(text, end="")

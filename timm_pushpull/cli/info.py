@@ -8,6 +8,9 @@ from pathlib import Path
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.results import Results
 
+_PROVENANCE = ("corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256", "precision")
+_PROVENANCE += ("hardware", "seconds", "command", "commit")
+
 
 def add(commands) -> None:
     parser = commands.add_parser(
@@ -22,6 +25,8 @@ def add(commands) -> None:
 def _info(options: argparse.Namespace) -> None:
     results = Results.load(options.results)
     print_results(results)
-    for name in ("weights_sha256", "precision", "hardware", "command", "commit"):
-        print(f"{name}: {getattr(results, name)}")
+    print()
+    for name in _PROVENANCE:
+        if getattr(results, name) is not None:
+            print(f"{name}: {getattr(results, name)}")
     print("versions: " + ", ".join(f"{name} {number}" for name, number in results.versions.items()))

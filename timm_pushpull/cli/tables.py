@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from timm_pushpull import metrics
+from timm_pushpull.cli.formats import markdown
+from timm_pushpull.comparison import measured_lines
 from timm_pushpull.results import Results
+
+PARTIAL = "partial: not all of the 15 x 5 cells were measured; mCE and mrCE are means over those that were"
 
 
 def print_results(results: Results) -> None:
@@ -12,30 +16,33 @@ def print_results(results: Results) -> None:
         f"{results.model} on {results.num_images:,} images of {results.dataset}, split {results.split}; "
         f"preset {results.preset}, seed {results.seed}\n"
     )
-    rows = [["error in %", "1", "2", "3", "4", "5", "mean"], ["clean", *[""] * 5, f"{100 * results.clean_error:.2f}"]]
+    intervals = results.intervals or {}
+
+    def summary(name: str, error: float, key: str) -> list[str]:
+        interval = intervals.get(key)
+        described = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
+        return [name, *[""] * 5, f"{100 * error:.2f}", described]
+
+    rows = [["error in %", "1", "2", "3", "4", "5", "mean", "95 % interval"]]
+    if results.clean_error is not None:
+        rows.append(summary("clean", results.clean_error, "clean_error"))
     for corruption, errors in results.errors.items():
         cells = ["" if error is None else f"{100 * error:.2f}" for error in errors]
-        rows.append([corruption, *cells, f"{100 * metrics.mean_error(errors):.2f}"])
+        rows.append([corruption, *cells, f"{100 * metrics.mean_error(errors):.2f}", ""])
     if results.errors:
-        rows.append(["mCE (partial)" if results.partial else "mCE", *[""] * 5, f"{100 * results.mce:.2f}"])
+        rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, "mce"))
     _print_table(rows)
 
 
 def print_comparison(measured: list[Results]) -> None:
-    """Clean error, mCE, mrCE and relative errors per corruption, as Markdown; the first results are the baseline.
+    """Clean error, mCE, mrCE, R_net and relative errors per corruption, as Markdown; the first results are the
+    baseline.
 
-    Relative errors are left open where the baseline makes no error on a corruption.
+    Relative figures are left open where the baseline makes no error.
     """
-    baseline = measured[0]
-    rows = [["model", "E", "mCE", "mrCE", *baseline.errors]]
-    for results in measured:
-        relative, mrce = results.relative_to(baseline) or ({}, None)
-        cells = [f"{relative[name]:.2f}" if relative else "-" for name in baseline.errors]
-        mrce = f"{mrce:.3f}" if relative else "-"
-        rows.append([results.model, f"{results.clean_error:.4f}", f"{results.mce:.4f}", mrce, *cells])
-    _print_table(rows)
-    if baseline.partial:
-        print("\npartial: not all of the 15 x 5 cells were measured; mCE and mrCE are means over those that were")
+    print(markdown(measured_lines(measured)), end="")
+    if measured[0].partial:
+        print(f"\n{PARTIAL}")
 
 
 def _print_table(rows: list[list[str]]) -> None:

@@ -23,6 +23,7 @@ class CorruptedSet(ABC):
         corruptions: Those it holds, the benchmark's first and in their order.
         severities: Those it holds, the same for every corruption.
         classes: Names of the classes; None if the set does not say.
+        labels: Class of every image, int64 of shape (N,).
         manifest: What `timm-pushpull corrupt` wrote beside the images; empty for other sets.
     """
 
@@ -30,6 +31,7 @@ class CorruptedSet(ABC):
     corruptions: tuple[str, ...]
     severities: tuple[int, ...]
     classes: tuple[str, ...] | None
+    labels: np.ndarray
     manifest: dict
 
     @abstractmethod

@@ -48,7 +48,7 @@ class FolderSet(CorruptedSet):
         strange = [name for name in held if name not in numbers]
         if strange:
             raise InputError(f"{self.name!r} has a class folder {strange[0]!r} that its manifest does not know")
-        self._labels = np.array([numbers[name.split("/")[0]] for name in self._files], np.int64)
+        self.labels = np.array([numbers[name.split("/")[0]] for name in self._files], np.int64)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -65,7 +65,7 @@ class FolderSet(CorruptedSet):
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for indices in batches:
                 pictures = list(threads.map(_decode, [place / files[index] for index in indices.tolist()]))
-                yield pictures, self._labels[indices], indices
+                yield pictures, self.labels[indices], indices
 
     def _list(self, corruption: str, severity: int) -> list[str]:
         """`<class>/<file>` of every picture of a cell, in order."""

@@ -47,7 +47,7 @@ class HubSet(CorruptedSet):
         self.corruptions = in_order(self._splits)
         self._opened: dict[tuple[str, int], ImageSet] = {}
         first = self._open(self.corruptions[0], self.severities[0])
-        self.classes = first.classes
+        self.classes, self.labels = first.classes, first.labels
         self._length = len(first)
 
     def __len__(self) -> int:

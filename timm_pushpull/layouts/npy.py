@@ -53,6 +53,7 @@ class NpySet(CorruptedSet):
                 f"{str(folder / _LABELS)!r} holds {self._labels.dtype} of shape {self._labels.shape}; expected a class "
                 f"number for each of the {rows:,} rows"
             )
+        self.labels = self._labels[: self._length].astype(np.int64)
 
     def __len__(self) -> int:
         return self._length

@@ -1,8 +1,7 @@
-"""Figures, drawn with matplotlib, which only this module needs."""
+"""The contact sheet of corruptions."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,22 +10,15 @@ from PIL import Image, ImageOps
 
 from timm_pushpull.corruptions import PRESETS, corrupt, frost_source
 from timm_pushpull.errors import InputError, one_line, unknown
-from timm_pushpull.files import make_folder, write_file
+from timm_pushpull.metrics import GROUPS
+from timm_pushpull.plots.canvas import new_figure
 from timm_pushpull.preprocess import Geometry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "pdf", "svg")
-_DPI = 224  # an image of ImageNet is an inch wide
 _GEOMETRY = {"imagenet-c": Geometry(224, 256), "cifar10-c": Geometry(32, 32), "tiny-imagenet-c": Geometry(64, 64)}
-_GROUPS = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    "weather": ("snow", "frost", "fog", "brightness"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-}
-_GROUP_COLOURS = {"noise": "#4c6fa5", "blur": "#5b8a5a", "weather": "#b07d3b", "digital": "#8a5a85"}
+_GROUP_COLOURS = {"Noise": "#4c6fa5", "Blur": "#5b8a5a", "Weather": "#b07d3b", "Digital": "#8a5a85"}
 
 
 def corruption_sheet(
@@ -41,11 +33,7 @@ def corruption_sheet(
     Raises:
         InputError: matplotlib is missing, or the image or preset does not suit.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("figures need matplotlib: pip install 'timm-pushpull[plot]'") from None
-    rows = [(group, name) for group, names in _GROUPS.items() for name in names]
+    rows = [(group, name) for group, names in GROUPS.items() for name in names]
     cells = [
         [image, *(corrupt(image, name, s, preset, seed=seed, frost_dir=frost_dir) for s in (1, 2, 3, 4, 5))]
         for _, name in rows
@@ -55,7 +43,7 @@ def corruption_sheet(
     groups = list(dict.fromkeys(group for group, _ in rows))
     width = left + 6 * (side + gap) + 0.2
     height = top + len(rows) * (height_of + gap) + (len(groups) - 1) * between + 0.12
-    figure = Figure((width, height), facecolor="white")
+    figure = new_figure(width, height)
 
     def draw(x: float, y: float, w: float, h: float):
         """Axes at a place in inches from the top left."""
@@ -102,20 +90,3 @@ def read_image(path: Path | str, preset: str) -> np.ndarray:
             return _GEOMETRY[preset](ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{str(path)!r} is no picture that can be read: {one_line(error)}") from None
-
-
-def check_output(path: Path) -> None:
-    """Raise InputError unless a figure can be written there: a format by its suffix, a folder that takes files."""
-    if path.suffix.lower().lstrip(".") not in FORMATS:
-        raise InputError(f"{str(path)!r} does not end in .png, .pdf or .svg")
-    if path.is_dir():
-        raise InputError(f"{str(path)!r} is a folder; give a file")
-    make_folder(path.parent)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all; the same figure gives the same bytes."""
-    kind, content = path.suffix.lower().lstrip("."), io.BytesIO()
-    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-    figure.savefig(content, format=kind, dpi=_DPI, metadata=no_date)
-    write_file(path, content.getvalue())

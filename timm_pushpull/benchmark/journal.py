@@ -1,0 +1,92 @@
+"""The journal of a benchmark: every finished part on a line, so that an interrupted one goes on where it stopped."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from timm_pushpull.benchmark.evaluation import Cell
+from timm_pushpull.errors import InputError
+from timm_pushpull.files import write_error
+
+
+class Journal:
+    """A file of JSON lines: the first says what is measured, each other one holds a cell of a block of images.
+
+    Args:
+        path: The file; it is begun at the first record, and gone on with where it exists.
+        identity: What is measured and how; a journal of anything else is refused.
+
+    Raises:
+        InputError: The file is a journal of something else, or none.
+    """
+
+    def __init__(self, path: Path, identity: dict) -> None:
+        self.path, self.identity = path, identity
+        self.parts: list[dict] = []
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        # A line that was being written when the process was killed does not count.
+        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        self._size = sum(len(line) for line in lines if line.endswith(b"\n"))
+        if entries:
+            refuse_other(str(path), entries[0], identity)
+            self.parts = entries[1:]
+
+    @property
+    def block_images(self) -> int | None:
+        """Images a block, as the first process to write here has chosen."""
+        return self.parts[0]["block_images"] if self.parts else None
+
+    def record(
+        self, cell: Cell, start: int, wrong: np.ndarray, details: np.ndarray | None, block_images: int, **others
+    ) -> None:
+        """Keep a finished part, whatever happens afterwards.
+
+        Args:
+            start: Position of the block's first image. wrong: bool of shape (images of the block,).
+        """
+        part = {
+            "cell": list(cell),
+            "start": start,
+            "count": len(wrong),
+            "wrong": base64.b64encode(np.packbits(wrong)).decode(),
+            "details": None if details is None else details.tolist(),
+            "block_images": block_images,
+            **others,
+        }
+        lines = [] if self._size else [self.identity]
+        content = "".join(json.dumps(entry) + "\n" for entry in (*lines, part)).encode()
+        try:
+            with open(self.path, "r+b" if self.path.exists() else "wb") as file:
+                file.truncate(self._size)
+                file.seek(self._size)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        self._size += len(content)
+        self.parts.append(part)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def unpacked(part: dict) -> np.ndarray:
+    """Which images of a part were wrong, bool."""
+    bits = np.frombuffer(base64.b64decode(part["wrong"]), np.uint8)
+    return np.unpackbits(bits, count=part["count"]).astype(bool)
+
+
+def refuse_other(place: str, found: dict, wanted: dict) -> None:
+    """Raise InputError, naming the first difference, unless two measurements are of the same thing."""
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise InputError(
+                f"{place!r} is of another measurement: its {name} is {found.get(name)!r}, not {value!r}; choose "
+                f"another --output, or --overwrite"
+            )

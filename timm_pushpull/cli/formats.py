@@ -1,0 +1,117 @@
+"""A comparison as Markdown, LaTeX, CSV or a table for the terminal, laid out as the paper's Table 1."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from timm_pushpull.comparison import Line
+from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from timm_pushpull.metrics import GROUPS
+
+# As in Table 1; after them speckle, Gaussian blur, spatter and saturate.
+_HEADINGS = "Ga Sh Im De Gl Mo Zo Sn Fr Fo Br Co El Pi Jp Sp Gb St Sa"
+_SHORT = dict(zip(CORRUPTIONS + EXTRA_CORRUPTIONS, _HEADINGS.split(), strict=True))
+_GROUP = {name: group for group, names in GROUPS.items() for name in names}
+_DIGITS = {"clean_error": 4, "mce": 4, "mrce": 3, "r_net": 2}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure: its key in a `Line`, group of corruptions ("" for a summary), short and long heading."""
+
+    key: str
+    group: str
+    short: str
+    long: str
+
+
+def columns(lines: Sequence[Line]) -> list[Column]:
+    """The summary and the corruptions that were measured, in the paper's order."""
+    summary = (("clean_error", "E"), ("mce", "mCE"), ("mrce", "mrCE"), ("r_net", "R_net %"))
+    names = dict.fromkeys(name for line in lines[:1] for name in line.relative)
+    ordered = [*(name for name in CORRUPTIONS if name in names), *(name for name in names if name not in CORRUPTIONS)]
+    return [
+        *(Column(key, "", heading, heading) for key, heading in summary),
+        *(Column(name, _GROUP.get(name, "Extra"), _SHORT.get(name, name), name) for name in ordered),
+    ]
+
+
+def cell(line: Line, key: str) -> str:
+    """A figure as text; "-" where it is not defined. Published clean errors have three digits."""
+    value = getattr(line, key) if key in _DIGITS else line.relative.get(key)
+    if value is None:
+        return "-"
+    digits = 3 if key == "clean_error" and line.section != "measured" else _DIGITS.get(key, 2)
+    return f"{100 * value if key == 'r_net' else value:.{digits}f}"
+
+
+def name(line: Line) -> str:
+    """The model, marked if it is a baseline."""
+    return f"{line.model} (baseline)" if line.is_baseline else line.model
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """A Markdown table aligned for reading as text, improvements in bold; the section is a column where there are
+    several."""
+    several = len({line.section for line in lines}) > 1
+    shown = columns(lines)
+    rows = [["model", *(["source"] if several else []), *(column.long for column in shown)]]
+    for line in lines:
+        cells = [
+            f"**{cell(line, column.key)}**" if column.key in line.improved else cell(line, column.key)
+            for column in shown
+        ]
+        rows.append([name(line), *([line.section] if several else []), *cells])
+    left = 2 if several else 1
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * width if place < left else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
+    aligned = (
+        [text.ljust(width) if place < left else text.rjust(width) for place, (text, width) in enumerate(pairs)]
+        for pairs in (zip(row, widths, strict=True) for row in (rows[0], rule, *rows[1:]))
+    )
+    return "".join(f"| {' | '.join(row)} |\n" for row in aligned)
+
+
+def latex(lines: Sequence[Line]) -> str:
+    """A LaTeX tabular for the package booktabs, improvements in bold, a heading per section."""
+    shown = columns(lines)
+    groups = [(group, len(list(members))) for group, members in groupby(shown, lambda column: column.group)]
+    rules, at = [], 2
+    for group, size in groups:
+        rules += [f"\\cmidrule(lr){{{at}-{at + size - 1}}}"] if group else []
+        at += size
+    spans = " & ".join(f"\\multicolumn{{{size}}}{{c}}{{{group}}}" for group, size in groups)
+    short = " & ".join({"r_net": "$R_{net}$ (\\%)"}.get(column.key, column.short) for column in shown)
+    out = ["% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
+    out += [f" & {spans} \\\\", *([" ".join(rules)] if rules else []), f"Model & {short} \\\\"]
+    for section, members in groupby(lines, lambda line: line.section):
+        out += ["\\midrule", f"\\multicolumn{{{len(shown) + 1}}}{{l}}{{\\emph{{{_tex(section)}}}}} \\\\"]
+        for line in members:
+            cells = [
+                f"\\textbf{{{cell(line, column.key)}}}" if column.key in line.improved else cell(line, column.key)
+                for column in shown
+            ]
+            out.append(f"{_tex(name(line))} & {' & '.join(cells)} \\\\")
+    return "\n".join([*out, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def comma_separated(lines: Sequence[Line]) -> str:
+    """CSV with long headings, R_net in percent, fields empty where a figure is not defined."""
+    shown = columns(lines)
+    heading = {"clean_error": "clean_error", "mce": "mce", "mrce": "mrce", "r_net": "r_net_percent"}
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["model", "section", "baseline", *(heading.get(column.key, column.long) for column in shown)])
+    for line in lines:
+        cells = [cell(line, column.key) for column in shown]
+        writer.writerow([line.model, line.section, int(line.is_baseline), *("" if c == "-" else c for c in cells)])
+    return file.getvalue()
+
+
+def _tex(text: str) -> str:
+    table = {c: f"\\{c}" for c in "_%&#${}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}"}
+    return text.translate(str.maketrans(table | {"^": "\\textasciicircum{}"}))
