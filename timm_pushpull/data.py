@@ -77,6 +77,8 @@ class ImageSet:
 
         The selection depends on the labels and `count` alone, and a smaller one is part of every larger one.
         """
+        if count is None or count >= len(self):
+            return self
         return replace(self, indices=self.indices[balanced(self.labels[self.indices], count)])
 
 

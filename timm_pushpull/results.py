@@ -36,7 +36,7 @@ class Results:
         intervals: 95 % intervals: `clean_error` and `mce` to (low, high), `errors` to one per cell.
         top5_errors, calibration_errors: As `errors`, with an entry `clean`; None where they were not asked for.
         image_size: Side of the images that the network saw, px.
-        fingerprint: Of the clean pixels, 16 hexadecimal digits.
+        fingerprint: Of the clean pixels, 16 hexadecimal digits; None for published files.
         seconds: Time the cells took.
         precision: Arithmetic of the forward pass, bf16 or fp32.
         commit: Commit of the timm-pushpull checkout that measured, `+` behind it if it had changes; None if installed.

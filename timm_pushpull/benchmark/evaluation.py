@@ -27,13 +27,14 @@ class Evaluation:
     Attributes:
         wrong: Cell to bool of shape (N,), in the order of the images.
         details: Cell to int64 of shape (DETAILS,); empty where they were not asked for.
-        fingerprint: Of the images' pixels before corruption, 16 hexadecimal digits; the same in any order.
+        fingerprint: Of the images' pixels before corruption, 16 hexadecimal digits, the same in any order; None where
+            they were not at hand.
         seconds: Time that the cells took.
     """
 
     wrong: Mapping[Cell, np.ndarray]
     details: Mapping[Cell, np.ndarray] = field(default_factory=dict)
-    fingerprint: str = ""
+    fingerprint: str | None = None
     seconds: float = 0.0
 
     def __len__(self) -> int:

@@ -146,7 +146,7 @@ class _State:
         return Evaluation(
             dict(zip(self.cells, self.wrong, strict=True)),
             dict(zip(self.cells, self.details, strict=True)) if self.with_details else {},
-            f"{digest:016x}",
+            f"{digest:016x}" if digest else None,
             self.seconds,
         )
 

@@ -122,7 +122,15 @@ class FilesSource:
         return len(self.indices)
 
     def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch: int, workers: int) -> Iterator[Batch]:
-        """The images at these positions in every cell."""
+        """The images at these positions in every cell, read and decoded ahead of their use."""
+        items = self._batches(positions, cells, batch, workers)
+        with ThreadPoolExecutor(1) as thread:
+            window = deque(thread.submit(next, items, None) for _ in range(2))
+            while (item := window.popleft().result()) is not None:
+                window.append(thread.submit(next, items, None))
+                yield item
+
+    def _batches(self, positions: np.ndarray, cells: Sequence[Cell], batch: int, workers: int) -> Iterator[Batch]:
         for cell in cells:
             if cell == CLEAN:
                 yield from self.clean.batches(positions, [CLEAN], batch, workers)

@@ -91,6 +91,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         finished = Results.load(options.output)
         refuse_other(str(options.output), _identity(finished, options), identity)
         if rank == 0:
+            journal_path.unlink(missing_ok=True)  # of a process that was killed after its last word
             print_results(finished)
             print(f"{options.output} was finished before; --overwrite measures anew")
         return
