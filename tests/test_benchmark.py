@@ -181,7 +181,7 @@ def test_other_class_names_are_noticed():
         check_classes(list("abcdefghij"), list("0123456789"), "digits")
 
 
-def test_command(tmp_path, image_folder):
+def test_command(tmp_path, image_folder, run_inside):
     write_run(tmp_path / "run")
     output = tmp_path / "new" / "results.json"
     arguments = (
@@ -219,15 +219,15 @@ def test_command(tmp_path, image_folder):
     assert "--limit 6" in results["command"]
     assert "contrast" in process.stdout
     first = output.read_bytes()
-    assert run_command(*arguments).returncode == 0
+    assert run_inside(cli.main, "timm-pushpull", *arguments[2:]).returncode == 0
     assert output.read_bytes() == first
 
-    info = run_command("-m", "timm_pushpull.cli", "info", output)
+    info = run_inside(cli.main, "timm-pushpull", "info", output)
     assert results["weights_sha256"] in info.stdout
-    compared = run_command("-m", "timm_pushpull.cli", "compare", tmp_path / "run", tmp_path / "run")
+    compared = run_inside(cli.main, "timm-pushpull", "compare", tmp_path / "run", tmp_path / "run")
     assert compared.stdout.count("1.000") == 2
     assert_one_clear_line(
-        run_command("-m", "timm_pushpull.cli", "compare", tmp_path / "run", output), "cannot be compared", "seed"
+        run_inside(cli.main, "timm-pushpull", "compare", tmp_path / "run", output), "cannot be compared", "seed"
     )
 
 
