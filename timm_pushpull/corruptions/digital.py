@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
@@ -40,8 +41,9 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     buffer = io.BytesIO()
     height, width = image.shape[:2]
     Image.frombuffer("RGB", (width, height), image, "raw", "RGB", 0, 1).save(buffer, "JPEG", quality=quality)
+    buffer.seek(0)
     # By way of a bytearray, which can be written to, for fewer copies than numpy makes of a picture.
-    return np.frombuffer(bytearray(Image.open(buffer).tobytes()), np.uint8).reshape(image.shape)
+    return np.frombuffer(bytearray(JpegImageFile(buffer).tobytes()), np.uint8).reshape(image.shape)
 
 
 @kept

@@ -181,7 +181,9 @@ def _lookup(name: str, severity: int, preset: str, frost_dir: Path | str | None)
 
 
 def _streams(seed: int, name: str, severity: int, indices: Sequence[int]) -> Streams:
-    for what, numbers in (("seed", [seed]), ("index", indices)):
+    # Of a range the ends say it all, and it is what most callers give.
+    ends = (indices[0], indices[-1]) if isinstance(indices, range) else indices
+    for what, numbers in (("seed", (seed,)), ("index", ends)):
         for number in numbers:
             if not isinstance(number, _WHOLE) or not 0 <= number < 2**64:
                 raise InputError(f"{what} is {number!r}; use a whole number from 0 to 2^64 - 1")
