@@ -22,6 +22,8 @@ DIGITS_ORIGIN = (
     "scikit-learn's copy of the test part of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, "
     "1998; CC BY 4.0), 8x8 px enlarged to 32x32; every fifth image of a class is a test image"
 )
+#: What Pillow raises for files that are damaged or no pictures.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
@@ -64,7 +66,7 @@ class ImageSet:
             source = stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])
             with Image.open(source) as picture:
                 return ImageOps.exif_transpose(picture).convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             where = f" ({stored['path']})" if stored["path"] else ""
             reason = str(error).splitlines()[0].split(" <_io")[0]
             raise InputError(

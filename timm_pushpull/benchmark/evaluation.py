@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from timm_pushpull import metrics
+from timm_pushpull.metrics.statistics import NORMAL_95, confidence_bins
 
 Cell = tuple[str, int]  # a corruption and its severity
 CLEAN: Cell = ("clean", 0)
@@ -78,7 +79,7 @@ class Evaluation:
         shares = np.mean(
             [np.mean([w for (n, _), w in self.wrong.items() if n == name], axis=0) for name in names], axis=0
         )
-        reach = 1.959964 * shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) > 1 else 1.0
+        reach = NORMAL_95 * shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) > 1 else 1.0
         return [max(0.0, float(shares.mean() - reach)), min(1.0, float(shares.mean() + reach))]
 
     def top5_error(self, cell: Cell) -> float:
@@ -124,7 +125,7 @@ def detail(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     right = order[:, 0] == labels
     confidence = probabilities.max(axis=1)
-    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    bins = confidence_bins(confidence, _BINS)
     counts = np.zeros(DETAILS, np.int64)
     counts[0] = (order != labels[:, None]).all(axis=1).sum()
     for row, weights in enumerate(

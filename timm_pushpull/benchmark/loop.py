@@ -169,7 +169,7 @@ class _Part:
         """Add up a cell over all processes, and keep it."""
         state, count = self.state, self.stop - self.start
         digest = self.source.digest
-        # Three numbers, for their sum has to fit into 64 bits.
+        # In halves, whose sums over the processes fit into 64 bits.
         halves = np.array([digest & 0x7FFFFFFF, digest >> 31], np.int64)
         found = state.shared(np.concatenate([self.wrong.cpu().numpy(), self.details, halves]))
         wrong, details = found[:count].astype(bool), found[count:-2]

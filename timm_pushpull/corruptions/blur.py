@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.compiled import kept
+from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import (
     add_enlarged,
@@ -55,15 +55,21 @@ def zoom_blur(images: np.ndarray, constants: tuple[float, float], draws: Draws) 
     return _zoom(images, np.arange(1, stop, step))
 
 
+@compiled
+def _intensities(image, values):
+    """Bytes of shape (H, W, 3) as floats from 0 to 1, of shape (H, W * 3)."""
+    for y in range(len(values)):
+        row, line = values[y], image[y].reshape(-1)
+        for i in range(row.size):
+            row[i] = line[i] / 255.0
+
+
 @kept
 def _gaussian(images, weights):
     output, size = np.empty_like(images), images.shape[2] * 3
     values, blurred = np.empty((images.shape[1], size)), np.empty((images.shape[1], size))
     for n in range(len(images)):
-        for y in range(len(values)):
-            row, line = values[y], images[n, y].reshape(-1)
-            for i in range(size):
-                row[i] = line[i] / 255.0
+        _intensities(images[n], values)
         gaussian_image(values, weights, 3, blurred)
         for y in range(len(values)):
             row, line = blurred[y], output[n, y].reshape(-1)
@@ -162,10 +168,7 @@ def _zoom(images, factors):
     output, size = np.empty_like(images), width * 3
     values, total = np.empty((height, size), np.float32), np.empty((height, size), np.float32)
     for n in range(len(images)):
-        for y in range(height):
-            row, line = values[y], images[n, y].reshape(-1)
-            for i in range(size):
-                row[i] = line[i] / 255.0
+        _intensities(images[n], values)
         total[:] = 0
         for factor in factors:
             top, rows = crop_for(height, factor)

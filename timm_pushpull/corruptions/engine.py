@@ -167,6 +167,12 @@ def check_quality(quality: int | None) -> None:
         raise InputError(f"jpeg_quality is {quality!r}; use 1 to 100, or None for no JPEG")
 
 
+def check_word(what: str, number: int) -> None:
+    """Raise InputError for a seed or index that is no whole number of 64 bits."""
+    if not isinstance(number, _WHOLE) or not 0 <= number < 2**64:
+        raise InputError(f"{what} is {number!r}; use a whole number from 0 to 2^64 - 1")
+
+
 def _lookup(name: str, severity: int, preset: str, frost_dir: Path | str | None):
     if not isinstance(preset, str) or preset not in SEVERITIES:
         raise unknown("preset", preset, PRESETS)
@@ -183,10 +189,9 @@ def _lookup(name: str, severity: int, preset: str, frost_dir: Path | str | None)
 def _streams(seed: int, name: str, severity: int, indices: Sequence[int]) -> Streams:
     # Of a range the ends say it all, and it is what most callers give.
     ends = (indices[0], indices[-1]) if isinstance(indices, range) else indices
-    for what, numbers in (("seed", (seed,)), ("index", ends)):
-        for number in numbers:
-            if not isinstance(number, _WHOLE) or not 0 <= number < 2**64:
-                raise InputError(f"{what} is {number!r}; use a whole number from 0 to 2^64 - 1")
+    check_word("seed", seed)
+    for index in ends:
+        check_word("index", index)
     return Streams(seed, _NUMBERS[name], severity, np.array(indices, np.uint64))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from timm_pushpull import results
 from timm_pushpull.corruptions import JPEG_QUALITY, check, frost_source
+from timm_pushpull.corruptions.engine import check_word
 from timm_pushpull.data import ImageSet
 from timm_pushpull.errors import InputError, unknown
 
@@ -79,8 +80,7 @@ def make_job(
             check(name, severity, preset, frost_dir)
     if not corruptions or not severities:
         raise InputError("no corruption or no severity is asked for; name at least one of both")
-    if not 0 <= seed < 2**64:
-        raise InputError(f"seed is {seed}; use a whole number from 0 to 2^64 - 1")
+    check_word("seed", seed)
     if jpeg_quality is None:
         jpeg_quality = JPEG_QUALITY[preset]
     elif jpeg_quality == "none":

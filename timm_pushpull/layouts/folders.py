@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from timm_pushpull.data import UNREADABLE
 from timm_pushpull.errors import InputError, one_line
 from timm_pushpull.generate.source import class_folders
 from timm_pushpull.layouts.base import Batch, CorruptedSet, check_complete, in_order
@@ -97,5 +98,5 @@ def _decode(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{str(path)!r} cannot be read: {one_line(error).split(' <_io')[0]}; restore it") from None

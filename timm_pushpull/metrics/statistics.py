@@ -8,7 +8,7 @@ import numpy as np
 
 from timm_pushpull.errors import InputError
 
-_Z = 1.959964  # 97.5 % quantile of the normal distribution
+NORMAL_95 = 1.959964  # 97.5 % quantile of the normal distribution
 
 
 def confidence_interval(error: float, count: int) -> tuple[float, float]:
@@ -35,9 +35,9 @@ def confidence_interval(error: float, count: int) -> tuple[float, float]:
         raise InputError(f"the error rate is {error}; give a fraction from 0 to 1")
     if count < 1:
         raise InputError(f"the error rate was measured on {count} images; an interval needs at least 1")
-    scale = 1 + _Z**2 / count
-    centre = (error + _Z**2 / (2 * count)) / scale
-    reach = _Z / scale * math.sqrt(error * (1 - error) / count + _Z**2 / (4 * count**2))
+    scale = 1 + NORMAL_95**2 / count
+    centre = (error + NORMAL_95**2 / (2 * count)) / scale
+    reach = NORMAL_95 / scale * math.sqrt(error * (1 - error) / count + NORMAL_95**2 / (4 * count**2))
     # The ends of 0 and 1 are exact in theory, not in floating point.
     return (0.0 if error == 0 else centre - reach), (1.0 if error == 1 else centre + reach)
 
@@ -63,6 +63,10 @@ def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bin
     wrong = confidences[~((confidences >= 0) & (confidences <= 1))]
     if len(wrong):
         raise InputError(f"a confidence is {wrong[0]}; confidences are probabilities from 0 to 1")
-    # Bins are open below and closed above, as in the source; 0 belongs to the first.
-    chosen = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    chosen = confidence_bins(confidences, bins)
     return float(np.abs(np.bincount(chosen, weights=correct - confidences, minlength=bins)).sum() / len(confidences))
+
+
+def confidence_bins(confidences: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of every confidence, int64 of shape (N,); open below and closed above, and 0 belongs to the first."""
+    return np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)

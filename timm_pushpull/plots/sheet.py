@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from timm_pushpull.corruptions import PRESETS, corrupt, frost_source
+from timm_pushpull.data import UNREADABLE
 from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.metrics import GROUPS
 from timm_pushpull.plots.canvas import new_figure
@@ -88,5 +89,5 @@ def read_image(path: Path | str, preset: str) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             return _GEOMETRY[preset](ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{str(path)!r} is no picture that can be read: {one_line(error)}") from None
