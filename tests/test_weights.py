@@ -11,7 +11,8 @@ import torch
 
 from example_run import CLASSES, write_run
 from timm_pushpull import InputError
-from timm_pushpull.weights import label_names, load_model, pooling
+from timm_pushpull.preprocess import Geometry
+from timm_pushpull.weights import label_names, load_model, pooling, save_model
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,21 @@ def test_the_pooling_travels_with_the_weights(tmp_path):
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+
+
+def test_half_weights_take_half_the_space_and_load_as_float32(tmp_path):
+    model = write_run(tmp_path / "run")
+    whole = (tmp_path / "run" / "model.safetensors").stat().st_size
+    geometry, statistics = Geometry(32, 36), {"mean": (0, 0, 0), "std": (1, 1, 1)}
+    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.51 * whole
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    for (name, tensor), original in zip(loaded.state_dict().items(), model.state_dict().values(), strict=True):
+        expected = original.half().float() if original.is_floating_point() else original
+        torch.testing.assert_close(tensor, expected, rtol=0, atol=0, msg=name)
+    model.bn1.running_var[3] = 1e6
+    with pytest.raises(InputError, match=r"bn1.running_var reaches 1e\+06"):
+        save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
 
 
 def test_weights_of_another_pooling_are_refused_wherever_they_come_from(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors.torch
 import timm
+import torch
 from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
@@ -45,6 +46,7 @@ def save_model(
     mean: Sequence[float],
     std: Sequence[float],
     tag: str,
+    half: bool = False,
 ) -> str:
     """Write `model.safetensors` and `config.json`, which `timm.create_model("local-dir:<folder>")` loads.
 
@@ -52,9 +54,13 @@ def save_model(
         classes: Names of the model's classes.
         geometry, mean, std: The preprocessing that the weights expect.
         tag: Names these weights, as in `resnet18_cifar.cifar10`.
+        half: Write float32 weights as float16, in half the space; models load them as float32 again.
 
     Returns:
         SHA-256 of `model.safetensors`.
+
+    Raises:
+        InputError: A weight is beyond float16's range.
     """
     folder = Path(folder)
     cfg = model.pretrained_cfg
@@ -86,7 +92,7 @@ def save_model(
         # The tensors do not tell the pooling; without it these weights would load into another network.
         config["model_args"] = {"avg_size": pooling(model)}
     # num_classes stays out of model_args: transformers passes it a second time and fails.
-    content = _serialise(model)
+    content = _serialise(model, half)
     write_file(folder / WEIGHTS, content)
     write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     return hashlib.sha256(content).hexdigest()
@@ -159,10 +165,21 @@ def _from_file(name: str, path: Path) -> nn.Module:
     return model
 
 
-def _serialise(model: nn.Module) -> bytes:
+def _serialise(model: nn.Module, half: bool = False) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     metadata = {"format": "pt"} if pooling(model) is None else {"format": "pt", POOLING: str(pooling(model))}
     return safetensors.torch.save(tensors, metadata=metadata)
+
+
+def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.dtype != torch.float32:
+        return tensor
+    halved = tensor.half()
+    if tensor.isfinite().all() and not halved.isfinite().all():
+        raise InputError(f"{name} reaches {tensor.abs().max():.3g}, beyond float16's range; write float32 weights")
+    return halved
 
 
 def _weights_hash(model: nn.Module) -> str:

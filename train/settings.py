@@ -57,6 +57,7 @@ class Settings:
     precision: str = setting(str, "auto", f"{', '.join(PRECISIONS)}; auto: bf16 where the processor has it")
     workers: int = setting(int, 4, "decoding processes per training process, where images do not fit into memory")
     preset: str = setting(str, "imagenet-c", f"constants of the corruptions: {', '.join(PRESETS)}")
+    half_weights: bool = setting(bool, False, "write (and measure) the trained weights as float16, as releases are")
     benchmark_limit: int | None = setting(int, None, "measure the corruptions on so many test images, class-balanced")
 
     def __post_init__(self) -> None:

@@ -285,8 +285,16 @@ def finish(
     (name,) = settings.models
     tag = data.test.name.split("/")[-1]
     if accelerator.is_main_process:
-        statistics = {"mean": settings.mean, "std": settings.std}
-        save_model(model, folder.path, classes=data.test.classes, geometry=data.geometry, tag=tag, **statistics)
+        save_model(
+            model,
+            folder.path,
+            classes=data.test.classes,
+            geometry=data.geometry,
+            mean=settings.mean,
+            std=settings.std,
+            tag=tag,
+            half=settings.half_weights,
+        )
     accelerator.wait_for_everyone()
     model, weights_sha256 = load_model(f"local-dir:{folder.path}")
     model.to(accelerator.device, memory_format=torch.channels_last)
