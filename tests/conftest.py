@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from processes import ROOT, run_command
 from timm_pushpull import cli
 
-ROOT = Path(__file__).resolve().parents[1]
+__all__ = ["ROOT", "run_command"]
+
 DATA = Path(__file__).parent / "data"
 SHARED = ROOT.parent / "shared"
 
@@ -45,21 +46,6 @@ def make_image_folder(folder: Path) -> Path:
                 pixels = rng.integers(darkest, darkest + 100, size, dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
     return folder
-
-
-def run_command(
-    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 300, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a script of the project in a fresh interpreter."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        timeout=timeout,
-        text=True,
-        capture_output=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
-        check=False,
-    )
 
 
 @pytest.fixture

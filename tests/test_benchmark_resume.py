@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import ROOT, assert_one_clear_line, run_command
+from conftest import assert_one_clear_line, run_command
 from example_run import write_run
+from processes import Command, launch, wait_for_all
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import CLEAN, Journal
 from timm_pushpull.corruptions import CORRUPTIONS
@@ -67,19 +64,12 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(tmp_path, image_folder, mod
     journal = output.with_name("killed.json.part")
     lines: list[bytes] = []
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, *COMMAND, *arguments(model, image_folder, output, *cells)],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
-        while (
-            process.poll() is None and (journal.read_bytes().count(b"\n") if journal.exists() else 0) < len(lines) + 4
-        ):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with Command(*COMMAND, *arguments(model, image_folder, output, *cells)) as command:
+            while command.is_running() and (
+                (journal.read_bytes().count(b"\n") if journal.exists() else 0) < len(lines) + 4
+            ):
+                time.sleep(0.01)
+            command.kill()
         if output.exists():
             break
         kept = journal.read_bytes().splitlines(keepends=True)
@@ -96,9 +86,7 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(tmp_path, image_folder, mod
 def test_two_processes_write_the_same_results(tmp_path, image_folder, model):
     cells = ("--corruptions", "fog", "contrast", "--batch-size", "2", "--details")
     assert run_command(*COMMAND, *arguments(model, image_folder, tmp_path / "one.json", *cells)).returncode == 0
-    launch = ("-m", "torch.distributed.run", "--nproc_per_node", "3", "--master_port", "29577")
-    process = run_command(*launch, *COMMAND, *arguments(model, image_folder, tmp_path / "three.json", *cells))
-    assert process.returncode == 0, process.stderr
+    wait_for_all(launch(3, *COMMAND, *arguments(model, image_folder, tmp_path / "three.json", *cells)))
     one, three = (figures(tmp_path / name) for name in ("one.json", "three.json"))
     for results in (one, three):
         results.pop("hardware")  # names the number of threads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torchvision.transforms import functional as tv
 
 from conftest import make_image_folder
 from timm_pushpull import InputError
-from timm_pushpull.data import load_images, read_batches
+from timm_pushpull.data import load_images, read_batches, read_classes
 from timm_pushpull.preprocess import Geometry, normalise
 
 
@@ -167,3 +169,25 @@ def test_a_truncated_picture_is_named(tmp_path):
 def test_impossible_geometry_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Geometry(*arguments)
+
+
+def test_a_selection_of_classes_has_its_own_labels(image_folder, tmp_path):
+    images = load_images(str(image_folder))
+    light = images.of_classes(["light"])
+    assert (light.classes, len(light)) == (("light",), 5)
+    assert set(light.labels[light.indices]) == {0}
+    swapped = images.of_classes(["light", "dark"])
+    assert np.array_equal(swapped.labels, 1 - images.labels)
+    with pytest.raises(InputError, match="unknown class 'ligth'; did you mean 'light'"):
+        images.of_classes(["ligth"])
+    (tmp_path / "names.txt").write_text("light\n\ndark\nlight\n")
+    with pytest.raises(InputError, match="names class 'light' twice"):
+        read_classes(tmp_path / "names.txt")
+
+
+def test_wordnet_ids_choose_from_imagenet_s_named_classes(image_folder):
+    images = load_images(str(image_folder))
+    names = ("tench, Tinca tinca", *(f"class {number}" for number in range(1, 1000)))
+    named = replace(images, classes=names, labels=np.where(images.labels == 0, 0, 15))
+    robins = named.of_classes(["n01558993", "n01440764"])  # American robin is class 15, tench class 0
+    assert np.array_equal(robins.labels, 1 - images.labels)

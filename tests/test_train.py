@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,8 @@ import yaml
 import train
 from batches import TrainingImages, epoch_order
 from conftest import ROOT, assert_one_clear_line, run_command
-from settings import RECIPES, Settings, parse
+from launch import memory_advice
+from settings import Settings
 from timm_pushpull import InputError
 from timm_pushpull.data import load_images
 from timm_pushpull.preprocess import Geometry
@@ -95,6 +93,73 @@ def one_cycle(step: int, steps: int, start: float, peak: float, end: float) -> f
     return last + (first - last) * (1 + np.cos(np.pi * part)) / 2
 
 
+def test_the_log_tells_how_alpha_is_distributed(finished):
+    alpha = weights(finished[1])["conv1.alpha"]
+    last = read_log(finished[1])[-1]
+    expected = (alpha.mean(), alpha.std(correction=0), alpha.min(), alpha.max())
+    found = [last[f"alpha_{name}"] for name in ("mean", "std", "min", "max")]
+    assert found == pytest.approx([value.item() for value in expected], rel=1e-6)
+
+
+def test_a_tracker_gets_the_losses_and_the_epochs(finished, tmp_path, run_inside):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run"
+    process = run_inside(train.main, *arguments(finished[0], folder, tracker="tensorboard", epochs=1))
+    assert process.returncode == 0, process.stderr
+    events = EventAccumulator(str(folder / "tracking" / "timm-pushpull")).Reload()
+    (row,) = read_log(folder)
+    for tag, column in (("epoch_loss", "loss"), ("epoch_test_error", "test_error"), ("alpha_mean", "alpha_mean")):
+        ((value, step),) = ((event.value, event.step) for event in events.Scalars(tag))
+        assert (value, step) == (pytest.approx(row[column], rel=1e-6), 3)
+    assert [event.step for event in events.Scalars("loss")] == [3]
+
+
+def test_model_arguments_reach_the_network_and_its_folder(finished, tmp_path, run_inside):
+    folder = tmp_path / "run"
+    command = [*arguments(finished[0], folder, epochs=1), "--model-args", "alpha=2.5", "trainable_alpha=false"]
+    process = run_inside(train.main, *command)
+    assert process.returncode == 0, process.stderr
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    assert model.conv1.alpha.tolist() == [2.5] * 64
+    assert "conv1.alpha" not in dict(model.named_parameters())
+    process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", "beta=1")
+    assert_one_clear_line(process, "cannot create resnet18_cifar_pushpull", "beta")
+    process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", "alpha")
+    assert_one_clear_line(process, "'alpha' is not KEY=VALUE")
+
+
+def test_a_spoilt_state_is_never_saved(finished, tmp_path):
+    from accelerate import Accelerator
+
+    from learner import Learner
+    from monitor import Monitor, Position
+    from run_folder import Checkpoints
+
+    settings = Settings(models=(MODEL,), num_classes=2, accumulation=1, lr_peak=0.3)
+    accelerator = Accelerator(cpu=True)
+    learner = Learner(settings, 640, accelerator)
+    monitor = Monitor(Position(step=3), learner.steps_per_epoch, settings, accelerator)
+    checkpoints = Checkpoints(tmp_path, {}, 0)
+    train.save(learner, monitor, checkpoints)
+    with torch.no_grad():
+        learner.network.fc.bias[1] = float("inf")
+    monitor.position.step = 4
+    message = r"epoch 1, step 5 of 10, at learning rate 0.005; use a lower --lr-peak \(it is 0.3\)"
+    with pytest.raises(InputError, match=message):
+        train.save(learner, monitor, checkpoints)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000003.pt"]
+
+
+def test_out_of_memory_is_one_line_with_the_way_out():
+    settings = Settings(models=(MODEL,), accumulation=2)
+    with pytest.raises(InputError, match="batch_size 64 in 2 parts; use --accumulation 4"), memory_advice(settings):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="another"), memory_advice(settings):
+        raise RuntimeError("another")
+
+
 def test_the_printed_command_loads_the_result_with_the_measured_error(finished):
     dataset, folder, process = finished
     command = next(line for line in process.stdout.splitlines() if "python -c" in line).strip()
@@ -120,40 +185,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(finished, tmp
     assert not torch.equal(weights(tmp_path / "other")["conv1.weight"], weights(folder)["conv1.weight"])
 
 
-def test_kill_and_resume_end_with_the_same_weights(finished, tmp_path, run_inside):
-    dataset, _, _ = finished
-    changes = {"epochs": 4}
-    assert run_command(*arguments(dataset, tmp_path / "whole", **changes)).returncode == 0
-    process = subprocess.Popen(
-        [sys.executable, *arguments(dataset, tmp_path / "killed", **changes)],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "log.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "results.json").exists()
-    process = run_inside(train.main, *arguments(dataset, tmp_path / "killed", **changes))
-    assert_one_clear_line(process, "already holds a run")
-    process = run_inside(train.main, *arguments(dataset, tmp_path / "killed", **changes, seed=9), "--resume")
-    assert_one_clear_line(process, "seed 1234, not 9")
-    resumed = run_command(*arguments(dataset, tmp_path / "killed", **changes), "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resumed after epoch" in resumed.stdout
-    for name, tensor in weights(tmp_path / "whole").items():
-        torch.testing.assert_close(weights(tmp_path / "killed")[name], tensor, rtol=0, atol=0)
-    columns = ("epoch", "loss", "train_error", "test_error", "learning_rate")
-    assert [[row[c] for c in columns] for row in read_log(tmp_path / "killed")] == [
-        [row[c] for c in columns] for row in read_log(tmp_path / "whole")
-    ]
-    process = run_inside(train.main, *arguments(dataset, tmp_path / "killed", **changes), "--resume")
-    assert "finished before" in process.stdout
-
-
-def test_two_processes_learn_as_one(finished, tmp_path):
+def test_torchrun_with_two_processes_writes_one_run(finished, tmp_path):
     dataset, _, _ = finished
     process = run_command(
         "-m",
@@ -230,7 +262,13 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
         ({"image-size": "64"}, ["image size 64"]),
         ({"warmup": "0.5", "epochs": "1", "batch-size": "12"}, ["warmup is 0.5"]),
         ({"baseline": "nowhere"}, ["nowhere"]),
-        ({"lr-peak": "1e30"}, ["the loss is", "lower --lr-peak"]),
+        ({"lr-peak": "1e30"}, ["the loss is", "in epoch 1, step ", "at learning rate", "lower --lr-peak"]),
+        ({"clip-grad": "0"}, ["clip_grad is 0"]),
+        ({"ema-decay": "1"}, ["ema_decay is 1"]),
+        ({"label-smoothing": "-0.1"}, ["label_smoothing is -0.1"]),
+        ({"tracker": "tensorbord"}, ["unknown tracker 'tensorbord'", "did you mean 'tensorboard'"]),
+        ({"classes": "imagenet100"}, ["unknown class 'n01514668'"]),
+        ({"classes": "nowhere.txt"}, ["nowhere.txt"]),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(finished, tmp_path, run_inside, changes, words):
@@ -263,22 +301,9 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
     try:
         assert_one_clear_line(run_command(*arguments(dataset, disk / "run")), "cannot write", "no space left")
         left = {str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file()}
-        assert left == {"run/recipe.yaml"}
+        assert left == {"run/recipe.yaml", "run/log.csv"}
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
-def test_recipes_are_settings_and_survive_a_round_trip(recipe):
-    _, settings = parse(["--recipe", recipe])
-    assert Settings.from_mapping(yaml.safe_load(settings.to_yaml()), "text") == settings
-
-
-def test_the_paper_s_cifar_recipe():
-    _, settings = parse(["--recipe", "cifar10"])
-    assert (settings.epochs, settings.batch_size, settings.momentum, settings.weight_decay) == (30, 64, 0.9, 1e-5)
-    assert (settings.lr_start, settings.lr_peak, settings.lr_end, settings.warmup) == (5e-3, 0.2, 5e-6, 0.3)
-    assert (settings.crop_padding, settings.flip, settings.seed) == (4, True, 1234)
 
 
 @pytest.mark.parametrize(
@@ -313,18 +338,28 @@ def test_an_epoch_sees_every_image_once_in_even_batches(count, batch):
     assert not np.array_equal(np.concatenate(order), np.concatenate(epoch_order(count, batch, seed=1, epoch=1)))
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder, in_memory, monkeypatch):
-    monkeypatch.setattr("batches._IN_MEMORY", 2**40 if in_memory else 0)
+class SquareGeometry(Geometry):
+    """The folder's pictures have three sizes; this makes one of them."""
+
+    def resized(self, picture):
+        return super().resized(picture)[:34, :34]
+
+
+@pytest.mark.parametrize("where", ["one tensor", "memory", "disk"])
+def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder, where, monkeypatch):
+    monkeypatch.setattr("batches._IN_MEMORY", 0 if where == "disk" else 2**40)
+    geometry = Geometry(30, 34)
+    if where == "one tensor":
+        geometry = SquareGeometry(30, 34)
     images = load_images(str(image_folder), train=True)
-    training = TrainingImages(images, Geometry(30, 34), padding=2, flip=True, seed=0)
-    assert training.in_memory is in_memory
+    training = TrainingImages(images, geometry, padding=2, flip=True, seed=0, device=torch.device("cpu"))
+    assert (training.in_memory, training.pixels is not None) == (where != "disk", where == "one tensor")
     training.set_epoch(0)
     batches = epoch_order(len(images), 6, 0, 0)
     found, mirrored = [], 0
-    for batch, order in zip(training.loader(batches, 2, False), batches, strict=True):
+    for batch, order in zip(training.batches(batches, 2), batches, strict=True):
         for pixels, label, position in zip(*batch, order, strict=True):
-            source = np.pad(Geometry(30, 34).resized(images.read(position)), ((2, 2), (2, 2), (0, 0)))
+            source = np.pad(geometry.resized(images.read(position)), ((2, 2), (2, 2), (0, 0)))
             windows = np.lib.stride_tricks.sliding_window_view(source, (30, 30, 3)).reshape(-1, 30, 30, 3)
             plain, mirror = (
                 (windows == p).all(axis=(1, 2, 3)).any() for p in (pixels.numpy(), pixels.numpy()[:, ::-1])

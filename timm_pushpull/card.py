@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from timm_pushpull import metrics
 from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.paper import published
 from timm_pushpull.results import Results
 
 #: How a card inside a run folder loads its model; publishing puts the repository's id in its place.
@@ -31,6 +32,7 @@ def model_card(
     avg_size: int | None,
     parameters: int,
     training: str,
+    departures: Sequence[str] = (),
     baseline: Results | None = None,
 ) -> str:
     """The card as Markdown with the Hub's metadata block.
@@ -42,6 +44,7 @@ def model_card(
         avg_size: Pooling of the push-pull stem; None for a plain network.
         parameters: Number of parameters.
         training: Data, time and hardware of the training, in words.
+        departures: What was done otherwise than in the recipe, such as `epochs is 5, not 30`.
         baseline: What was measured of the plain network on the same images.
     """
     return f"""---
@@ -70,14 +73,14 @@ logits = model(transform(image).unsqueeze(0))  # image: PIL, RGB
 {_error_table(results, baseline)}
 
 {_legend(results, baseline)}{_caveats(results)}
-
+{_beside_the_paper(results, baseline, departures)}
 ## Data and training
 
-{training}
+{training}{_departures(departures)}
 
 | setting | value |
 |---|---|
-{chr(10).join(f"| {name} | {_cell(value)} |" for name, value in recipe.items() if value is not None)}
+{chr(10).join(f"| {name} | {_cell(value)} |" for name, value in recipe.items() if value not in (None, {}))}
 
 ## Provenance
 
@@ -96,7 +99,8 @@ logits = model(transform(image).unsqueeze(0))  # image: PIL, RGB
 
 - It classifies images like those of its training set into its {recipe.get("num_classes", "")} classes; nothing else was
   tested. Robustness to common corruptions says nothing about adversarial examples or other changes of domain.
-- One training run, one seed: differences of a few percent between variants can be chance.
+- One training run, one seed ({recipe.get("seed", "not recorded")}): differences of a few percent between variants can
+  be chance.
 - The weights are under Apache-2.0; the data set has its own terms.
 
 ## Citation
@@ -225,6 +229,35 @@ def _caveats(results: Results) -> str:
         "\n\n**Partial**: mCE and mrCE here are means over what was measured and cannot be compared with published "
         f"ones. Not measured: {', '.join(missing) or 'some severities'}."
     )
+
+
+def _departures(departures: Sequence[str]) -> str:
+    return f"\n\n**Not the recipe as it stands**: {'; '.join(departures)}." if departures else ""
+
+
+def _beside_the_paper(results: Results, baseline: Results | None, departures: Sequence[str]) -> str:
+    """A section with the paper's figures for this network; empty where it has none or these are no full benchmark."""
+    row = published(results.model, results.dataset)
+    if row is None or results.partial:
+        return ""
+    relative = results.relative_to(baseline) if baseline else None
+    mrce = f"{relative[1]:.3f}" if relative else "1.000" if baseline is None and row.is_baseline else "-"
+    reasons = [
+        "the paper measures on the published files of the corrupted set, this card on images that this package "
+        "corrupted with the same constants",
+        *(f"in this training, {departure}" for departure in departures),
+        "one seed here",
+    ]
+    return f"""
+## Beside the paper
+
+| | clean error | mCE | mrCE |
+|---|---:|---:|---:|
+| this model | {results.clean_error:.1%} | {results.mce:.2%} | {mrce} |
+| paper, Table 1: {row.label} | {row.clean_error:.1%} | {row.mce:.2%} | {row.mrce:.3f} |
+
+What differs: {"; ".join(reasons)}.
+"""
 
 
 def _cell(value: object) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from huggingface_hub.utils import logging as hub_logging
 from PIL import Image, ImageOps
 
-from timm_pushpull.errors import InputError, one_line
+from timm_pushpull.errors import InputError, one_line, unknown
 
 DIGITS = "digits"
 DIGITS_ORIGIN = (
@@ -82,6 +82,52 @@ class ImageSet:
         if count is None or count >= len(self):
             return self
         return replace(self, indices=self.indices[balanced(self.labels[self.indices], count)])
+
+    def of_classes(self, names: Sequence[str]) -> ImageSet:
+        """The images of some classes; a label is then the class's position in `names`.
+
+        ImageNet-1k's classes may be asked for by their WordNet ids, whatever the data set calls them.
+
+        Raises:
+            InputError: The data set has no such class, or no image of any of them.
+        """
+        known = self.classes if set(names) <= set(self.classes) else _wordnet_ids(self.classes)
+        position = {name: index for index, name in enumerate(known)}
+        for name in names:
+            if name not in position:
+                raise InputError(f"data set {self.name!r} lacks it: {unknown('class', name, known)}")
+        labels = np.full(len(known) + 1, -1)
+        labels[[position[name] for name in names]] = np.arange(len(names))
+        labels = labels[self.labels]
+        indices = self.indices[labels[self.indices] >= 0]
+        if len(indices) == 0:
+            raise InputError(f"split {self.split!r} of {self.name!r} has no image of the {len(names)} classes")
+        return replace(self, labels=labels, classes=tuple(names), indices=indices)
+
+
+def read_classes(path: Path | str) -> tuple[str, ...]:
+    """Class names from a text file, one a line.
+
+    Raises:
+        InputError: It cannot be read, is empty, or names a class twice.
+    """
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the class names in {str(path)!r}: {one_line(error)}") from error
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if not names or twice:
+        raise InputError(f"{str(path)!r} {f'names class {twice!r} twice' if twice else 'names no class'}")
+    return tuple(names)
+
+
+def _wordnet_ids(classes: Sequence[str]) -> Sequence[str]:
+    """The WordNet ids of ImageNet-1k's classes where a data set has them under names; else the names themselves."""
+    if len(classes) != 1000 or "tench" not in classes[0]:
+        return classes
+    from timm.data import ImageNetInfo
+
+    return ImageNetInfo("imagenet-1k").label_names()
 
 
 def balanced(labels: np.ndarray, count: int | None) -> np.ndarray:

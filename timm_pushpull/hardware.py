@@ -14,10 +14,17 @@ from timm_pushpull.errors import InputError
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
-def choose_device() -> torch.device:
-    """The first accelerator that torch sees, else the CPU."""
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of this name; for `auto` the accelerator that torch sees, else the CPU.
+
+    Raises:
+        InputError: There is no such device here.
+    """
     # Asked in this order because builds with an accelerator's libraries name it even where there is none.
-    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    if name not in ("auto", "cpu", found.type):
+        raise InputError(f"device is {name!r}, but this machine has {found.type} only; use auto or {found.type}")
+    return found if name == "auto" else torch.device(name)
 
 
 def choose_precision(precision: str = "auto", device: torch.device | str = "cpu") -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -67,6 +68,11 @@ def model_geometry(model: nn.Module, image_size: int | None = None) -> Geometry:
 def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float], device=None) -> Tensor:
     """Network input: uint8 (N, H, W, 3) to float32 (N, 3, H, W) in channels_last memory, normalised per channel."""
     batch = torch.as_tensor(images).to(device, non_blocking=True).permute(0, 3, 1, 2)
-    scale = 255 * torch.tensor(std, device=batch.device).view(-1, 1, 1)
-    shift = 255 * torch.tensor(mean, device=batch.device).view(-1, 1, 1)
+    shift, scale = _intensities(tuple(mean), tuple(std), batch.device)
     return (batch - shift) / scale
+
+
+@lru_cache(maxsize=8)
+def _intensities(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation in grey levels, (3, 1, 1); kept, for copying them to a GPU waits for it."""
+    return tuple(255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,14 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     """`timm.create_model` whose error for an unknown name is one line with the nearest name.
 
     Raises:
-        InputError: The name is not registered.
+        InputError: The name is not registered, or the model does not take the arguments.
     """
     if not is_model(split_model_name_tag(name)[0]):
         raise unknown("model", name, list_models())
-    return timm.create_model(name, **kwargs)
+    try:
+        return timm.create_model(name, **kwargs)
+    except TypeError as error:  # an argument that the network does not take
+        raise InputError(f"cannot create {name}: {one_line(error)}; mend the model's arguments") from error
 
 
 def save_model(
@@ -46,6 +49,7 @@ def save_model(
     mean: Sequence[float],
     std: Sequence[float],
     tag: str,
+    model_args: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> str:
     """Write `model.safetensors` and `config.json`, which `timm.create_model("local-dir:<folder>")` loads.
@@ -54,6 +58,7 @@ def save_model(
         classes: Names of the model's classes.
         geometry, mean, std: The preprocessing that the weights expect.
         tag: Names these weights, as in `resnet18_cifar.cifar10`.
+        model_args: Arguments that the model was created with, without `num_classes`.
         half: Write float32 weights as float16, in half the space; models load them as float32 again.
 
     Returns:
@@ -88,9 +93,10 @@ def save_model(
     }
     if hasattr(getattr(model, "global_pool", None), "pool_type"):
         config["global_pool"] = model.global_pool.pool_type
-    if pooling(model) is not None:
-        # The tensors do not tell the pooling; without it these weights would load into another network.
-        config["model_args"] = {"avg_size": pooling(model)}
+    # The tensors do not tell the pooling; without it these weights would load into another network.
+    stem = {} if pooling(model) is None else {"avg_size": pooling(model)}
+    if model_args or stem:
+        config["model_args"] = {**(model_args or {}), **stem}
     # num_classes stays out of model_args: transformers passes it a second time and fails.
     content = _serialise(model, half)
     write_file(folder / WEIGHTS, content)

@@ -6,9 +6,12 @@ the number of processes or workers nor on where a run was resumed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from timm_pushpull.data import ImageSet, read_batches
@@ -34,36 +37,84 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def _as_is(batch: object) -> object:
-    return batch
+def shares(batches: Sequence[np.ndarray], rank: int, processes: int, parts: int) -> list[np.ndarray]:
+    """One process's images of every batch, each share in `parts` whose gradients are added up; in order."""
+    return [part for batch in batches for part in np.array_split(batch[rank::processes], parts)]
 
 
 class TrainingImages(Dataset):
-    """Images with random crop and mirroring, as uint8 batches; decoded once where they fit into memory."""
+    """Images with random crop and mirroring, as uint8 batches.
 
-    def __init__(self, images: ImageSet, geometry: Geometry, padding: int, flip: bool, seed: int) -> None:
+    Decoded once where they fit into memory. Those that also have one size stay in one tensor, on the device, and are
+    cropped a batch at a time; larger sets are decoded in workers.
+    """
+
+    def __init__(
+        self, images: ImageSet, geometry: Geometry, padding: int, flip: bool, seed: int, device: torch.device
+    ) -> None:
         self.images, self.geometry, self.padding, self.flip, self.seed = images, geometry, padding, flip, seed
+        self.device = device
         # 4/3: photographs are about that much longer than wide.
         self.in_memory = len(images) * geometry.resize**2 * 3 * 4 / 3 <= _IN_MEMORY
-        self.decoded = (
-            [image for batch, _ in read_batches(images, self._padded, 1024) for image in batch]
-            if self.in_memory
-            else None
-        )
+        self.decoded, self.pixels = None, None
+        if self.in_memory:
+            self.decoded = [image for batch, _ in read_batches(images, self._padded, 1024) for image in batch]
+            if len({image.shape for image in self.decoded}) == 1:
+                self.pixels = torch.from_numpy(np.stack(self.decoded)).to(device)
+                self.labels = torch.from_numpy(images.labels[images.indices]).to(device)
+                self.decoded = None
 
     def _padded(self, picture: Image.Image) -> np.ndarray:
         edge = (self.padding, self.padding)
         return np.pad(self.geometry.resized(picture), (edge, edge, (0, 0)))
 
     def set_epoch(self, epoch: int) -> None:
+        """Draw every image's crop and mirroring for an epoch, counted from 0."""
         self.draws = _draws(self.seed, epoch, _AUGMENTATION).random((len(self.images), 3))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | InputError:
-        """(images, labels): uint8 of shape (N, size, size, 3) and int64 of shape (N,); or the error of a worker, which
-        would lose its one line on the way as an exception."""
+    def batches(self, order: Sequence[np.ndarray], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of these positions, in order.
+
+        Yields:
+            (images, labels) on the device: uint8 of shape (N, size, size, 3) and int64 of shape (N,).
+
+        Raises:
+            InputError: An image that is decoded on the way cannot be read.
+        """
+        if self.pixels is not None:
+            yield from self._crops(order)
+            return
+        loader = DataLoader(
+            self,
+            batch_sampler=order,
+            collate_fn=_as_is,
+            pin_memory=self.device.type == "cuda",
+            num_workers=0 if self.in_memory else workers,
+        )
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            yield tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
+
+    def _crops(self, order: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        size, (height, width) = self.geometry.size, self.pixels.shape[1:3]
+        down, right, mirror = self.draws.T
+        top, left = (down * (height - size + 1)).astype(np.int64), (right * (width - size + 1)).astype(np.int64)
+        inside = np.arange(size)
+        mirrored = (self.flip & (mirror < 0.5))[:, None]
+        rows = torch.from_numpy(top[:, None] + inside).to(self.device)
+        columns = torch.from_numpy(left[:, None] + np.where(mirrored, inside[::-1], inside)).to(self.device)
+        every = torch.from_numpy(np.concatenate(order) if len(order) else np.empty(0, np.int64)).to(self.device)
+        for chosen in every.split([len(positions) for positions in order]):
+            crops = self.pixels[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
+            yield crops, self.labels[chosen]
+
+    def __getitems__(self, positions: np.ndarray) -> tuple[Tensor, Tensor] | InputError:
+        """One batch for the loader; or the error of a worker, which would lose its one line on the way as an
+        exception."""
         try:
             rows = self.images.indices[positions]
             sources = (
@@ -81,12 +132,6 @@ class TrainingImages(Dataset):
             output[:] = crop[:, ::-1] if self.flip and mirror < 0.5 else crop
         return torch.from_numpy(batch), torch.from_numpy(self.images.labels[rows])
 
-    def loader(self, batches: list[np.ndarray], workers: int, pin_memory: bool) -> DataLoader:
-        """Loads these batches in order; workers only where images are decoded on the way."""
-        return DataLoader(
-            self,
-            batch_sampler=batches,
-            collate_fn=_as_is,
-            pin_memory=pin_memory,
-            num_workers=0 if self.in_memory else workers,
-        )
+
+def _as_is(batch: object) -> object:
+    return batch

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping
+import time
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from settings import Settings, load_recipe
 from timm_pushpull.errors import InputError, one_line
@@ -19,8 +20,8 @@ from timm_pushpull.results import Results
 from timm_pushpull.weights import CONFIG, WEIGHTS
 
 # All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last.
-RECIPE, LOG, STATE, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "README.md", "results.json"
-_FILES = (RESULTS, CARD, WEIGHTS, CONFIG, STATE, LOG, RECIPE)
+RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
+_FILES = (RESULTS, CARD, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
 
 
 class RunFolder:
@@ -55,45 +56,101 @@ class RunFolder:
                     f"resume it with its own settings, or use another --output"
                 )
 
-    def start(self, settings: Settings, parts: Mapping[str, Any], accelerator: Accelerator) -> list[dict[str, float]]:
-        """Begin the run, or load the last state into `parts`; returns the log so far, one row per epoch."""
-        state = self.path / STATE / "last.pt"
+    def start(self, settings: Settings, main: bool) -> None:
+        """Check that a run can go on here, or, in the main process, clear the folder for a new one."""
         if self.resume:
             self.check(settings)
-            if state.exists():
-                return self._load(state, parts, accelerator)
-        elif accelerator.is_main_process:
+        elif main:
             make_folder(self.path)
             for name in _FILES:
                 entry = self.path / name
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
             write_file(self.path / RECIPE, settings.to_yaml())
-        return []
 
-    def save(self, parts: Mapping[str, Any], log: list[dict[str, float]]) -> None:
-        """Keep the state after an epoch, and write the log."""
-        buffer = io.BytesIO()
-        torch.save({"log": log, **{name: part.state_dict() for name, part in parts.items()}}, buffer)
-        make_folder(self.path / STATE)
-        write_file(self.path / STATE / "last.pt", buffer.getvalue())
+    def write_log(self, rows: list[dict[str, float]]) -> None:
         table = io.StringIO()
-        writer = csv.DictWriter(table, log[0], lineterminator="\n")
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(log)
+        writer.writerows(rows)
         write_file(self.path / LOG, table.getvalue())
 
     def finish(self, card: str, results: Results) -> None:
         write_file(self.path / CARD, card)
         results.save(self.path / RESULTS)
 
-    def _load(self, state: Path, parts: Mapping[str, Any], accelerator: Accelerator) -> list[dict[str, float]]:
+
+class Checkpoints:
+    """The states of a run, `state/step-00001234.pt`: the newest and, in case that one is lost, the one before it.
+
+    Args:
+        identity: What a state must have been written with to be taken up again.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, object], save_minutes: float) -> None:
+        self.folder, self.identity = folder / STATE, dict(identity)
+        self._interval, self._saved = 60 * save_minutes, time.monotonic()
+        self._last: Path | None = None
+
+    def due(self) -> bool:
+        """Whether the last state is old enough for a new one."""
+        return time.monotonic() - self._saved >= self._interval
+
+    def save(self, step: int, content: Mapping[str, object]) -> None:
+        """Keep the state before an optimizer step, whole or not at all, and drop all but the one before it."""
+        buffer = io.BytesIO()
+        torch.save({"identity": self.identity, **content}, buffer)
+        make_folder(self.folder)
+        path = self.folder / f"step-{step:08d}.pt"
+        write_file(path, buffer.getbuffer())
+        for other in self.folder.glob("step-*.pt"):
+            if other not in (path, self._last):
+                other.unlink(missing_ok=True)
+        self._last, self._saved = path, time.monotonic()
+
+    def load(self, take: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> bool:
+        """Hand the newest state that can be read to `take`; returns whether there was any state.
+
+        Args:
+            say: Gets a line for every state that is refused.
+
+        Raises:
+            InputError: There are states, but none can be taken up.
+        """
+        states = sorted(self.folder.glob("step-*.pt"), reverse=True)
+        for number, path in enumerate(states):
+            try:
+                self._load(path, take)
+            except InputError as error:
+                following = [f"trying the one before it, {other.name}" for other in states[number + 1 : number + 2]]
+                say(f"{error}; {following[0] if following else 'there is none before it'}")
+            else:
+                self._last = path
+                return True
+        if states:
+            raise InputError(f"no state in {str(self.folder)!r} can be taken up; start again with --overwrite")
+        return False
+
+    def _load(self, path: Path, take: Callable[[dict[str, Any]], None]) -> None:
         try:
-            content = torch.load(state, map_location="cpu", weights_only=True)
-            for name, part in parts.items():
-                part.load_state_dict(content[name])
+            with zipfile.ZipFile(path) as file:
+                if part := file.testzip():  # torch.load does not look at checksums
+                    raise ValueError(f"wrong checksum of {part}")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            identity = content["identity"]
         except Exception as error:  # a damaged file fails in many ways
-            raise InputError(
-                f"the state in {str(state)!r} cannot be read ({one_line(error)}); start again with --overwrite"
-            ) from error
-        accelerator.print(f"resumed after epoch {len(content['log'])}")
-        return content["log"]
+            raise InputError(f"the state {str(path)!r} is damaged ({one_line(error)})") from error
+        for name, value in self.identity.items():
+            if identity.get(name) != value:
+                raise InputError(
+                    f"the state {str(path)!r} is of another run: its {name} is {_short(identity.get(name))}, "
+                    f"not {_short(value)}"
+                )
+        try:
+            take(content)
+        except Exception as error:
+            raise InputError(f"the state {str(path)!r} does not fit ({one_line(error)})") from error
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -18,8 +18,17 @@ from timm_pushpull.hardware import PRECISIONS
 RECIPES = Path(__file__).parent / "recipes"
 
 
+#: Settings whose change makes a training another one than its recipe's.
+_DECISIVE = (
+    *("model_args", "classes", "limit", "epochs", "batch_size", "lr_start", "lr_peak", "lr_end", "warmup", "momentum"),
+    *("weight_decay", "label_smoothing", "clip_grad", "ema_decay", "image_size", "resize", "crop_padding", "flip"),
+)
+
+
 def setting(kind: type, default: Any, text: str, many: bool = False) -> Any:
     """A field whose value, or each of whose values, is of one kind; None means: decided by the data or the model."""
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata={"kind": kind, "help": text, "many": many})
     return field(default=default, metadata={"kind": kind, "help": text, "many": many})
 
 
@@ -28,22 +37,29 @@ class Settings:
     """Everything that decides a training run. Learning rates, momentum and weight decay are SGD's."""
 
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
+    model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
     dataset: str = setting(str, "digits", "folder or Hub id that datasets.load_dataset reads, or digits")
     train_split: str = setting(str, "train", "split to train on")
     test_split: str | None = setting(str, None, "split to measure; default: the first of test, validation, valid, val")
     image_column: str | None = setting(str, None, "needed only where there are several")
     label_column: str | None = setting(str, None, "needed only where there are several")
+    classes: str | None = setting(str, None, "only the classes named in this file; or imagenet100, imagenet200")
     num_classes: int | None = setting(int, None, "outputs of the network; default: the classes of the data")
     limit: int | None = setting(int, None, "use at most so many images of either split, class-balanced")
 
     epochs: int = setting(int, 30, "passes over the training images")
-    batch_size: int = setting(int, 64, "images a step, over all processes together")
+    batch_size: int = setting(int, 64, "images a step, over all processes and parts together")
+    accumulation: int | None = setting(int, None, "parts of a batch, one after the other, to save memory; default: 1")
     lr_start: float = setting(float, 5e-3, "learning rate at the first step")
     lr_peak: float = setting(float, 0.2, "learning rate at the peak")
     lr_end: float = setting(float, 5e-6, "learning rate at the last step")
     warmup: float = setting(float, 0.3, "share of the steps before the peak")
     momentum: float = setting(float, 0.9, "momentum of SGD")
     weight_decay: float = setting(float, 1e-5, "weight decay of SGD")
+    label_smoothing: float = setting(float, 0.0, "share of the target spread over all classes")
+    clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any")
+    ema_decay: float | None = setting(float, None, "measure and keep the weights' moving average with this decay")
+    sync_batch_norm: bool = setting(bool, False, "batch norm over the images of all processes")
     seed: int = setting(int, 1234, "of initialisation, order and augmentation")
 
     image_size: int | None = setting(int, None, "side of the network's input, px; default: the model's own")
@@ -55,6 +71,7 @@ class Settings:
     std: tuple[float, ...] | None = setting(float, None, "channel deviations; default: the model's own", many=True)
 
     precision: str = setting(str, "auto", f"{', '.join(PRECISIONS)}; auto: bf16 where the processor has it")
+    compile: bool = setting(bool, False, "train through torch.compile")
     workers: int = setting(int, 4, "decoding processes per training process, where images do not fit into memory")
     preset: str = setting(str, "imagenet-c", f"constants of the corruptions: {', '.join(PRESETS)}")
     half_weights: bool = setting(bool, False, "write (and measure) the trained weights as float16, as releases are")
@@ -64,7 +81,9 @@ class Settings:
         for name in ("epochs", "batch_size", "lr_start", "lr_peak", "lr_end"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; use a value above 0")
-        for name in ("limit", "num_classes", "image_size", "resize", "benchmark_limit"):
+        if self.clip_grad is not None and not self.clip_grad > 0:
+            raise InputError(f"clip_grad is {self.clip_grad}; use a value above 0")
+        for name in ("accumulation", "limit", "num_classes", "image_size", "resize", "benchmark_limit"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; use 1 or more")
         for name in ("momentum", "weight_decay", "crop_padding", "workers", "seed"):
@@ -74,6 +93,9 @@ class Settings:
             raise InputError(f"seed is {self.seed}; use one below 2^32")
         if not 0 < self.warmup < 1 or not self.momentum < 1:
             raise InputError(f"warmup is {self.warmup} and momentum {self.momentum}; both are fractions below 1")
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0 <= (getattr(self, name) or 0) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; use a fraction from 0 to below 1")
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
@@ -109,7 +131,8 @@ class Settings:
 
 
 def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
-    """The run's options (recipe, model, output, baseline, resume, overwrite) and its settings."""
+    """The run's options (recipe, model, output, baseline, resume, overwrite, save_minutes, tracker, device; departures
+    from the recipe, in words) and its settings."""
     parser = Parser(
         prog="train.py",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -123,11 +146,16 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     parser.add_argument("--baseline", type=Path, help="run folder or results file to compare with on the card")
     parser.add_argument("--resume", action="store_true", default=False, help="go on where the run in OUTPUT stopped")
     parser.add_argument("--overwrite", action="store_true", default=False, help="replace the run in OUTPUT")
+    parser.add_argument("--save-minutes", type=float, default=5.0, help="time between two states to resume from")
+    parser.add_argument("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's")
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu")
     for entry in fields(Settings):
         flag, kind, text = f"--{entry.name.replace('_', '-')}", entry.metadata["kind"], entry.metadata["help"]
         if entry.name == "models":
             continue
-        if kind is bool:
+        if kind is dict:
+            parser.add_argument(flag, nargs="*", action=_Mapping, metavar="KEY=VALUE", help=text)
+        elif kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         else:
             parser.add_argument(
@@ -145,6 +173,11 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     }
     if "model" in options:
         given["models"] = (options.model,)
+    options.departures = [
+        f"{name} is {value!r}, not {getattr(settings, name)!r}"
+        for name, value in given.items()
+        if name in _DECISIVE and value != getattr(settings, name)
+    ]
     options.output = getattr(options, "output", Path("runs") / Path(options.recipe).stem)
     options.single = "model" in options
     options.baseline = getattr(options, "baseline", None)
@@ -170,11 +203,26 @@ def load_recipe(path: Path) -> Settings:
     return Settings.from_mapping(content, str(path))
 
 
+class _Mapping(argparse.Action):
+    """KEY=VALUE arguments as a dictionary; values are read as in YAML."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        pairs = [value.partition("=") for value in values]
+        for key, equals, value in pairs:
+            if not (key and equals and value):
+                parser.error(f"argument {option_string}: {key!r} is not KEY=VALUE")
+        setattr(namespace, self.dest, {key: yaml.safe_load(value) for key, _, value in pairs})
+
+
 def _convert(entry: Any, value: Any, source: str) -> Any:
     """A YAML value as the setting's kind; YAML reads 1e-5, without a point, as text."""
     kind, many = entry.metadata["kind"], entry.metadata["many"]
     if value is None and entry.default is None:
         return None
+    if kind is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(f"recipe {source}: {entry.name} is {value!r}; give a mapping")
+        return dict(value)
     values = value if many and isinstance(value, (list, tuple)) else [value]
     converted = []
     for one in values:

@@ -149,7 +149,7 @@ class FilesSource:
                 f"an image of {self.corrupted.name!r} has {image.shape[1]}x{image.shape[0]} px and the model takes "
                 f"{self.size}; choose a smaller --image-size"
             )
-        top, left = ((side - self.size) // 2 for side in image.shape[:2])
+        top, left = (round((side - self.size) / 2) for side in image.shape[:2])  # as torchvision crops
         return image[top : top + self.size, left : left + self.size]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -69,8 +70,9 @@ def _benchmark(options: argparse.Namespace) -> None:
     precision = choose_precision(options.precision, device)
     model, weights_sha256 = load_model(options.model, options.weights)
     geometry = model_geometry(model, options.image_size)
-    source, about = _source(options, geometry)
-    benchmark.check_classes(label_names(model), source.classes, about["corrupted"] or about["dataset"])
+    names = label_names(model)
+    source, about = _source(options, geometry, names)
+    benchmark.check_classes(names, source.classes, about["corrupted"] or about["dataset"])
     results = Results(
         model=model.pretrained_cfg["architecture"],
         weights_sha256=weights_sha256,
@@ -123,8 +125,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         print(f"written to {options.output}")
 
 
-def _source(options: argparse.Namespace, geometry):
-    """What to measure on, and what results say of it."""
+def _source(options: argparse.Namespace, geometry, names: list[str] | None):
+    """What to measure on, and what results say of it; `names` are the model's classes, if it has names for them."""
     from timm_pushpull.benchmark import FilesSource, FlySource
     from timm_pushpull.data import load_images
     from timm_pushpull.layouts import open_corrupted
@@ -135,6 +137,9 @@ def _source(options: argparse.Namespace, geometry):
             options.dataset, options.split, image_column=options.image_column, label_column=options.label_column
         )
     if not options.corrupted:
+        if names and len(names) < len(images.classes):
+            with contextlib.suppress(InputError):  # the check of classes says it better
+                images = images.of_classes(names)  # a network of some of the classes is measured on those
         images = images.limited(options.limit)
         pictures = {"frost_dir": options.frost_dir, "jpeg_quality": options.jpeg_quality}
         source = FlySource(images, geometry, preset=options.preset, seed=options.seed, **pictures)

@@ -14,6 +14,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
+from timm_pushpull.models._releases import from_checkout, released
 from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -88,8 +89,8 @@ default_cfgs = generate_default_cfgs(
         "resnet18_pushpull5": _imagenet_cfg(),
         "resnet50_pushpull": _imagenet_cfg(),
         "resnet50_pushpull5": _imagenet_cfg(),
-        "resnet18_cifar": _cifar_cfg(),
-        "resnet18_cifar_pushpull": _cifar_cfg(),
+        **released("resnet18_cifar.cifar10", _cifar_cfg()),
+        **released("resnet18_cifar_pushpull.cifar10", _cifar_cfg()),
         "resnet18_cifar_pushpull5": _cifar_cfg(),
         "resnet50_cifar": _cifar_cfg(),
         "resnet50_cifar_pushpull": _cifar_cfg(),
@@ -101,8 +102,12 @@ _RESNET18 = {"block": BasicBlock, "layers": (2, 2, 2, 2), "zero_init_last": Fals
 _RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": False}
 
 
+def _build(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
+    return build_model_with_cfg(model_cls, variant, pretrained, **from_checkout(variant, pretrained, model_args))
+
+
 def _push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return build_model_with_cfg(model_cls, variant, pretrained, pretrained_filter_fn=fit_weights, **model_args)
+    return _build(model_cls, variant, pretrained, {"pretrained_filter_fn": fit_weights, **model_args})
 
 
 @register_model
@@ -132,7 +137,7 @@ def resnet50_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
 @register_model
 def resnet18_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with the CIFAR stem: the paper's CIFAR-10 baseline."""
-    return build_model_with_cfg(CifarResNet, "resnet18_cifar", pretrained, **{**_RESNET18, **kwargs})
+    return _build(CifarResNet, "resnet18_cifar", pretrained, {**_RESNET18, **kwargs})
 
 
 @register_model
@@ -152,7 +157,7 @@ def resnet18_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
 @register_model
 def resnet50_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with the CIFAR stem: the paper's CIFAR-10 baseline."""
-    return build_model_with_cfg(CifarResNet, "resnet50_cifar", pretrained, **{**_RESNET50, **kwargs})
+    return _build(CifarResNet, "resnet50_cifar", pretrained, {**_RESNET50, **kwargs})
 
 
 @register_model

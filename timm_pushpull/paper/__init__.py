@@ -103,3 +103,26 @@ def load(table: str) -> list[Row]:
             )
         )
     return rows
+
+
+#: How data sets are called here, without the namespace, and in the paper.
+_DATASETS = {"cifar10": "CIFAR10", "imagenet-1k": "ImageNet"}
+_VARIANTS = {"": "", "_pushpull": "PushPull avg3", "_pushpull5": "PushPull avg5"}
+
+
+def published(model: str, dataset: str) -> Row | None:
+    """The row of Table 1 about a registered network on a data set; None where the paper has none.
+
+    Args:
+        model: Such as `resnet18_cifar_pushpull`.
+        dataset: Hub id or name, such as `uoft-cs/cifar10`.
+    """
+    name = _DATASETS.get(dataset.split("/")[-1])
+    stem = "_cifar" if name == "CIFAR10" else ""
+    for row in load("table1"):
+        base = row.label.split()[0]
+        if row.dataset == name and model in (
+            f"{base.lower()}{stem}{suffix}" for suffix, variant in _VARIANTS.items() if row.model == (variant or base)
+        ):
+            return row
+    return None

@@ -1,0 +1,105 @@
+"""How much of the bare training step's speed the training loop keeps.
+
+The loop as train.py runs it - order, crops, mirroring, schedule, sums, log, progress - against nothing but forward,
+backward and optimizer step on one synthetic batch, in turns in one process.
+
+python tests/bench/bench_training.py                  # resnet18_cifar, batches of 64, 6 rounds of 40 steps each
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "train"))
+
+import datasets
+from PIL import Image
+
+from learner import Learner
+from monitor import Monitor, Position
+from run_folder import Checkpoints
+from settings import Settings
+from splits import load_data
+from timm_pushpull import hardware
+from train import start_accelerator, train_epoch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet18_cifar")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=40, help="steps of a round")
+    parser.add_argument("--rounds", type=int, default=6)
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        measure(options, Path(folder))
+
+
+def synthetic_images(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=10))
+    for split, images in (("train", count), ("test", 10)):
+        pictures = [Image.fromarray(pixels) for pixels in rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)]
+        rows = {"image": pictures, "label": rng.integers(0, 10, images)}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+
+
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    synthetic_images(folder, options.batch_size * options.steps)
+    settings = Settings(
+        models=(options.model,),
+        dataset=str(folder),
+        epochs=2 * options.rounds,
+        batch_size=options.batch_size,
+        crop_padding=4,
+    )
+    accelerator, settings = start_accelerator("auto", settings)
+    data, settings = load_data(settings, 1, accelerator.device)
+    learner = Learner(settings, len(data.train), accelerator)
+    monitor = Monitor(Position(), learner.steps_per_epoch, settings, accelerator)
+    checkpoints = Checkpoints(folder, {}, save_minutes=60)
+    device = accelerator.device
+
+    other = Learner(settings, len(data.train), accelerator)
+    x = torch.randn(options.batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (options.batch_size,), device=device)
+
+    def bare() -> None:
+        other.model.train()
+        for _ in range(options.steps):
+            loss = F.cross_entropy(other.model(x), y)
+            accelerator.backward(loss)
+            other.optimizer.step()
+            other.optimizer.zero_grad()
+
+    def loop() -> None:
+        train_epoch(learner, data, monitor, checkpoints)
+        monitor.end_epoch(len(data.train), learner.learning_rate, 0.0, learner.network)
+
+    def seconds(work) -> float:
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    seconds(bare), seconds(loop)  # warm up
+    pairs = [(seconds(bare), seconds(loop)) for _ in range(options.rounds)]
+    images = options.batch_size * options.steps
+    for name, times in zip(("bare step", "train.py"), zip(*pairs, strict=True), strict=True):
+        print(f"{name:10} {images / statistics.median(times):8.1f} images/s")
+    share = statistics.median(plain / whole for plain, whole in pairs)
+    print(f"train.py keeps {share:.1%} ({options.model}, {settings.precision}, {hardware.describe(device)})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The project's commands in processes of their own, as users run them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Read by libraries when they are imported: a process that begins with imported libraries would not notice them.
+_READ_AT_IMPORT = ("HF_", "OMP_", "NUMBA_", "PYTHON", "MKL_", "TIMM_PUSHPULL_FUSED")
+_LIBRARIES = ["accelerate", "datasets", "numba", "sklearn.datasets", "timm", "timm_pushpull.benchmark"]
+
+# A server that has imported the libraries, and run nothing, forks the processes: each begins five seconds further on.
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(_LIBRARIES)
+
+
+def run_command(
+    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script (`train/train.py ...`), a module (`-m ...`) or code (`-c ...`) to its end."""
+    with Command(*arguments, cwd=cwd, **environment) as command:
+        return command.wait(timeout)
+
+
+class Command:
+    """A running script, module (`-m`) or code (`-c`); killed with SIGKILL when its context is left."""
+
+    def __init__(self, *arguments: str | Path, cwd: Path = ROOT, **environment: str) -> None:
+        self.arguments = [str(argument) for argument in arguments]
+        self._folder = tempfile.TemporaryDirectory()
+        outputs = [os.path.join(self._folder.name, name) for name in ("stdout", "stderr")]
+        fresh = self.arguments[0] == "-c" or any(name.startswith(_READ_AT_IMPORT) for name in environment)
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+        if fresh:
+            with open(outputs[0], "w") as out, open(outputs[1], "w") as err:
+                self._process = subprocess.Popen(
+                    [sys.executable, *self.arguments], cwd=cwd, stdout=out, stderr=err, env=environment
+                )
+        else:
+            self._process = _server.Process(target=_run, args=(self.arguments, str(cwd), environment, outputs))
+            self._process.start()
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        self._process.kill()
+        self._join(None)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None if isinstance(self._process, subprocess.Popen) else self._process.is_alive()
+
+    def wait(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        self._join(timeout)
+        out, err = ((Path(self._folder.name) / name).read_text() for name in ("stdout", "stderr"))
+        if self.is_running():
+            raise TimeoutError(f"{self.arguments} ran longer than {timeout} s: {err[-2000:]}")
+        code = self._process.returncode if isinstance(self._process, subprocess.Popen) else self._process.exitcode
+        return subprocess.CompletedProcess(self.arguments, code, out, err)
+
+    def _join(self, timeout: float | None) -> None:
+        if isinstance(self._process, subprocess.Popen):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        else:
+            self._process.join(timeout)
+
+
+def launch(processes: int, *arguments: str | Path, **environment: str) -> list[Command]:
+    """The processes of one distributed run, with what torchrun and `accelerate launch` tell each of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    counts = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    return [
+        Command(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), **address, **counts, **environment)
+        for rank in range(processes)
+    ]
+
+
+def wait_for_all(commands: list[Command]) -> subprocess.CompletedProcess[str]:
+    """The end of a run's main process; all have ended well."""
+    ends = [command.wait() for command in commands]
+    assert [end.returncode for end in ends] == [0] * len(ends), ends[0].stderr
+    for command in commands:
+        command.close()
+    return ends[0]
+
+
+def _run(arguments: list[str], cwd: str, environment: dict[str, str], outputs: list[str]) -> None:
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        if arguments[0] == "-m":
+            sys.path.insert(0, cwd)
+            sys.argv = arguments[1:]
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
+            sys.argv = arguments
+            runpy.run_path(arguments[0], run_name="__main__")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

@@ -1,0 +1,166 @@
+"""The releases: what the registry advertises is there, loads, and is what its card says; and how they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+import yaml
+
+import release
+import stage
+from conftest import ROOT, assert_one_clear_line
+from example_run import write_run
+from processes import run_command
+from timm_pushpull.benchmark import evaluate
+from timm_pushpull.data import load_images
+from timm_pushpull.files import sha256
+from timm_pushpull.models import RELEASES, efficientnet, resnet
+from timm_pushpull.paper import published
+from timm_pushpull.results import Results
+
+ADVERTISED = sorted(
+    f"{name}.{tag}"
+    for module in (resnet, efficientnet)
+    for name, cfgs in module.default_cfgs.items()
+    for tag, cfg in cfgs.cfgs.items()
+    if cfg.has_weights
+)
+OURS = sorted(path.name for path in RELEASES.iterdir() if not path.name.startswith(".")) if RELEASES.exists() else []
+
+
+def test_registry_releases_and_cards_are_the_same_list():
+    registered = {name for name in OURS if name.split(".")[0] in {*resnet.default_cfgs, *efficientnet.default_cfgs}}
+    assert set(ADVERTISED) == registered
+    assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} - {"README"} == set(OURS)
+    assert set(OURS) <= set(yaml.safe_load(release.PLANNED.read_text()))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_release_loads_and_is_what_its_card_says(name):
+    folder = RELEASES / name
+    results = Results.load(folder)
+    assert sha256(folder / "model.safetensors") == results.weights_sha256
+    assert not results.partial
+    assert results.frost == "original"
+    card = (ROOT / "model_cards" / f"{name}.md").read_text()
+    assert card == (folder / "README.md").read_text()
+    for figure in (f"{results.clean_error:.2%}", f"{results.mce:.2%}", results.weights_sha256):
+        assert figure in card
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    planned = yaml.safe_load((ROOT / "train" / "recipes" / "cifar10.yaml").read_text())
+    if recipe["epochs"] != planned["epochs"]:
+        assert f"epochs is {recipe['epochs']}, not {planned['epochs']}" in card
+    model = timm.create_model(name, pretrained=True)
+    stored = safetensors.torch.load_file(folder / "model.safetensors")
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, stored[key].to(tensor.dtype), rtol=0, atol=0, msg=key)
+
+
+@pytest.mark.parametrize("name", [name for name in ADVERTISED if name.endswith(".cifar10")])
+def test_a_released_network_makes_the_errors_it_says(name, shared):
+    results = Results.load(RELEASES / name)
+    images = load_images(str(shared / "data" / "cifar10")).limited(500)
+    model = timm.create_model(name, pretrained=True).to(memory_format=torch.channels_last)
+    found = evaluate(model, images, preset="cifar10-c", corruptions=["contrast"], severities=[3])
+    for error, expected in (
+        (found.clean_error, results.clean_error),
+        (found.errors["contrast"][2], results.errors["contrast"][2]),
+    ):
+        assert abs(error - expected) < 4 * np.sqrt(expected * (1 - expected) / 500)
+
+
+def half_run(folder, **changes):
+    """A finished run with half-precision weights."""
+    write_run(folder)
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
+    safetensors.torch.save_file(halves, folder / "model.safetensors")
+    for name in ("recipe.yaml", "log.csv"):
+        (folder / name).write_text("epochs: 1\n")
+    changes = {"weights_sha256": sha256(folder / "model.safetensors"), **changes}
+    dataclasses.replace(Results.load(folder), **changes).save(folder / "results.json")
+    return folder
+
+
+def test_staging_copies_a_run_whole_and_names_it(tmp_path):
+    run = half_run(tmp_path / "run")
+    target = stage.stage(run, tmp_path / "releases", tmp_path / "cards", "small")
+    assert target == tmp_path / "releases" / "resnet18_cifar_pushpull.small"
+    assert {path.name for path in target.iterdir()} == {*stage.COPIED, "README.md", "LICENSE"}
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == [target.name]
+    assert json.loads((target / "config.json").read_text())["pretrained_cfg"]["tag"] == "small"
+    card = (target / "README.md").read_text()
+    assert "# Model card for resnet18_cifar_pushpull.small" in card
+    assert 'create_model("hf-hub:timm-pushpull/resnet18_cifar_pushpull.small", pretrained=True)' in card
+    assert (tmp_path / "cards" / "resnet18_cifar_pushpull.small.md").read_text() == card
+    assert timm.create_model(f"local-dir:{target}", pretrained=True).num_classes == 2
+
+
+def widen(run):
+    write_run(run / "wide")
+    (run / "wide" / "model.safetensors").rename(run / "model.safetensors")
+
+
+def change(**fields):
+    return lambda run: dataclasses.replace(Results.load(run), **fields).save(run / "results.json")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda run: (run / "log.csv").unlink(), ["it lacks log.csv"]),
+        (widen, ["holds float32 weights", "--half-weights"]),
+        (change(errors={"fog": [0.1] * 5}), ["is partial"]),
+        (change(weights_sha256="1" * 64), ["not the weights that results.json is about"]),
+        (lambda run: (run / "model.safetensors").write_bytes(b"no"), ["is damaged"]),
+    ],
+)
+def test_what_is_no_release_is_not_staged(tmp_path, run_inside, spoil, words):
+    run = half_run(tmp_path / "run")
+    spoil(run)
+    process = run_inside(stage.main, "stage.py", run, "--releases", tmp_path / "to", "--cards", tmp_path / "cards")
+    assert_one_clear_line(process, *words)
+    assert not (tmp_path / "to").exists()
+
+
+def test_the_list_names_what_is_missing(tmp_path, run_inside):
+    everything = run_inside(release.main, "release.py", "--releases", tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in everything] == list(yaml.safe_load(release.PLANNED.read_text()))
+    assert all("missing" in line for line in everything)
+    assert_one_clear_line(run_inside(release.main, "release.py", "--make", "resnet18"), "unknown release 'resnet18'")
+    process = run_inside(
+        release.main, "release.py", "--make", "resnet18_cifar_pushpull.cifar10", "--releases", tmp_path
+    )
+    assert_one_clear_line(process, "compared with resnet18_cifar.cifar10, which is missing")
+    assert_one_clear_line(run_inside(release.main, "release.py", "--epochs", "3"), "--epochs 3", "--next")
+
+
+def test_the_next_release_is_trained_measured_and_staged(tmp_path):
+    places = [part for name in ("runs", "releases", "cards") for part in (f"--{name}", tmp_path / name)]
+    short = ["--dataset", "digits", "--limit", "60", "--epochs", "1", "--benchmark-limit", "4", "--batch-size", "20"]
+    process = run_command("train/release.py", "--next", *places, *short)
+    assert process.returncode == 0, process.stderr
+    results = Results.load(tmp_path / "releases" / "resnet18_cifar.cifar10")
+    card = (tmp_path / "cards" / "resnet18_cifar.cifar10.md").read_text()
+    assert (results.num_images, results.dataset) == (4, "digits")
+    assert "epochs is 1, not 30" in card
+    process = run_command("train/release.py", *places)
+    first, second = process.stdout.splitlines()[:2]
+    assert f"clean error {results.clean_error:.2%}" in first
+    assert "1 epochs of 30" in first
+    assert "missing" in second
+
+
+def test_the_paper_s_row_of_a_network():
+    row = published("resnet18_cifar_pushpull", "uoft-cs/cifar10")
+    assert (row.label, row.clean_error, row.mce, row.mrce) == ("ResNet18 PushPull avg3", 0.071, 0.2728, 0.97)
+    assert published("resnet50_pushpull5", "imagenet-1k").mce == 0.6452
+    assert published("resnet18_cifar", "cifar10").is_baseline
+    assert published("resnet18_pushpull", "cifar10") is None
+    assert published("resnet18_cifar", "digits") is None

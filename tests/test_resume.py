@@ -1,0 +1,150 @@
+"""Runs that are cut off: killed at any step, with one and with two processes, and with states that went bad."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from conftest import ROOT, assert_one_clear_line
+from processes import Command, launch, wait_for_all
+
+TRAIN = str(ROOT / "train" / "train.py")
+STEPS = 200  # 2 epochs of 200 images in batches of 2
+
+
+def arguments(output: Path, **changes: object) -> list[str]:
+    settings = {
+        "dataset": "digits",
+        "model": "resnet18_cifar_pushpull",
+        "output": output,
+        "limit": 200,
+        "epochs": 2,
+        "batch-size": 2,
+        "precision": "fp32",
+        "ema-decay": 0.9,
+        "model-args": "drop_rate=0.3",
+        "benchmark-limit": 1,
+        "save-minutes": 0,
+        **changes,
+    }
+    return [TRAIN, *(str(part) for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+def start(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:
+    command = [*arguments(output, **changes), *more]
+    return launch(processes, *command) if processes > 1 else [Command(*command)]
+
+
+def state(folder: Path, step: int = STEPS) -> dict:
+    return torch.load(folder / "state" / f"step-{step:08d}.pt", weights_only=True)
+
+
+def assert_same(first: object, second: object, where: str = "state") -> None:
+    """Equal to the bit, but for the seconds."""
+    assert type(first) is type(second), where
+    if isinstance(first, dict):
+        assert list(first) == list(second), where
+        for name in first:
+            if name != "seconds":
+                assert_same(first[name], second[name], f"{where}[{name!r}]")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), where
+        for number, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{where}[{number}]")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert first == second, where
+
+
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
+def whole(request, tmp_path_factory) -> tuple[int, Path]:
+    """An uninterrupted run: its number of processes and its folder."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    wait_for_all(start(folder, request.param))
+    return request.param, folder
+
+
+def newest(run: Path) -> str:
+    return max((path.name for path in (run / "state").glob("step-*.pt")), default="")
+
+
+def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp_path):
+    processes, folder = whole
+    kills = 12 if processes == 1 else 3
+    rng, run, places = random.Random(1), tmp_path / "run", []
+    for number in range(kills):
+        commands = start(run, processes, "--resume")
+        # A third dies while it starts, the others at any moment after the next state: in a step, a test, a saving.
+        before = newest(run)
+        while number % 3 and newest(run) == before and all(command.is_running() for command in commands):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1))
+        for command in commands:
+            assert command.is_running()
+            command.close()
+        places.append(newest(run))
+    assert len(set(places)) >= 1 + kills // 3
+    assert not (run / "results.json").exists()
+    wait_for_all(start(run, processes, "--resume"))
+    assert_same(state(run), state(folder))
+    for name in ("model.safetensors", "log.csv", "recipe.yaml", "config.json"):
+        assert (run / name).read_bytes() == (folder / name).read_bytes(), name
+    assert not list(run.rglob("*.tmp"))
+
+
+def cut_off(folder: Path, run: Path, step: int) -> None:
+    """Make `run` a copy of a finished run as it was after a step, with the state before that one still there."""
+    shutil.copytree(folder, run)
+    for name in ("results.json", "README.md", "model.safetensors", "config.json"):
+        (run / name).unlink()
+    assert {path.name for path in (run / "state").iterdir()} == {"step-00000180.pt", f"step-{step:08d}.pt"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
+def test_a_bad_state_is_named_and_the_one_before_it_used(whole, tmp_path, damage):
+    processes, folder = whole
+    if processes > 1:
+        pytest.skip("the same code in one process and in two")
+    cut_off(folder, tmp_path / "run", STEPS)
+    newest = tmp_path / "run" / "state" / "step-00000200.pt"
+    content = bytearray(newest.read_bytes())
+    if damage == "truncated":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+        newest.write_bytes(content)
+    else:
+        other = torch.load(newest, weights_only=True)
+        other["identity"]["classes"] = ("cat", "dog")
+        torch.save(other, newest)
+    said = wait_for_all(start(tmp_path / "run", 1, "--resume")).stdout
+    expected = {"truncated": "is damaged", "flipped": "is damaged", "foreign": "its classes is ('cat', 'dog'), not ("}
+    assert expected[damage] in said
+    assert "trying the one before it, step-00000180.pt" in said
+    assert "resumed in epoch 2, after step 80" in said
+    assert_same(state(tmp_path / "run"), state(folder))
+
+
+def test_without_any_good_state_the_run_says_so_and_changes_nothing(whole, tmp_path, run_inside):
+    cut_off(whole[1], tmp_path / "run", STEPS)
+    for path in (tmp_path / "run" / "state").iterdir():
+        path.write_bytes(b"nothing")
+    process = run_inside(train.main, *arguments(tmp_path / "run"), "--resume")
+    assert_one_clear_line(process, "no state in", "start again with --overwrite")
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_run_with_other_settings_or_data_is_not_taken_up(whole, tmp_path, run_inside):
+    cut_off(whole[1], tmp_path / "run", STEPS)
+    process = run_inside(train.main, *arguments(tmp_path / "run", seed=9), "--resume")
+    assert_one_clear_line(process, "seed 1234, not 9")
+    process = run_inside(train.main, *arguments(tmp_path / "run"))
+    assert_one_clear_line(process, "already holds a run")
+    assert "finished before" in run_inside(train.main, *arguments(whole[1]), "--resume").stdout

@@ -1,0 +1,67 @@
+"""Around a run: trackers, and advice when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+from run_folder import TRACKING
+from settings import Settings
+from timm_pushpull.errors import InputError, one_line, unknown
+from timm_pushpull.files import make_folder
+
+
+def check_tracker(name: str | None) -> None:
+    """Raise InputError for a tracker that Accelerate does not know, or whose package is not installed."""
+    if name is not None and name not in LOGGER_TYPE_TO_CLASS:
+        raise unknown("tracker", name, LOGGER_TYPE_TO_CLASS)
+    if name is not None and name not in [str(tracker) for tracker in get_available_trackers()]:
+        raise InputError(f"tracker {name!r} is not installed; try: pip install {name}")
+
+
+@contextmanager
+def start_trackers(name: str | None, folder: Path, settings: Settings, accelerator: Accelerator) -> Iterator[None]:
+    """Send what is logged to one of Accelerate's trackers; local ones write into the run's folder.
+
+    Raises:
+        InputError: The tracker does not start.
+    """
+    if name is None:
+        yield
+        return
+    accelerator.log_with = [name]
+    accelerator.project_configuration.logging_dir = str(folder / TRACKING)
+    if accelerator.is_main_process:
+        make_folder(folder / TRACKING)
+    config = {
+        key: value if isinstance(value, (int, float, str)) else str(value) for key, value in settings.recorded().items()
+    }
+    try:
+        accelerator.init_trackers("timm-pushpull", config=config)
+    except Exception as error:  # each tracker has its own: no login, no network, a damaged configuration
+        raise InputError(f"tracker {name!r} does not start: {one_line(error)}") from error
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        accelerator.trackers = []
+
+
+@contextmanager
+def memory_advice(settings: Settings) -> Iterator[None]:
+    """Turn "out of memory", of the GPU or of the machine, into one line with the way out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)):
+            raise
+        raise InputError(
+            f"out of memory with batch_size {settings.batch_size} in {settings.accumulation} parts; use --accumulation "
+            f"{2 * settings.accumulation} for the same steps in less memory, or a smaller --batch-size or --image-size"
+        ) from error

@@ -1,0 +1,138 @@
+"""Measuring a network after training, and writing down what came out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import nn
+
+from run_folder import RunFolder
+from settings import Settings
+from splits import Data
+from timm_pushpull import hardware
+from timm_pushpull.benchmark import Evaluation, evaluate
+from timm_pushpull.card import model_card
+from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
+from timm_pushpull.results import Results
+from timm_pushpull.weights import load_model, pooling, save_model
+
+
+def measure(
+    model: nn.Module,
+    data: Data,
+    settings: Settings,
+    accelerator: Accelerator,
+    *,
+    progress: bool,
+    limit: int | None = None,
+    corruptions: tuple[str, ...] = (),
+) -> Evaluation:
+    """Errors on clean images and under corruptions, counted over all processes."""
+    if accelerator.num_processes > 1:
+        broadcast(list(model.buffers()))  # batch norm's statistics differ between processes; the main one's are saved
+    # A compiled network would be compiled once more, for one pass over the test images.
+    with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():
+        return evaluate(
+            model.eval(),
+            data.test.limited(limit),
+            data.geometry,
+            mean=settings.mean,
+            std=settings.std,
+            preset=settings.preset,
+            corruptions=corruptions,
+            jpeg_quality=JPEG_QUALITY[settings.preset],
+            device=accelerator.device,
+            precision=settings.precision,
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+            add_up=accelerator.reduce,
+            progress=progress and accelerator.is_main_process,
+        )
+
+
+def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) -> Results:
+    """The results of a network before they are measured: what they will be about."""
+    return Results(
+        model=name,
+        weights_sha256="",
+        dataset=data.test.name,
+        split=data.test.split,
+        preset=settings.preset,
+        seed=0,
+        num_images=len(data.test.limited(settings.benchmark_limit)),
+        clean_error=0,
+        errors={corruption: [0] * 5 for corruption in CORRUPTIONS},
+        frost=frost_source(),
+        jpeg_quality=JPEG_QUALITY[settings.preset],
+        precision=settings.precision,
+        hardware=hardware.describe(device),
+    )
+
+
+def finish(
+    folder: RunFolder,
+    model: nn.Module,
+    data: Data,
+    settings: Settings,
+    seconds: float,
+    accelerator: Accelerator,
+    baseline: Results | None,
+    departures: list[str],
+) -> Results:
+    """Write the weights, load them as a user would, measure those, write the card and, last, the results."""
+    (name,) = settings.models
+    tag = data.test.name.split("/")[-1]
+    if accelerator.is_main_process:
+        save_model(
+            model,
+            folder.path,
+            classes=data.test.classes,
+            geometry=data.geometry,
+            mean=settings.mean,
+            std=settings.std,
+            tag=tag,
+            half=settings.half_weights,
+            model_args=settings.model_args,
+        )
+    accelerator.wait_for_everyone()
+    model, weights_sha256 = load_model(f"local-dir:{folder.path}")
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    evaluation = measure(
+        model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=CORRUPTIONS
+    )
+    results = replace(
+        unmeasured(name, data, settings, accelerator.device),
+        weights_sha256=weights_sha256,
+        image_size=data.geometry.size,
+        **evaluation.as_results(),
+    )
+    card = model_card(
+        results,
+        title=f"{name}.{tag}",
+        recipe=settings.recorded(),
+        avg_size=pooling(model),
+        parameters=sum(p.numel() for p in model.parameters()),
+        baseline=baseline,
+        departures=departures,
+        training=describe_training(data, settings, seconds, accelerator.num_processes, results.hardware),
+    )
+    if accelerator.is_main_process:
+        folder.finish(card, results)
+    accelerator.wait_for_everyone()
+    return results
+
+
+def describe_training(data: Data, settings: Settings, seconds: float, processes: int, processor: str) -> str:
+    """The card's words on data, time and hardware."""
+    images, size = data.train.images, settings.image_size
+    origin = f": {images.origin}" if images.origin else ""
+    rate = settings.epochs * len(images) / seconds
+    return (
+        f"Trained on {len(images):,} images of `{images.name}`, split `{images.split}`, {len(images.classes)} classes, "
+        f"at {size}x{size} px{origin}.\n\n{settings.epochs} epochs took {seconds / 60:.1f} minutes "
+        f"({rate:.0f} images/s) on {processes} x {processor}, {settings.precision}."
+    )
