@@ -18,6 +18,7 @@ from timm_pushpull.benchmark import CLEAN, Evaluation, Journal, check_classes, e
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data import load_images
 from timm_pushpull.preprocess import Geometry, normalise
+from timm_pushpull.weights import create_model
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -229,6 +230,25 @@ def test_command(tmp_path, image_folder, run_inside):
     assert_one_clear_line(
         run_inside(cli.main, "timm-pushpull", "compare", tmp_path / "run", output), "cannot be compared", "seed"
     )
+
+
+def test_a_module_in_training_mode_is_measured_in_eval_mode_and_left_as_it_was(image_folder):
+    images = load_images(str(image_folder))
+    model = create_model("resnet18_cifar", num_classes=2).eval()
+    for _ in range(3):
+        model.train()(torch.randn(4, 3, 32, 32))  # now the running statistics are not those of a batch
+    model.layer1.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    logits = []
+    model.register_forward_hook(lambda module, inputs, output: logits.append(output.clone()))
+    evaluate(model, images, corruptions=(), progress=False)
+    assert [module.training for module in model.modules()] == modes
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    model.eval()
+    evaluate(model, images, corruptions=(), progress=False)
+    assert torch.equal(*logits)
 
 
 @pytest.mark.parametrize(

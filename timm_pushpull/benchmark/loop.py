@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timm_pushpull.benchmark.classes import check_logits
 from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Cell, Evaluation, detail
@@ -51,8 +52,8 @@ def evaluate(
     Images are resized and cropped, corrupted, then normalised, in this order, as for ImageNet-C.
 
     Args:
-        model: Any callable from normalised float32 images (N, 3, H, W) to logits (N, classes), in eval mode and on
-            `device`.
+        model: Any callable from normalised float32 images (N, 3, H, W) to logits (N, classes), on `device`. A module is
+            measured in eval mode and left as it was.
         images: What to measure on; an `ImageSet` is corrupted on the fly.
         geometry, mean, std: The preprocessing; by default that of a timm model's data config.
         corruptions, severities: The cells; no corruptions for the clean error alone.
@@ -88,7 +89,7 @@ def evaluate(
     count = {start: len(range(start + rank, min(start + size, len(images.labels)), processes)) for start in left}
     total, todo = len(cells) * sum(count.values()), sum(len(left[start]) * count[start] for start in left)
     steps = progress_bar(total, "measure", "img", show=progress, initial=total - todo)
-    with steps, torch.inference_mode(), autocast(precision, device):
+    with steps, _eval_mode(model), torch.inference_mode(), autocast(precision, device):
         for start, missing in left.items():
             if not missing:
                 continue
@@ -108,6 +109,18 @@ def evaluate(
                 if last:
                     part.end(cell)
     return state.evaluation()
+
+
+@contextmanager
+def _eval_mode(model: object) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class _State:
