@@ -132,6 +132,7 @@ def test_smoothing_clipping_and_the_moving_average_do_what_they_say():
         torch.testing.assert_close(mean, 0.75 * old + 0.25 * new)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_learns_the_same(tmp_path):
     pixels, labels = torch.randint(0, 256, (6, 160, 160, 3), dtype=torch.uint8), torch.arange(6) % 3
     losses = []
