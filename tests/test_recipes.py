@@ -41,6 +41,7 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     data = write_layout(tmp_path / "data", recipe)
     settings = load_recipe(RECIPES / f"{recipe}.yaml")
     changes = {"limit": 4, "batch-size": 2, "epochs": 1, "benchmark-limit": 1, "lr-peak": 0.01, "workers": 1}
+    changes["precision"] = "fp32"  # Accelerate keeps the first choice of a process
     given = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
     run = tmp_path / "run"
     process = run_inside(
