@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import publish as publish_script
 from conftest import ROOT, assert_one_clear_line, run_command
 from example_run import write_run
 from hub_server import TOKEN, Hub
@@ -67,8 +68,9 @@ def test_upload_and_load_back(folder, tmp_path):
         assert set(hub.unknown) <= {"GET /api/agent-harnesses"}  # the client asks, and takes no for an answer
 
 
-def test_dry_run_needs_neither_token_nor_network(folder, tmp_path):
-    process = publish(folder, "--repo-id", REPO, "--dry-run", token=None, home=tmp_path)
+def test_dry_run_needs_neither_token_nor_network(folder, run_inside, monkeypatch):
+    monkeypatch.setattr(publish_script, "get_token", None)  # not even asked for
+    process = run_inside(publish_script.main, "publish.py", folder, "--repo-id", REPO, "--dry-run")
     assert process.returncode == 0, process.stderr
     for name in FILES:
         assert name in process.stdout
@@ -82,9 +84,6 @@ def test_dry_run_needs_neither_token_nor_network(folder, tmp_path):
         (REPO, None, "HF_TOKEN"),
         (REPO, "hf_wrong", "does not accept the token"),
         ("others/x", TOKEN, "may not write there"),
-        ("no-namespace", TOKEN, "NAMESPACE/NAME"),
-        ("me/two/three", TOKEN, "NAMESPACE/NAME"),
-        ("me/a b", TOKEN, "'me/a b'"),
     ],
 )
 def test_what_the_hub_refuses_is_one_line(folder, tmp_path, repo, token, word):
@@ -95,12 +94,18 @@ def test_what_the_hub_refuses_is_one_line(folder, tmp_path, repo, token, word):
         assert token is None or token not in process.stderr + process.stdout
 
 
+@pytest.mark.parametrize("repo", ["no-namespace", "me/two/three", "me/a b"])
+def test_what_is_no_repository_is_one_line(folder, run_inside, repo):
+    process = run_inside(publish_script.main, "publish.py", folder, "--repo-id", repo)
+    assert_one_clear_line(process, f"repository id '{repo}' is not NAMESPACE/NAME")
+
+
 def test_no_network_is_one_line(folder, tmp_path):
     assert_one_clear_line(publish(folder, "--repo-id", REPO, home=tmp_path), "http://127.0.0.1:9 is out of reach")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "results"])
-def test_unfinished_runs_are_refused(folder, tmp_path, damage):
+def test_unfinished_runs_are_refused(folder, run_inside, damage):
     weights = folder / "model.safetensors"
     if damage == "missing":
         weights.unlink()
@@ -108,7 +113,7 @@ def test_unfinished_runs_are_refused(folder, tmp_path, damage):
         weights.write_bytes(weights.read_bytes()[:-100])
     else:
         (folder / "results.json").write_text("{}")
-    process = publish(folder, "--repo-id", REPO, "--dry-run", home=tmp_path)
+    process = run_inside(publish_script.main, "publish.py", folder, "--repo-id", REPO, "--dry-run")
     assert_one_clear_line(
         process, {"missing": "lacks model.safetensors", "truncated": "damaged", "results": "not a results file"}[damage]
     )
