@@ -15,9 +15,9 @@ import train
 from batches import epoch_order, shares
 from conftest import ROOT, assert_one_clear_line
 from learner import Learner
-from processes import wait_for_all
+from processes import run_command, wait_for_all
 from settings import Settings
-from test_resume import start, state
+from test_resume import arguments, start, state
 from test_train import read_log
 
 
@@ -152,12 +152,27 @@ def test_a_compiled_network_learns_the_same(tmp_path):
     ],
 )
 def test_what_does_not_fit_the_machine_is_one_line(tmp_path, run_inside, changes, words):
-    from test_resume import arguments
-
     if changes.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
     process = run_inside(train.main, *arguments(tmp_path / "run", **{**GENTLE, **changes}))
     assert_one_clear_line(process, *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path):
+    launcher = (
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--main_process_port",
+        "29519",
+    )
+    process = run_command(*launcher, *arguments(tmp_path / "run"))
+    assert process.returncode != 0
+    assert "train.py: error: Accelerate was told to use several GPUs, but this machine has none" in process.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,21 @@ from run_folder import TRACKING
 from settings import Settings
 from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.files import make_folder
+from timm_pushpull.hardware import choose_device
+
+
+def check_gpus(device: str) -> None:
+    """Raise InputError where Accelerate was told to start processes for several GPUs and there is none.
+
+    Its launcher says nothing, and the processes would train on the CPU. It leaves ACCELERATE_USE_CPU to those that it
+    starts otherwise.
+    """
+    for_gpus = "ACCELERATE_MIXED_PRECISION" in os.environ and "ACCELERATE_USE_CPU" not in os.environ
+    if for_gpus and device == "auto" and choose_device().type == "cpu":
+        raise InputError(
+            "Accelerate was told to use several GPUs, but this machine has none; leave out --multi_gpu, use "
+            "--config_file train/clusters/cpu.yaml, or add --device cpu"
+        )
 
 
 def check_tracker(name: str | None) -> None:

@@ -18,7 +18,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
 from batches import epoch_order, shares
-from launch import check_tracker, memory_advice, start_trackers
+from launch import check_gpus, check_tracker, memory_advice, start_trackers
 from learner import Learner
 from measuring import finish, measure, unmeasured
 from monitor import Monitor, Position
@@ -33,6 +33,7 @@ from timm_pushpull.results import Results
 def main() -> None:
     options, settings = parse()
     check_tracker(options.tracker)
+    check_gpus(options.device)
     folders = [
         RunFolder(options.output if options.single else options.output / name, options.resume, options.overwrite)
         for name in settings.models
