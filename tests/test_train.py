@@ -126,8 +126,9 @@ def test_model_arguments_reach_the_network_and_its_folder(finished, tmp_path, ru
     assert "conv1.alpha" not in dict(model.named_parameters())
     process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", "beta=1")
     assert_one_clear_line(process, "cannot create resnet18_cifar_pushpull", "beta")
-    process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", "alpha")
-    assert_one_clear_line(process, "'alpha' is not KEY=VALUE")
+    for text in ("alpha", "alpha=", "=2", "alpha=["):
+        process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", text)
+        assert_one_clear_line(process, f"{text!r} is not KEY=VALUE")
 
 
 def test_a_spoilt_state_is_never_saved(finished, tmp_path):

@@ -207,11 +207,16 @@ class _Mapping(argparse.Action):
     """KEY=VALUE arguments as a dictionary; values are read as in YAML."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        pairs = [value.partition("=") for value in values]
-        for key, equals, value in pairs:
+        mapping = {}
+        for text in values:
+            key, equals, value = text.partition("=")
+            try:
+                mapping[key] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                value = ""
             if not (key and equals and value):
-                parser.error(f"argument {option_string}: {key!r} is not KEY=VALUE")
-        setattr(namespace, self.dest, {key: yaml.safe_load(value) for key, _, value in pairs})
+                parser.error(f"argument {option_string}: {text!r} is not KEY=VALUE")
+        setattr(namespace, self.dest, mapping)
 
 
 def _convert(entry: Any, value: Any, source: str) -> Any:
