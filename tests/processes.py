@@ -15,11 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Read by libraries when they are imported: a process that begins with imported libraries would not notice them.
 _READ_AT_IMPORT = ("HF_", "OMP_", "NUMBA_", "PYTHON", "MKL_", "TIMM_PUSHPULL_FUSED")
-_LIBRARIES = ["accelerate", "datasets", "numba", "sklearn.datasets", "timm", "timm_pushpull.benchmark"]
+_LIBRARIES = ["accelerate", "datasets", "numba", "sklearn.datasets", "timm"]
+_LIBRARIES += ["timm_pushpull.benchmark", "timm_pushpull.generate"]
 
-# A server that has imported the libraries, and run nothing, forks the processes: each begins five seconds further on.
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(_LIBRARIES)
+#: A server that has imported the libraries, and run nothing, forks the processes: each begins five seconds further on.
+#: There is one server, whose list is that of the last who set it.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(_LIBRARIES)
 
 
 def run_command(
@@ -45,7 +47,7 @@ class Command:
                     [sys.executable, *self.arguments], cwd=cwd, stdout=out, stderr=err, env=environment
                 )
         else:
-            self._process = _server.Process(target=_run, args=(self.arguments, str(cwd), environment, outputs))
+            self._process = SERVER.Process(target=_run, args=(self.arguments, str(cwd), environment, outputs))
             self._process.start()
 
     def __enter__(self) -> Command:

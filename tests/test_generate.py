@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -16,6 +15,7 @@ import pytest
 from PIL import Image
 
 from conftest import assert_one_clear_line, run_command
+from processes import SERVER
 from timm_pushpull import InputError, cli
 from timm_pushpull.corruptions import corrupt, corrupt_batch
 from timm_pushpull.data import load_images
@@ -33,9 +33,6 @@ SMALL = {
     "command": "make",
     "progress": False,
 }
-# Processes that share the imports of one, so that a test can kill many.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["timm_pushpull.generate", "datasets"])
 
 
 def make(folder: Path, output: Path, **options):
@@ -63,7 +60,7 @@ def make_process(folder: Path, output: Path, die_at: int = 0, file_limit: int = 
 
 
 def start(*arguments, **options):
-    process = PROCESSES.Process(target=make_process, args=arguments, kwargs=options)
+    process = SERVER.Process(target=make_process, args=arguments, kwargs=options)
     process.start()
     return process
 
