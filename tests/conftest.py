@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hub_server import TOKEN, Hub
+from loopback import HUB
 from processes import ROOT, run_command
 from timm_pushpull import cli
 
@@ -28,6 +30,23 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared")
     return SHARED
+
+
+#: Questions that clients ask and take no for an answer to.
+OPTIONAL = ("/api/agent-harnesses",)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    """The Hub on loopback, empty, with a token of its account `me` in HF_TOKEN and nothing in the cache."""
+    from huggingface_hub import constants
+
+    HUB.reset()
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield HUB
+    HUB.heal()
+    assert [request for request in HUB.unknown if not any(path in str(request) for path in OPTIONAL)] == []
 
 
 @pytest.fixture

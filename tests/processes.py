@@ -40,7 +40,7 @@ class Command:
         self._folder = tempfile.TemporaryDirectory()
         outputs = [os.path.join(self._folder.name, name) for name in ("stdout", "stderr")]
         fresh = self.arguments[0] == "-c" or any(name.startswith(_READ_AT_IMPORT) for name in environment)
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+        environment = {**os.environ, **environment}
         if fresh:
             with open(outputs[0], "w") as out, open(outputs[1], "w") as err:
                 self._process = subprocess.Popen(
