@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
+import yaml
 
+from timm_pushpull import complexity
 from timm_pushpull.card import model_card
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.preprocess import Geometry
 from timm_pushpull.results import Results
-from timm_pushpull.weights import create_model, pooling, save_model
+from timm_pushpull.weights import CONFIG, create_model, save_model
 
 CLASSES = ("dark", "light")
+#: A ResNet of a few thousand weights, for what is not about the network.
+SMALL = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
+TRAINING = {
+    "images": 100,
+    "epochs": 1,
+    "seconds": 2.0,
+    "processes": 1,
+    "hardware": "a machine",
+    "precision": "fp32",
+    "origin": "drawn at random",
+    "departures": ["epochs is 1, not 30"],
+}
 
 
 def some_results(model: str = "resnet18_cifar_pushpull", **changes) -> Results:
@@ -35,31 +50,38 @@ def some_results(model: str = "resnet18_cifar_pushpull", **changes) -> Results:
 
 
 def write_run(
-    folder: Path, name: str = "resnet18_cifar_pushpull", baseline: Results | None = None, **options
+    folder: Path,
+    name: str = "resnet18_cifar_pushpull",
+    baseline: Results | None = None,
+    classes: tuple[str, ...] = CLASSES,
+    **options,
 ) -> torch.nn.Module:
     """Write a run folder, with `options` for the model; returns the model in it."""
     folder.mkdir(parents=True)
-    model = create_model(name, num_classes=len(CLASSES), **options).eval()
+    model = create_model(name, num_classes=len(classes), **options).eval()
     sha256 = save_model(
         model,
         folder,
-        classes=CLASSES,
+        classes=classes,
         geometry=Geometry(32, 36),
         mean=(0.1, 0.2, 0.3),
         std=(0.4, 0.5, 0.6),
         tag="pictures",
+        model_args=options,
     )
-    results = some_results(name, weights_sha256=sha256)
+    results = some_results(
+        name, weights_sha256=sha256, training=TRAINING, baseline=baseline.as_baseline() if baseline else None
+    )
+    recipe = {"epochs": 1, "num_classes": len(classes), "seed": 7}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    results.save(folder / "results.json")
     card = model_card(
         results,
         title=f"{name}.pictures",
-        recipe={"epochs": 1, "num_classes": 2},
-        training="None.",
-        avg_size=pooling(model),
-        parameters=1,
-        baseline=baseline,
+        recipe=recipe,
+        config=json.loads((folder / CONFIG).read_text()),
+        parameters=complexity.parameters(model),
+        macs=complexity.multiply_adds(model, 32),
     )
     (folder / "README.md").write_text(card)
-    (folder / "recipe.yaml").write_text("epochs: 1\n")
-    results.save(folder / "results.json")
     return model

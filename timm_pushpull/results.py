@@ -40,6 +40,10 @@ class Results:
         seconds: Time the cells took.
         precision: Arithmetic of the forward pass, bf16 or fp32.
         commit: Commit of the timm-pushpull checkout that measured, `+` behind it if it had changes; None if installed.
+        training: How the weights came about, where this package trained them: `images`, `epochs`, `seconds`,
+            `processes`, `hardware`, `precision`, `origin` (where the pictures are from, in words, or None) and
+            `departures` (what was done otherwise than in the recipe, such as `epochs is 5, not 30`).
+        baseline: What the model is compared with, `as_baseline()` of its results on the same images.
     """
 
     model: str
@@ -65,6 +69,8 @@ class Results:
     versions: dict[str, str] = field(default_factory=lambda: versions())
     command: str = field(default_factory=lambda: command())
     commit: str | None = field(default_factory=lambda: commit())
+    training: dict[str, object] | None = None
+    baseline: dict[str, object] | None = None
 
     @property
     def mce(self) -> float | None:
@@ -73,6 +79,10 @@ class Results:
     @property
     def partial(self) -> bool:
         return any(None in self.errors.get(corruption, [None]) for corruption in CORRUPTIONS)
+
+    def as_baseline(self) -> dict[str, object]:
+        """What the results of a model that is compared with this one hold of it."""
+        return {name: getattr(self, name) for name in ("model", "weights_sha256", "clean_error", "errors")}
 
     def comparable_with(self, other: Results) -> None:
         """Raise InputError unless both were measured on the same corrupted images."""

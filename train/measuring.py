@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
+import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import nn
 
-from run_folder import RunFolder
+from run_folder import RECIPE, RunFolder
 from settings import Settings
 from splits import Data
-from timm_pushpull import hardware
+from timm_pushpull import complexity, hardware
 from timm_pushpull.benchmark import Evaluation, evaluate
 from timm_pushpull.card import model_card
 from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
 from timm_pushpull.results import Results
-from timm_pushpull.weights import load_model, pooling, save_model
+from timm_pushpull.weights import CONFIG, load_model, save_model
 
 
 def measure(
@@ -108,31 +110,43 @@ def finish(
         unmeasured(name, data, settings, accelerator.device),
         weights_sha256=weights_sha256,
         image_size=data.geometry.size,
+        training=describe_training(
+            data, settings, seconds, accelerator.num_processes, hardware.describe(accelerator.device), departures
+        ),
+        baseline=baseline.as_baseline() if baseline else None,
         **evaluation.as_results(),
     )
-    card = model_card(
-        results,
-        title=f"{name}.{tag}",
-        recipe=settings.recorded(),
-        avg_size=pooling(model),
-        parameters=sum(p.numel() for p in model.parameters()),
-        baseline=baseline,
-        departures=departures,
-        training=describe_training(data, settings, seconds, accelerator.num_processes, results.hardware),
-    )
     if accelerator.is_main_process:
-        folder.finish(card, results)
+        folder.finish(card(folder, results, model), results)
     accelerator.wait_for_everyone()
     return results
 
 
-def describe_training(data: Data, settings: Settings, seconds: float, processes: int, processor: str) -> str:
-    """The card's words on data, time and hardware."""
-    images, size = data.train.images, settings.image_size
-    origin = f": {images.origin}" if images.origin else ""
-    rate = settings.epochs * len(images) / seconds
-    return (
-        f"Trained on {len(images):,} images of `{images.name}`, split `{images.split}`, {len(images.classes)} classes, "
-        f"at {size}x{size} px{origin}.\n\n{settings.epochs} epochs took {seconds / 60:.1f} minutes "
-        f"({rate:.0f} images/s) on {processes} x {processor}, {settings.precision}."
+def card(folder: RunFolder, results: Results, model: nn.Module) -> str:
+    """The model card, from what the folder holds."""
+    config = json.loads((folder.path / CONFIG).read_text(encoding="utf-8"))
+    channels, size, _ = config["pretrained_cfg"]["input_size"]
+    return model_card(
+        results,
+        title=f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
+        recipe=yaml.safe_load((folder.path / RECIPE).read_text(encoding="utf-8")),
+        config=config,
+        parameters=complexity.parameters(model),
+        macs=complexity.multiply_adds(model, size, channels),
     )
+
+
+def describe_training(
+    data: Data, settings: Settings, seconds: float, processes: int, processor: str, departures: list[str]
+) -> dict[str, object]:
+    """What results say of the training."""
+    return {
+        "images": len(data.train),
+        "epochs": settings.epochs,
+        "seconds": round(seconds, 1),
+        "processes": processes,
+        "hardware": processor,
+        "precision": settings.precision,
+        "origin": data.train.images.origin or None,
+        "departures": departures,
+    }

@@ -59,12 +59,16 @@ def check_output(path: Path) -> None:
     make_folder(path.parent)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all; the same figure gives the same bytes."""
+def save(figure: Figure, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a figure, whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        metadata: Texts for the file's own metadata.
+    """
     from matplotlib import rc_context
 
     kind, content = path.suffix.lower().lstrip("."), io.BytesIO()
-    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
     with rc_context({"svg.hashsalt": "timm-pushpull"}):  # else the names inside an SVG are random
-        figure.savefig(content, format=kind, dpi=_DPI, metadata=no_date)
+        figure.savefig(content, format=kind, dpi=_DPI, metadata=no_date | (metadata or {}))
     write_file(path, content.getvalue())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GREY = "#595959"
+_PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}  # keeps text legible on a line
 _LEGEND_SIZE = 9  # points
 
 
-def severity_curves(measured: Sequence[Results]) -> Figure:
+def severity_curves(measured: Sequence[Results], notes: Mapping[str, str] | None = None) -> Figure:
     """Error by severity: a panel per corruption, a line per model; severity 0 is the clean images, if
     they were measured.
 
     Where a severity was not measured, the line connects those on either side.
+
+    Args:
+        notes: Corruption to a word for the upper left corner of its panel.
 
     Raises:
         InputError: No corruption was measured, or matplotlib is missing.
@@ -45,6 +49,8 @@ def severity_curves(measured: Sequence[Results]) -> Figure:
             ]
             panel.plot(*zip(*points, strict=True), label=results.model, lw=1.2, ms=3.5, **line_style(number))
         panel.set_title(name.replace("_", " "), size=9, pad=3)
+        if notes and name in notes:
+            panel.text(0.05, 0.95, notes[name], transform=panel.transAxes, size=9, color=_GREY, va="top", bbox=_PLATE)
         panel.set_xticks(range(6))
         panel.tick_params(labelsize=8, labelbottom=place + columns >= len(names))
         _tidy(panel)

@@ -1,0 +1,17 @@
+"""The model card of a release: everything a reader wants to know, from the files of its folder alone."""
+
+from timm_pushpull.card.check import discrepancies
+from timm_pushpull.card.metadata import eval_results_yaml, metadata
+from timm_pushpull.card.page import CITATION, model_card
+from timm_pushpull.card.picture import robustness_picture
+from timm_pushpull.card.usage import HERE
+
+__all__ = [
+    "CITATION",
+    "HERE",
+    "discrepancies",
+    "eval_results_yaml",
+    "metadata",
+    "model_card",
+    "robustness_picture",
+]
