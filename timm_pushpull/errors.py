@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -15,7 +16,13 @@ class InputError(ValueError):
 
 def one_line(error: BaseException) -> str:
     """The start of a foreign error's message on one line; its class where it has none."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return redacted(" ".join(str(error).split()))[:200] or type(error).__name__
+
+
+def redacted(text: str, token: str | None = None) -> str:
+    """A text without the Hub's tokens and signatures: what is logged or printed is often shown to others."""
+    text = text.replace(token, "***") if token else text
+    return re.sub(r"\bhf_[A-Za-z0-9]{20,}|(?<=Bearer )\S+|(?<=[?&])(X-Amz-\w+|Signature|token)=[^&\s]+", "***", text)
 
 
 def unknown(kind: str, value: object, known: Iterable[str]) -> InputError:

@@ -18,7 +18,8 @@ from torch import nn
 from timm_pushpull.data import quiet_hub
 from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.files import sha256, write_file
-from timm_pushpull.models._pretrained import POOLING, WEIGHTS, check_pooling, weights_file
+from timm_pushpull.hub import WEIGHTS, download, split_revision
+from timm_pushpull.models._pretrained import POOLING, check_pooling, weights_file
 from timm_pushpull.preprocess import Geometry
 from timm_pushpull.push_pull import push_pull_units
 
@@ -145,7 +146,13 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
         missing = [entry for entry in (CONFIG, WEIGHTS) if not (folder / entry).is_file()]
         if source.startswith("local-dir:") and missing:
             raise InputError(f"no model in {str(folder)!r}: it lacks {' and '.join(missing)}")
-        model = timm.create_model(source, pretrained=True)
+        overlay = {}
+        if source.startswith("hf-hub:"):
+            # By its name alone: timm would fall back on a pickle where there is no such file.
+            repository, revision = split_revision(source.removeprefix("hf-hub:"))
+            download(repository, revision=revision)
+            overlay = {"pretrained_cfg_overlay": {"hf_hub_filename": WEIGHTS}}
+        model = timm.create_model(source, pretrained=True, **overlay)
         found = model.pretrained_cfg["architecture"]
         if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:
             raise InputError(f"the weights in {source!r} are of {found}, not of {name}")

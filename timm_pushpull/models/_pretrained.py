@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from timm_pushpull.errors import InputError
+from timm_pushpull.hub import WEIGHTS, split_revision
 
-WEIGHTS = "model.safetensors"
 POOLING = "avg_size"  # the key in the metadata of safetensors files: tensors alone do not tell it
 
 
@@ -21,10 +22,8 @@ def weights_file(cfg: dict[str, Any]) -> Path | None:
     elif cfg.get("file"):
         path = Path(cfg["file"])
     elif cfg.get("hf_hub_id"):
-        from huggingface_hub import try_to_load_from_cache
-
-        repository, _, revision = cfg["hf_hub_id"].partition("@")
-        cached = try_to_load_from_cache(repository, WEIGHTS, revision=revision or None)
+        repository, revision = split_revision(cfg["hf_hub_id"])
+        cached = try_to_load_from_cache(repository, WEIGHTS, revision=revision)
         path = Path(cached) if isinstance(cached, str) else None
     else:
         path = None

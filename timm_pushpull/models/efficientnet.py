@@ -11,7 +11,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
-from timm_pushpull.models._releases import from_checkout
+from timm_pushpull.models._releases import with_weights
 from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
@@ -59,5 +59,5 @@ def efficientnet_b0_pushpull(pretrained: bool = False, **kwargs: Any) -> Efficie
         pretrained,
         pretrained_filter_fn=fit_weights,
         feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
-        **from_checkout("efficientnet_b0_pushpull", pretrained, model_args),
+        **with_weights("efficientnet_b0_pushpull", pretrained, model_args),
     )

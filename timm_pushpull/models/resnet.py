@@ -14,7 +14,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
-from timm_pushpull.models._releases import from_checkout, released
+from timm_pushpull.models._releases import released, with_weights
 from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -103,7 +103,7 @@ _RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": Fals
 
 
 def _build(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return build_model_with_cfg(model_cls, variant, pretrained, **from_checkout(variant, pretrained, model_args))
+    return build_model_with_cfg(model_cls, variant, pretrained, **with_weights(variant, pretrained, model_args))
 
 
 def _push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
