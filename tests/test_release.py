@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
-import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -15,13 +15,13 @@ import yaml
 import release
 import stage
 from conftest import ROOT, assert_one_clear_line
-from example_run import write_run
+from example_run import SMALL, write_run
 from processes import run_command
-from timm_pushpull.benchmark import evaluate
-from timm_pushpull.data import load_images
 from timm_pushpull.files import sha256
-from timm_pushpull.models import RELEASES, efficientnet, resnet
+from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.paper import published
+from timm_pushpull.release import Release, verify
+from timm_pushpull.release.staging import beside, shown_results
 from timm_pushpull.results import Results
 
 ADVERTISED = sorted(
@@ -48,41 +48,37 @@ def test_every_release_loads_and_is_what_its_card_says(name):
     assert sha256(folder / "model.safetensors") == results.weights_sha256
     assert not results.partial
     assert results.frost == "original"
-    card = (ROOT / "model_cards" / f"{name}.md").read_text()
-    assert card == (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert card == Release.load(folder).render(f"hf-hub:{NAMESPACE}/{name}", "robustness.png"), "run hub/stage.py on it"
+    assert (ROOT / "model_cards" / f"{name}.md").read_text() == beside(card, folder, ROOT / "model_cards")
+    assert shown_results(folder / "robustness.png") == sha256(folder / "results.json")
     for figure in (f"{results.clean_error:.2%}", f"{results.mce:.2%}", results.weights_sha256):
         assert figure in card
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
-    planned = yaml.safe_load((ROOT / "train" / "recipes" / "cifar10.yaml").read_text())
+    plan = yaml.safe_load(release.PLANNED.read_text())[name]
+    planned = yaml.safe_load((ROOT / "train" / "recipes" / f"{plan['recipe']}.yaml").read_text())
     if recipe["epochs"] != planned["epochs"]:
         assert f"epochs is {recipe['epochs']}, not {planned['epochs']}" in card
-    model = timm.create_model(name, pretrained=True)
+    model = timm.create_model(name if name in ADVERTISED else f"local-dir:{folder}", pretrained=True)
     stored = safetensors.torch.load_file(folder / "model.safetensors")
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, stored[key].to(tensor.dtype), rtol=0, atol=0, msg=key)
 
 
-@pytest.mark.parametrize("name", [name for name in ADVERTISED if name.endswith(".cifar10")])
-def test_a_released_network_makes_the_errors_it_says(name, shared):
-    results = Results.load(RELEASES / name)
-    images = load_images(str(shared / "data" / "cifar10")).limited(500)
-    model = timm.create_model(name, pretrained=True).to(memory_format=torch.channels_last)
-    found = evaluate(model, images, preset="cifar10-c", corruptions=["contrast"], severities=[3])
-    for error, expected in (
-        (found.clean_error, results.clean_error),
-        (found.errors["contrast"][2], results.errors["contrast"][2]),
-    ):
-        assert abs(error - expected) < 4 * np.sqrt(expected * (1 - expected) / 500)
+@pytest.mark.parametrize("name", OURS)
+def test_a_released_network_is_what_it_says_and_makes_the_errors_it_says(name, shared):
+    found = Release.load(RELEASES / name)
+    lines = list(verify(found, str(shared / "data" / found.results.dataset), images=300))
+    assert sum("on 300 images" in line for line in lines) == 2
 
 
 def half_run(folder, **changes):
     """A finished run with half-precision weights."""
-    write_run(folder)
+    write_run(folder, **SMALL)
     weights = safetensors.torch.load_file(folder / "model.safetensors")
     halves = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
-    safetensors.torch.save_file(halves, folder / "model.safetensors")
-    for name in ("recipe.yaml", "log.csv"):
-        (folder / name).write_text("epochs: 1\n")
+    safetensors.torch.save_file(halves, folder / "model.safetensors", {"format": "pt", "avg_size": "3"})
+    (folder / "log.csv").write_text("epoch,loss\n")
     changes = {"weights_sha256": sha256(folder / "model.safetensors"), **changes}
     dataclasses.replace(Results.load(folder), **changes).save(folder / "results.json")
     return folder
@@ -90,21 +86,28 @@ def half_run(folder, **changes):
 
 def test_staging_copies_a_run_whole_and_names_it(tmp_path):
     run = half_run(tmp_path / "run")
-    target = stage.stage(run, tmp_path / "releases", tmp_path / "cards", "small")
+    target = stage.stage(run, tmp_path / "releases", tmp_path / "cards", ROOT / "LICENSE", "small")
     assert target == tmp_path / "releases" / "resnet18_cifar_pushpull.small"
-    assert {path.name for path in target.iterdir()} == {*stage.COPIED, "README.md", "LICENSE"}
+    assert {path.name for path in target.iterdir()} == {
+        *("model.safetensors", "config.json", "README.md", "results.json", "recipe.yaml", "log.csv", "LICENSE"),
+        "robustness.png",
+    }
     assert [path.name for path in (tmp_path / "releases").iterdir()] == [target.name]
     assert json.loads((target / "config.json").read_text())["pretrained_cfg"]["tag"] == "small"
     card = (target / "README.md").read_text()
     assert "# Model card for resnet18_cifar_pushpull.small" in card
-    assert 'create_model("hf-hub:timm-pushpull/resnet18_cifar_pushpull.small", pretrained=True)' in card
-    assert (tmp_path / "cards" / "resnet18_cifar_pushpull.small.md").read_text() == card
+    assert 'name = "hf-hub:timm-pushpull/resnet18_cifar_pushpull.small"' in card
+    beside_it = (tmp_path / "cards" / "resnet18_cifar_pushpull.small.md").read_text()
+    assert "](robustness.png)" in card
+    assert beside_it == card.replace("](robustness.png)", f"](../releases/{target.name}/robustness.png)")
+    assert list(verify(Release.load(target)))
     assert timm.create_model(f"local-dir:{target}", pretrained=True).num_classes == 2
 
 
 def widen(run):
-    write_run(run / "wide")
-    (run / "wide" / "model.safetensors").rename(run / "model.safetensors")
+    shutil.rmtree(run)
+    write_run(run, **SMALL)
+    (run / "log.csv").write_text("epoch,loss\n")
 
 
 def change(**fields):
@@ -118,7 +121,7 @@ def change(**fields):
         (widen, ["holds float32 weights", "--half-weights"]),
         (change(errors={"fog": [0.1] * 5}), ["is partial"]),
         (change(weights_sha256="1" * 64), ["not the weights that results.json is about"]),
-        (lambda run: (run / "model.safetensors").write_bytes(b"no"), ["is damaged"]),
+        (lambda run: (run / "model.safetensors").write_bytes(b"no"), ["damaged"]),
     ],
 )
 def test_what_is_no_release_is_not_staged(tmp_path, run_inside, spoil, words):

@@ -1,0 +1,31 @@
+"""Check that a release or a run folder is what it says.
+
+python hub/verify.py hub/releases/resnet18_cifar_pushpull.cifar10 --dataset FOLDER_OR_HUB_ID
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timm_pushpull import cli
+from timm_pushpull.errors import InputError
+from timm_pushpull.release import Release, verify
+
+
+def main() -> None:
+    parser = cli.Parser(prog="verify.py", description="Check that a release or a run folder is what it says.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="release or run folder")
+    parser.add_argument("--dataset", help="the data it was measured on, to measure a sub-sample again")
+    parser.add_argument("--images", type=int, default=500, metavar="N", help="of the sub-sample (default: %(default)s)")
+    options = parser.parse_args()
+    if options.images < 1:
+        raise InputError(f"--images is {options.images}; use 1 or more")
+    for folder in options.folders:
+        release = Release.load(folder)
+        print(release.name)
+        for line in verify(release, options.dataset, options.images):
+            print(f"  {line}")
+
+
+if __name__ == "__main__":
+    cli.run(main, "verify.py")

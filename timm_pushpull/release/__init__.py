@@ -1,0 +1,8 @@
+"""From a training run to a public model: staged, verified, published, pulled back."""
+
+from timm_pushpull.release.folder import Release, check_repo_id
+from timm_pushpull.release.publishing import Published, publish
+from timm_pushpull.release.staging import stage
+from timm_pushpull.release.verification import verify
+
+__all__ = ["Published", "Release", "check_repo_id", "publish", "stage", "verify"]
