@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timm_pushpull import InputError
+from example_run import SMALL, write_run
+from timm_pushpull import InputError, cli
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data import load_images
 from timm_pushpull.generate import generate
 from timm_pushpull.generate.source import geometry
 from timm_pushpull.layouts import open_corrupted
+from timm_pushpull.results import Results
 
 CORRUPTIONS = ("contrast", "gaussian_noise", "pixelate")
 
@@ -215,3 +217,32 @@ def test_other_places_are_named(tmp_path, image_folder):
     ):
         with pytest.raises(InputError, match=message):
             open_corrupted(place)
+
+
+def test_a_data_set_on_the_hub_is_the_folder_that_was_uploaded(tmp_path, image_folder, hub, run_inside):
+    """With the real `datasets` client, and measured on by the command as by folder."""
+    folder = make(image_folder, tmp_path / "made", "parquet")
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    hub.add("lab/pictures-c", files, kind="dataset")
+    found, local = open_corrupted("lab/pictures-c"), open_corrupted(folder)
+    assert (found.name, found.corruptions, found.severities) == ("lab/pictures-c", local.corruptions, local.severities)
+    for corruption, severity in (("contrast", 1), ("gaussian_noise", 5)):
+        for mine, theirs in zip(
+            gathered(found, corruption, severity, 4), gathered(local, corruption, severity, 4), strict=True
+        ):
+            np.testing.assert_array_equal(mine, theirs)
+    write_run(tmp_path / "run", **SMALL)
+    errors = []
+    for number, place in enumerate(("lab/pictures-c", folder)):
+        output = tmp_path / f"{number}.json"
+        process = run_inside(
+            cli.main,
+            *("timm-pushpull", "benchmark", "--model", f"local-dir:{tmp_path / 'run'}", "--corrupted", place),
+            *("--corruptions", "contrast", "pixelate", "--preset", "cifar10-c", "--output", output),
+        )
+        assert process.returncode == 0, process.stderr
+        errors.append(Results.load(output).errors)
+    assert errors[0] == errors[1]
+    assert Results.load(tmp_path / "0.json").corrupted == "lab/pictures-c"
+    with pytest.raises(InputError, match="cannot load data set 'lab/nothing'"):
+        open_corrupted("lab/nothing")
