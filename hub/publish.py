@@ -8,12 +8,18 @@ python hub/publish.py --all --namespace timm-pushpull --collection "PushPull-Net
 
 from __future__ import annotations
 
+import argparse
+import tempfile
 from pathlib import Path
 
 from timm_pushpull import cli
+from timm_pushpull.card import HERE
 from timm_pushpull.errors import InputError
+from timm_pushpull.files import make_folder
 from timm_pushpull.models import RELEASES
-from timm_pushpull.release import Release, check_repo_id, publish, verify
+from timm_pushpull.release import Release, check_repo_id, dress, publish, verify
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
@@ -24,9 +30,7 @@ def main() -> None:
     where.add_argument("--namespace", metavar="NS", help="user or organisation; repositories are named as the releases")
     where.add_argument("--repo-id", metavar="NS/NAME", help="repository of a single folder")
     parser.add_argument("--private", action="store_true", help="create the repository as a private one")
-    parser.add_argument(
-        "--create-pr", action="store_true", help="leave it in a pull request for somebody else to merge"
-    )
+    parser.add_argument("--create-pr", action="store_true", help="leave it in a pull request, for others to merge")
     parser.add_argument("--collection", metavar="NAME", help="slug of a collection to add it to, or title of a new one")
     parser.add_argument("--dry-run", action="store_true", help="verify and list what would go; needs no network")
     parser.add_argument("--endpoint", metavar="URL", help="the Hub's address (default: HF_ENDPOINT, or the public one)")
@@ -39,25 +43,34 @@ def main() -> None:
         raise InputError(f"--repo-id {options.repo_id} is for one folder, not for {len(folders)}; use --namespace")
     releases = [Release.load(folder) for folder in folders]
     ids = [check_repo_id(options.repo_id or f"{options.namespace}/{release.name}") for release in releases]
-    for release in releases:  # all of them, before the first leaves the house
-        print(f"verifying {release.name}")
-        for line in verify(release):
-            print(f"  {line}")
-    for release, repo_id in zip(releases, ids, strict=True):
-        if options.dry_run:
-            for name in release.files:
-                print(f"{(release.path / name).stat().st_size:>12,} bytes  {name}")
-            print(f"dry run: nothing was uploaded to {repo_id}")
-            continue
-        done = publish(
-            release,
-            repo_id,
-            private=options.private,
-            create_pr=options.create_pr,
-            collection=options.collection,
-            endpoint=options.endpoint,
-        )
-        print(done.url if done.tag is None else f"{repo_id}@{done.tag}: {done.url}")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (release, repo_id) in enumerate(zip(releases, ids, strict=True)):
+            if HERE in release.card:  # a run's folder
+                releases[number] = dress(release, make_folder(Path(folder) / str(number)), ROOT / "LICENSE", repo_id)
+            print(f"verifying {release.name}")
+            for line in verify(releases[number]):
+                print(f"  {line}")
+        # All of them are right, before the first leaves the house.
+        for release, repo_id in zip(releases, ids, strict=True):
+            send(release, repo_id, options)
+
+
+def send(release: Release, repo_id: str, options: argparse.Namespace) -> None:
+    """Publish one release, or say what would be published."""
+    if options.dry_run:
+        for name in release.files:
+            print(f"{(release.path / name).stat().st_size:>12,} bytes  {name}")
+        print(f"dry run: nothing was uploaded to {repo_id}")
+        return
+    done = publish(
+        release,
+        repo_id,
+        private=options.private,
+        create_pr=options.create_pr,
+        collection=options.collection,
+        endpoint=options.endpoint,
+    )
+    print(done.url if done.tag is None else f"{repo_id}@{done.tag}: {done.url}")
 
 
 if __name__ == "__main__":

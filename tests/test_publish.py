@@ -62,7 +62,7 @@ def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_
     process = run_inside(script.main, "publish.py", finished, "--namespace", "me", "--private")
     assert process.returncode == 0, process.stderr
     repo = hub[REPO]
-    assert set(repo.files()) == FILES | {".gitattributes"}
+    assert set(repo.files()) == FILES | {"LICENSE", "robustness.png", ".gitattributes"}
     assert repo.private
     assert [commit.title for commit in repo.log()] == [
         "resnet18_cifar_pushpull.pictures, by timm-pushpull",
@@ -75,10 +75,21 @@ def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_
     card = repo.files()["README.md"].decode()
     assert f'"hf-hub:{REPO}"' in card
     assert "local-dir:" not in card
+    assert "](robustness.png)" in card
     pulled = timm.create_model(f"hf-hub:{REPO}@v1", pretrained=True).eval()
     local = timm.create_model(f"local-dir:{finished}", pretrained=True).eval()
     x = torch.ones(1, 3, 32, 32)
     assert torch.equal(pulled(x), local(x))
+
+
+def test_a_card_that_its_owner_has_edited_is_published_as_it_is(release, hub, run_inside):
+    path = release.path / "README.md"
+    path.write_text(path.read_text().replace("## Citation", "## Thanks\n\nTo my cats.\n\n## Citation"))
+    process = run_inside(script.main, "publish.py", release.path, "--namespace", "me")
+    assert process.returncode == 0, process.stderr
+    card = hub[REPO].files()["README.md"].decode()
+    assert "To my cats." in card
+    assert f'"hf-hub:{REPO}"' in card
 
 
 def test_publishing_twice_uploads_nothing_and_a_change_is_a_new_version(release, hub):
@@ -247,7 +258,7 @@ def test_dry_run_needs_neither_token_nor_network(finished, run_inside, monkeypat
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--dry-run")
     assert process.returncode == 0, process.stderr
-    for name in FILES:
+    for name in FILES | {"LICENSE", "robustness.png"}:
         assert name in process.stdout
     assert "last.pt" not in process.stdout
     assert "nothing was uploaded" in process.stdout

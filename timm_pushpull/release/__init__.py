@@ -2,7 +2,7 @@
 
 from timm_pushpull.release.folder import Release, check_repo_id
 from timm_pushpull.release.publishing import Published, publish
-from timm_pushpull.release.staging import stage
+from timm_pushpull.release.staging import dress, stage
 from timm_pushpull.release.verification import verify
 
-__all__ = ["Published", "Release", "check_repo_id", "publish", "stage", "verify"]
+__all__ = ["Published", "Release", "check_repo_id", "dress", "publish", "stage", "verify"]

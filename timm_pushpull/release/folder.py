@@ -68,7 +68,7 @@ class Release:
         except (SafetensorError, OSError, ValueError, yaml.YAMLError) as error:
             raise InputError(f"{str(path)!r} holds a damaged file: {one_line(error)}") from error
         results = Results.load(path)
-        name = _name(config, path)
+        name = release_name(config, path)
         if not isinstance(recipe, dict):
             raise InputError(f"{str(path / RECIPE)!r} is no recipe: it holds no settings")
         if results.model != config["architecture"]:
@@ -79,6 +79,11 @@ class Release:
         if sha256(path / WEIGHTS) != results.weights_sha256:
             raise InputError(f"{str(path / WEIGHTS)!r} are not the weights that {RESULTS} is about; measure them again")
         return cls(path, name, config, recipe, results, card)
+
+    @property
+    def tag(self) -> str:
+        """What stands behind the dot of the name."""
+        return self.config["pretrained_cfg"]["tag"]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ class Release:
         return self.card.replace(f'"{HERE}"', f'"hf-hub:{repo_id}"').replace(f"{NAMESPACE}/{self.name}", repo_id)
 
 
-def _name(config: Any, path: Path) -> str:
+def release_name(config: Any, path: Path) -> str:
     """The release's name by its config.
 
     Raises:

@@ -18,7 +18,17 @@ from timm_pushpull.data import UNREADABLE
 from timm_pushpull.errors import InputError, one_line
 from timm_pushpull.files import make_folder, sha256, write_error, write_file
 from timm_pushpull.models import NAMESPACE
-from timm_pushpull.release.folder import CARD, EVAL_RESULTS, LICENSE, LOG, PICTURE, RECIPE, RESULTS, Release, _name
+from timm_pushpull.release.folder import (
+    CARD,
+    EVAL_RESULTS,
+    LICENSE,
+    LOG,
+    PICTURE,
+    RECIPE,
+    RESULTS,
+    Release,
+    release_name,
+)
 from timm_pushpull.results import Results
 from timm_pushpull.weights import CONFIG, WEIGHTS
 
@@ -53,21 +63,14 @@ def stage(
     with safe_open(run / WEIGHTS, framework="pt") as file:
         if any(file.get_tensor(name).dtype == torch.float32 for name in file.keys()):  # noqa: SIM118
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
-    config = json.loads(json.dumps(found.config))
-    if tag:
-        config["pretrained_cfg"]["tag"] = tag
-    name = _name(config, run)
+    config = {**found.config, "pretrained_cfg": {**found.config["pretrained_cfg"], "tag": tag or found.tag}}
+    name = release_name(config, run)
     make_folder(cards)
     temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=make_folder(releases)))
     try:
-        for file in (WEIGHTS, RECIPE, RESULTS, LOG):
-            shutil.copyfile(run / file, temporary / file)
-        shutil.copyfile(licence, temporary / LICENSE)
+        _copy(run, temporary, licence)
         write_file(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
-        draw(temporary / RESULTS, temporary / PICTURE)
-        write_file(temporary / CARD, "")
-        card = Release.load(temporary).render(f"hf-hub:{NAMESPACE}/{name}", PICTURE)
-        write_file(temporary / CARD, card)
+        card = _write_card(temporary, f"{NAMESPACE}/{name}")
         if eval_results:
             make_folder((temporary / EVAL_RESULTS).parent)
             write_file(temporary / EVAL_RESULTS, eval_results_yaml(results, name))
@@ -79,6 +82,43 @@ def stage(
         shutil.rmtree(temporary, ignore_errors=True)
     write_file(cards / f"{name}.md", beside(card, releases / name, cards))
     return releases / name
+
+
+def dress(run: Release, folder: Path, licence: Path, repo_id: str) -> Release:
+    """A run as its page on the Hub shall be, in an empty folder: with a picture of its errors, the licence, and a card
+    that loads from there. A card that its owner has edited stays as it is.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    try:
+        _copy(run.path, folder, licence)
+        if run.card == run.render():
+            _write_card(folder, repo_id)
+        else:
+            write_file(folder / CARD, run.card)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return Release.load(folder)
+
+
+def _copy(run: Path, folder: Path, licence: Path) -> None:
+    """What a release takes over from a run."""
+    for name in (WEIGHTS, CONFIG, RECIPE, RESULTS, LOG):
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
+    shutil.copyfile(licence, folder / LICENSE)
+
+
+def _write_card(folder: Path, repo_id: str) -> str:
+    """Draw the errors, where some were measured, and write the card."""
+    picture = PICTURE if Results.load(folder).errors else None
+    if picture:
+        draw(folder / RESULTS, folder / PICTURE)
+    write_file(folder / CARD, "")  # a release has one; its text follows from the rest
+    card = Release.load(folder).render(f"hf-hub:{repo_id}", picture)
+    write_file(folder / CARD, card)
+    return card
 
 
 def draw(results: Path, picture: Path) -> None:

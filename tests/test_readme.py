@@ -1,0 +1,67 @@
+"""The README's sections on weights and publishing, tried word for word against the Hub on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import timm
+import torch
+
+import timm_pushpull
+from conftest import ROOT
+from example_run import SMALL, write_run
+from hub_server import TOKEN
+from timm_pushpull.models import NAMESPACE, _releases
+
+README = (ROOT / "README.md").read_text()
+
+
+def code(heading: str, language: str) -> list[str]:
+    """The lines of a section's block of code."""
+    section = README[README.index(f"# {heading}\n") :]
+    return re.search(rf"```{language}\n(.*?)```", section, re.S)[1].splitlines()
+
+
+def test_use_our_weights(hub, monkeypatch, tmp_path):
+    """As an installed package, once they are published."""
+    name = "resnet18_cifar_pushpull.cifar10"
+    write_run(tmp_path / "run", classes=tuple("abcdefghij"))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    repo = hub.add(f"{NAMESPACE}/{name}", files)
+    repo.tags["v1"] = repo.head()
+    monkeypatch.setattr(_releases, "RELEASES", tmp_path / "nowhere")
+    models = []
+    for line in code("Use our weights", "python"):
+        scope = {"timm": timm, "timm_pushpull": timm_pushpull}
+        exec(line, scope)
+        models.append(scope["model"].eval())
+    expected = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()
+    x = torch.ones(1, 3, 32, 32)
+    assert torch.equal(models[0](x), expected(x))
+    assert models[1](x).shape == (1, 5)
+    assert isinstance(models[2](x), list)
+    assert torch.equal(models[3](x), expected(x))
+
+
+def test_publish_your_own(hub, tmp_path):
+    """With the project's scripts beside the run, and the `hf` command for the login."""
+    write_run(tmp_path / "runs" / "digits" / "resnet18_cifar_pushpull", **SMALL)
+    (tmp_path / "hub").symlink_to(ROOT / "hub")
+    install, dry, login, real = (shlex.split(line, comments=True) for line in code("Publish your own", "bash"))
+    assert install[:3] == ["pip", "install", "-e"]
+    assert login == ["hf", "auth", "login"]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
+    environment |= {"HF_TOKEN_PATH": str(tmp_path / "token"), "HF_HOME": str(tmp_path / "home")}
+    for line in (dry, [*login, "--token", TOKEN], real):
+        words = ["me" if word == "NAMESPACE" else word for word in line]
+        command = {"python": [sys.executable], "hf": [str(Path(sys.executable).parent / "hf")]}[words[0]] + words[1:]
+        process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        assert TOKEN not in process.stdout + process.stderr
+        assert ("me/resnet18_cifar_pushpull.pictures" in hub) == (line is real)
+    assert hub["me/resnet18_cifar_pushpull.pictures"].tags
