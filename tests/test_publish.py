@@ -161,6 +161,7 @@ FAULTS = {
     "a short download": ("download", {"truncate": 1000, "times": None}, "broke off"),
     "another content": ("download", {"corrupt": True}, "damaged on the way"),
     "no last commit": ("commit", {"status": 500, "after": 1, "times": None}, "failed with status 500"),
+    "an echo of the token": ("commit", {"status": 418, "message": f"who is {TOKEN}?"}, r"who is \*\*\*\?"),
     "no tag": ("tag", {"status": 500, "times": None}, "failed with status 500"),
 }
 

@@ -104,6 +104,17 @@ def test_a_source_checkout_asks_nobody(hub, run, monkeypatch, tmp_path):
     assert hub.requests == []
 
 
+def test_a_source_checkout_does_not_stand_in_for_what_is_asked_by_its_address(hub, run, monkeypatch, tmp_path):
+    (tmp_path / NAME).symlink_to(run)
+    monkeypatch.setattr(_releases, "RELEASES", tmp_path)
+    write_run(tmp_path / "other", classes=tuple("abcdefghij"))
+    for place in (REPO, f"lab/{NAME}"):
+        hub.add(place, files(tmp_path / "other"))
+    assert equal(timm.create_model(f"hf-hub:{REPO}", pretrained=True), tmp_path / "other")
+    overlay = {"hf_hub_id": f"lab/{NAME}"}
+    assert equal(timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=overlay), tmp_path / "other")
+
+
 def test_another_cache_and_another_pooling(published, tmp_path):
     timm.create_model(NAME, pretrained=True, cache_dir=tmp_path / "other")
     assert list((tmp_path / "other").rglob("model.safetensors"))
