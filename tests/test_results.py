@@ -78,3 +78,11 @@ def test_unlike_measurements_are_not_compared(change):
 def test_commit_is_that_of_this_checkout():
     found = commit()
     assert found is None or len(found.rstrip("+")) == 40
+
+
+@pytest.mark.parametrize("where", ["model", "errors", "training"])
+def test_a_stranger_s_file_cannot_steer_the_terminal(where):
+    evil = {"model": "\x1b]0;gone\x07", "errors": {"fog\x1b[2J": [0.1] * 5}, "training": {"hardware": ["\x9b2J"]}}
+    text = some_results(**{where: evil[where]}).to_json()
+    with pytest.raises(InputError, match="control characters"):
+        Results.from_json(text)

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -133,6 +133,10 @@ class Results:
             content = json.loads(text)
         except ValueError as error:
             raise InputError(f"{source} is not a results file: {error}") from error
+        if any(re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", string) for string in _strings(content)):
+            raise InputError(
+                f"{source} is not a results file: it holds control characters, which a terminal would obey"
+            )
         names = {entry.name for entry in fields(cls)}
         optional = {entry.name for entry in fields(cls) if entry.default is not MISSING}
         missing = sorted(names - optional - set(content if isinstance(content, dict) else ()))
@@ -159,6 +163,17 @@ class Results:
             return cls.from_json(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read results file {str(path)!r}: {error}") from error
+
+
+def _strings(content: object) -> Iterator[str]:
+    """All strings in what JSON held, keys too."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (list, dict)):
+        for part in content:
+            yield from _strings(part)
+            if isinstance(content, dict):
+                yield from _strings(content[part])
 
 
 def _on_one_line(match: re.Match[str]) -> str:

@@ -29,4 +29,9 @@ def _info(options: argparse.Namespace) -> None:
     for name in _PROVENANCE:
         if getattr(results, name) is not None:
             print(f"{name}: {getattr(results, name)}")
+    if results.training:
+        told = {name: value for name, value in results.training.items() if value not in (None, [])}
+        print("training: " + ", ".join(f"{name} {value}" for name, value in told.items()))
+    if results.baseline:
+        print(f"baseline: {results.baseline['model']}, weights_sha256 {results.baseline['weights_sha256']}")
     print("versions: " + ", ".join(f"{name} {number}" for name, number in results.versions.items()))
