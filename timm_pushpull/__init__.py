@@ -7,6 +7,15 @@ from timm_pushpull.convert import convert_stem, set_inhibition
 from timm_pushpull.errors import InputError
 from timm_pushpull.fused import set_fused
 from timm_pushpull.push_pull import PushPullConv2d
+from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
 
 __version__ = version("timm-pushpull")
-__all__ = ["InputError", "PushPullConv2d", "convert_stem", "models", "set_fused", "set_inhibition"]
+__all__ = [
+    "InputError",
+    "PushPull2020Conv2d",
+    "PushPullConv2d",
+    "convert_stem",
+    "models",
+    "set_fused",
+    "set_inhibition",
+]

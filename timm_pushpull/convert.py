@@ -10,7 +10,8 @@ from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdCon
 from torch import Tensor, nn
 
 from timm_pushpull.errors import InputError
-from timm_pushpull.push_pull import Alpha, PushPullConv2d, alpha_of, push_pull_units
+from timm_pushpull.push_pull import Alpha, PushPullConv2d, alpha_of
+from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
 
 
 def convert_stem(
@@ -47,13 +48,13 @@ def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
     """Set the inhibition strength of a network's push-pull units: more of it trades clean accuracy for robustness.
 
     Args:
-        model: A network with push-pull units.
+        model: A network with push-pull units, or with a layer of 2020.
         alpha: One number, or one per channel of the units.
 
     Raises:
         InputError: There is no push-pull unit, or `alpha` has another number of channels.
     """
-    units = push_pull_units(model)
+    units = [module for module in model.modules() if isinstance(module, (PushPullConv2d, PushPull2020Conv2d))]
     if not units:
         raise InputError(f"{type(model).__name__} has no push-pull unit; convert_stem gives it one")
     values = [alpha_of(alpha, unit.out_channels) for unit in units]

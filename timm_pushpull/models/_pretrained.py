@@ -67,3 +67,14 @@ def fit_weights(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Te
     if path := weights_file(model.pretrained_cfg):
         check_pooling(path, unit.avg_size)
     return {f"{conv}.alpha": unit.alpha.detach(), **state_dict}
+
+
+def keep_own(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The `pretrained_filter_fn` of models with a push-pull layer of 2020.
+
+    Weights of the plain network have no `alpha` and no `bias` in the stem; the model's own stay then. That timm sums or
+    repeats the stem's weights for another number of input channels is right here: the pull kernel is linear in them.
+    """
+    conv = model.pretrained_cfg["first_conv"]
+    layer = model.get_submodule(conv)
+    return {f"{conv}.alpha": layer.alpha.detach(), f"{conv}.bias": layer.bias.detach(), **state_dict}

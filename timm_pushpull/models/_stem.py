@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import nn
 
-from timm_pushpull.push_pull import PushPullConv2d
+from timm_pushpull.push_pull import Alpha, PushPullConv2d
+from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
 
 
 def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
@@ -26,9 +26,49 @@ def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
-def push_pull_stem(model: nn.Module, conv: str, unit_args: dict[str, Any]) -> None:
-    """Replace the convolution named `conv` by a push-pull unit that keeps its weights.
+class PushPullStem:
+    """For a subclass of a timm network: the convolution `stem_conv` becomes a push-pull unit that keeps its weights.
 
-    Call it in a subclass's `__init__`: a swap after timm's builder would miss wrapped models and weight loading.
+    That happens in `__init__`: a swap after timm's builder would miss wrapped models and weight loading.
+
+    Args:
+        avg_size, alpha, trainable_alpha: As in `PushPullConv2d`.
     """
-    model.set_submodule(conv, PushPullConv2d.from_conv(model.get_submodule(conv), **unit_args))
+
+    stem_conv = "conv1"
+
+    def __init__(
+        self,
+        *args: Any,
+        avg_size: int = 3,
+        alpha: Alpha | None = None,
+        trainable_alpha: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        conv = self.get_submodule(self.stem_conv)
+        unit = PushPullConv2d.from_conv(conv, avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha)
+        self.set_submodule(self.stem_conv, unit)
+
+
+class PushPull2020Stem:
+    """For a subclass of timm's ResNet: `conv1` becomes a push-pull layer of 2020 that keeps the weights.
+
+    It has a bias, as in the published code that the paper's figures come from.
+
+    Args:
+        alpha, scale, trainable_alpha: As in `PushPull2020Conv2d`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        alpha: Alpha | None = None,
+        scale: float = 2.0,
+        trainable_alpha: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.conv1 = PushPull2020Conv2d.from_conv(
+            self.conv1, bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
+        )

@@ -12,7 +12,7 @@ from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
 from timm_pushpull.models._releases import with_weights
-from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
+from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [
@@ -26,12 +26,10 @@ _B0_STAGES = [
 ]
 
 
-class PushPullEfficientNet(EfficientNet):
+class PushPullEfficientNet(PushPullStem, EfficientNet):
     """timm's EfficientNet with a push-pull unit for `conv_stem`."""
 
-    def __init__(self, *args: Any, avg_size: int = 3, alpha=None, trainable_alpha: bool = True, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        push_pull_stem(self, "conv_stem", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
+    stem_conv = "conv_stem"
 
 
 default_cfgs = generate_default_cfgs(

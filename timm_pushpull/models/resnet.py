@@ -15,7 +15,7 @@ from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
 from timm_pushpull.models._releases import released, with_weights
-from timm_pushpull.models._stem import imagenet_cfg, push_pull_stem
+from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
@@ -59,116 +59,109 @@ class CifarResNet(ResNet):
             info["reduction"] = max(info["reduction"] // 4, 1)
 
 
-class PushPullResNet(ResNet):
+class PushPullResNet(PushPullStem, ResNet):
     """timm's ResNet with a push-pull unit for `conv1`."""
 
-    def __init__(self, *args: Any, avg_size: int = 3, alpha=None, trainable_alpha: bool = True, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        push_pull_stem(self, "conv1", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
 
-
-class PushPullCifarResNet(CifarResNet):
+class PushPullCifarResNet(PushPullStem, CifarResNet):
     """`CifarResNet` with a push-pull unit for `conv1`."""
 
-    def __init__(self, *args: Any, avg_size: int = 3, alpha=None, trainable_alpha: bool = True, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        push_pull_stem(self, "conv1", dict(avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha))
 
-
-def _imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
+def resnet_cfg(**kwargs: Any) -> dict[str, Any]:
     return imagenet_cfg(first_conv="conv1", classifier="fc", **kwargs)
 
 
-def _cifar_cfg() -> dict[str, Any]:
-    return _imagenet_cfg(num_classes=10, input_size=(3, 32, 32), pool_size=(4, 4), mean=CIFAR_MEAN, std=CIFAR_STD)
+def cifar_cfg(**kwargs: Any) -> dict[str, Any]:
+    size = {"input_size": (3, 32, 32), "pool_size": (4, 4)}
+    return resnet_cfg(num_classes=10, mean=CIFAR_MEAN, std=CIFAR_STD, **size, **kwargs)
 
 
 default_cfgs = generate_default_cfgs(
     {
-        "resnet18_pushpull": _imagenet_cfg(),
-        "resnet18_pushpull5": _imagenet_cfg(),
-        "resnet50_pushpull": _imagenet_cfg(),
-        "resnet50_pushpull5": _imagenet_cfg(),
-        **released("resnet18_cifar.cifar10", _cifar_cfg()),
-        **released("resnet18_cifar_pushpull.cifar10", _cifar_cfg()),
-        "resnet18_cifar_pushpull5": _cifar_cfg(),
-        "resnet50_cifar": _cifar_cfg(),
-        "resnet50_cifar_pushpull": _cifar_cfg(),
-        "resnet50_cifar_pushpull5": _cifar_cfg(),
+        "resnet18_pushpull": resnet_cfg(),
+        "resnet18_pushpull5": resnet_cfg(),
+        "resnet50_pushpull": resnet_cfg(),
+        "resnet50_pushpull5": resnet_cfg(),
+        **released("resnet18_cifar.cifar10", cifar_cfg()),
+        **released("resnet18_cifar_pushpull.cifar10", cifar_cfg()),
+        "resnet18_cifar_pushpull5": cifar_cfg(),
+        "resnet50_cifar": cifar_cfg(),
+        "resnet50_cifar_pushpull": cifar_cfg(),
+        "resnet50_cifar_pushpull5": cifar_cfg(),
     }
 )
 
-_RESNET18 = {"block": BasicBlock, "layers": (2, 2, 2, 2), "zero_init_last": False}
-_RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": False}
+RESNET18 = {"block": BasicBlock, "layers": (2, 2, 2, 2), "zero_init_last": False}
+RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": False}
 
 
-def _build(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
+def build(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
     return build_model_with_cfg(model_cls, variant, pretrained, **with_weights(variant, pretrained, model_args))
 
 
-def _push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return _build(model_cls, variant, pretrained, {"pretrained_filter_fn": fit_weights, **model_args})
+def build_push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
+    return build(model_cls, variant, pretrained, {"pretrained_filter_fn": fit_weights, **model_args})
 
 
 @register_model
 def resnet18_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull stem, 3x3 pooling (PP3)."""
-    return _push_pull(PushPullResNet, "resnet18_pushpull", pretrained, {**_RESNET18, "avg_size": 3, **kwargs})
+    return build_push_pull(PushPullResNet, "resnet18_pushpull", pretrained, {**RESNET18, "avg_size": 3, **kwargs})
 
 
 @register_model
 def resnet18_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull stem, 5x5 pooling (PP5)."""
-    return _push_pull(PushPullResNet, "resnet18_pushpull5", pretrained, {**_RESNET18, "avg_size": 5, **kwargs})
+    return build_push_pull(PushPullResNet, "resnet18_pushpull5", pretrained, {**RESNET18, "avg_size": 5, **kwargs})
 
 
 @register_model
 def resnet50_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull stem, 3x3 pooling (PP3)."""
-    return _push_pull(PushPullResNet, "resnet50_pushpull", pretrained, {**_RESNET50, "avg_size": 3, **kwargs})
+    return build_push_pull(PushPullResNet, "resnet50_pushpull", pretrained, {**RESNET50, "avg_size": 3, **kwargs})
 
 
 @register_model
 def resnet50_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull stem, 5x5 pooling (PP5)."""
-    return _push_pull(PushPullResNet, "resnet50_pushpull5", pretrained, {**_RESNET50, "avg_size": 5, **kwargs})
+    return build_push_pull(PushPullResNet, "resnet50_pushpull5", pretrained, {**RESNET50, "avg_size": 5, **kwargs})
 
 
 @register_model
 def resnet18_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with the CIFAR stem: the paper's CIFAR-10 baseline."""
-    return _build(CifarResNet, "resnet18_cifar", pretrained, {**_RESNET18, **kwargs})
+    return build(CifarResNet, "resnet18_cifar", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet18_cifar_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull CIFAR stem, 3x3 pooling (PP3)."""
-    model_args = {**_RESNET18, "avg_size": 3, **kwargs}
-    return _push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull", pretrained, model_args)
+    model_args = {**RESNET18, "avg_size": 3, **kwargs}
+    return build_push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet18_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull CIFAR stem, 5x5 pooling (PP5)."""
-    model_args = {**_RESNET18, "avg_size": 5, **kwargs}
-    return _push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull5", pretrained, model_args)
+    model_args = {**RESNET18, "avg_size": 5, **kwargs}
+    return build_push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull5", pretrained, model_args)
 
 
 @register_model
 def resnet50_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with the CIFAR stem: the paper's CIFAR-10 baseline."""
-    return _build(CifarResNet, "resnet50_cifar", pretrained, {**_RESNET50, **kwargs})
+    return build(CifarResNet, "resnet50_cifar", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet50_cifar_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull CIFAR stem, 3x3 pooling (PP3)."""
-    model_args = {**_RESNET50, "avg_size": 3, **kwargs}
-    return _push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull", pretrained, model_args)
+    model_args = {**RESNET50, "avg_size": 3, **kwargs}
+    return build_push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet50_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull CIFAR stem, 5x5 pooling (PP5)."""
-    model_args = {**_RESNET50, "avg_size": 5, **kwargs}
-    return _push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull5", pretrained, model_args)
+    model_args = {**RESNET50, "avg_size": 5, **kwargs}
+    return build_push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull5", pretrained, model_args)

@@ -1,0 +1,5 @@
+"""What the paper compares push-pull with."""
+
+from timm_pushpull.models.rivals import resnet
+
+__all__ = ["resnet"]
