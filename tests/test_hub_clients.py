@@ -14,6 +14,8 @@ from PIL import Image
 from hub_asking import WEIGHTS, write_files
 from hub_server import TOKEN
 
+pytestmark = pytest.mark.slow  # the other tests use each of these clients too
+
 CLIENTS = """
 import json, os, sys
 import datasets, timm, torch, transformers

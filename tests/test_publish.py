@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import publish as script
 from conftest import assert_one_clear_line
 from example_run import SMALL, write_run
 from hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN
-from processes import run_command
 from timm_pushpull import InputError
 from timm_pushpull.release import Release, publish
 
@@ -245,14 +245,15 @@ def test_what_comes_back_is_compared_with_what_was_sent(release, hub, monkeypatc
     assert hub[REPO].files() == {}
 
 
-def test_no_token_is_left_anywhere(finished, hub, tmp_path):
-    process = run_command(
-        "hub/publish.py", finished, "--repo-id", REPO, HF_TOKEN=TOKEN, HF_HOME=str(tmp_path / "home"), HF_DEBUG="1"
-    )
+def test_no_token_is_left_anywhere(finished, hub, run_inside, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO)
     assert process.returncode == 0, process.stderr
+    assert any(request.authorized for request in hub.requests)
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes(), path
-    assert TOKEN not in process.stdout + process.stderr
+    assert TOKEN not in process.stdout + process.stderr + caplog.text
+    assert caplog.text
 
 
 def test_dry_run_needs_neither_token_nor_network(finished, run_inside, monkeypatch):
