@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from timm_pushpull.augment import AUGMENTATIONS
 from timm_pushpull.cli import Parser
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.errors import InputError, unknown
@@ -22,6 +23,7 @@ RECIPES = Path(__file__).parent / "recipes"
 _DECISIVE = (
     *("model_args", "classes", "limit", "epochs", "batch_size", "lr_start", "lr_peak", "lr_end", "warmup", "momentum"),
     *("weight_decay", "label_smoothing", "clip_grad", "ema_decay", "image_size", "resize", "crop_padding", "flip"),
+    "augmentation",
 )
 
 
@@ -66,6 +68,7 @@ class Settings:
     resize: int | None = setting(int, None, "shorter side before the training crop, px; default: the image size")
     crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px")
     flip: bool = setting(bool, True, "mirror half of the training images")
+    augmentation: str | None = setting(str, None, f"of the training images: {', '.join(AUGMENTATIONS)}; default: none")
     interpolation: str | None = setting(str, None, "nearest, bilinear, bicubic or lanczos; default: the model's own")
     mean: tuple[float, ...] | None = setting(float, None, "channel means, 0 to 1; default: the model's own", many=True)
     std: tuple[float, ...] | None = setting(float, None, "channel deviations; default: the model's own", many=True)
@@ -101,6 +104,8 @@ class Settings:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
+        if self.augmentation not in (None, *AUGMENTATIONS):
+            raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
 

@@ -9,6 +9,7 @@ import torch
 
 from batches import TrainingImages, steps_per_epoch
 from settings import RECIPES, Settings
+from timm_pushpull.augment import check_size
 from timm_pushpull.data import ImageSet, load_images, read_batches, read_classes
 from timm_pushpull.errors import InputError
 from timm_pushpull.preprocess import Geometry
@@ -65,8 +66,19 @@ def load_data(settings: Settings, processes: int, device: torch.device) -> tuple
         mean=settings.mean or tuple(cfg["mean"]),
         std=settings.std or tuple(cfg["std"]),
     )
+    if settings.augmentation == "prime":
+        check_size(size, size)
     geometry = Geometry(size, settings.resize, settings.interpolation)
-    images = TrainingImages(train, geometry, settings.crop_padding, settings.flip, settings.seed, device)
+    images = TrainingImages(
+        train,
+        geometry,
+        settings.crop_padding,
+        settings.flip,
+        settings.seed,
+        device,
+        settings.augmentation,
+        "cifar" if settings.preset == "cifar10-c" else "imagenet",
+    )
     data = Data(images, test, replace(geometry, resize=size))
     if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch
         for _ in read_batches(test, data.geometry, batch_size=256):
