@@ -20,7 +20,7 @@ from batches import TrainingImages, epoch_order, shares
 from conftest import ROOT, assert_one_clear_line
 from learner import Learner
 from settings import Settings, parse
-from splits import load_data
+from splits import Data, load_data
 from test_resume import assert_same
 from test_train import arguments
 from timm_pushpull import InputError
@@ -186,17 +186,12 @@ def test_the_augmentation_is_on_the_card(pictures, tmp_path, run_inside):
     assert "| augmentation | prime |" in card
 
 
-def trained(folder: Path, name: str, stop: int, state: dict | None = None, first: int = 0) -> dict:
-    """The state after the optimizer steps `first` .. `stop` - 1 of an epoch of batches of 8 of the 24 pictures."""
-    given = ("--augmentation", name, "--batch-size", "8", "--accumulation", "1", "--model-args", "drop_rate=0.3")
-    _, settings = parse(["--dataset", str(folder), "--resize", "36", "--lr-peak", "0.05", "--workers", "1", *given])
-    settings = replace(settings, models=("test_resnet",), image_size=32, precision="fp32")
-    data, settings = load_data(settings, 1, CPU)
-    accelerator = Accelerator(cpu=True)
-    learner = Learner(settings, len(data.train), accelerator)
+def trained(data: Data, settings: Settings, stop: int, state: dict | None = None, first: int = 0) -> dict:
+    """The state after the optimizer steps `first` .. `stop` - 1 of an epoch."""
+    learner = Learner(settings, len(data.train), Accelerator(cpu=True))
     if state:
         learner.load_state_dict(state)
-    order = epoch_order(len(data.train), 8, settings.seed, 0)[first:stop]
+    order = epoch_order(len(data.train), settings.batch_size, settings.seed, 0)[first:stop]
     data.train.set_epoch(0)
     batches = data.train.batches(order, settings.workers)
     learner.model.train()
@@ -209,8 +204,12 @@ def trained(folder: Path, name: str, stop: int, state: dict | None = None, first
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_augmentation_trains_and_a_resumed_run_ends_as_the_whole_one(pictures, name):
     """Equal to the bit, with dropout, taken up after the first of three steps."""
-    half = trained(pictures, name, stop=1)
-    assert_same(trained(pictures, name, stop=3, state=half, first=1), trained(pictures, name, stop=3))
+    given = ("--augmentation", name, "--batch-size", "8", "--accumulation", "1", "--model-args", "drop_rate=0.3")
+    _, settings = parse(["--dataset", str(pictures), "--resize", "36", "--lr-peak", "0.05", "--workers", "1", *given])
+    settings = replace(settings, models=("test_resnet",), image_size=32, precision="fp32")
+    data, settings = load_data(settings, 1, CPU)
+    half = trained(data, settings, stop=1)
+    assert_same(trained(data, settings, stop=3, state=half, first=1), trained(data, settings, stop=3))
 
 
 @pytest.mark.parametrize(

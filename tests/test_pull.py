@@ -61,6 +61,19 @@ def test_by_name_with_a_tag_and_without(published, run, name):
     assert equal(timm.create_model(name, pretrained=True), run)
 
 
+def test_weights_for_other_classes_than_the_architecture_s(hub, installed, tmp_path):
+    """An ImageNet network has ImageNet's 1,000 classes, and those of Tiny ImageNet with the weights that there are."""
+    name = "resnet18_pushpull"
+    write_run(tmp_path / "tiny", name, classes=tuple(map(str, range(200))))
+    hub.add(f"{NAMESPACE}/{name}.tiny_imagenet", files(tmp_path / "tiny"))
+    plain = timm.create_model(name)
+    assert (plain.num_classes, plain.pretrained_cfg["input_size"][-1]) == (1000, 224)
+    for asked in (name, f"{name}.tiny_imagenet"):
+        model = timm.create_model(asked, pretrained=True)
+        assert (model.num_classes, model.pretrained_cfg["input_size"][-1]) == (200, 64)
+        assert equal(model, tmp_path / "tiny")
+
+
 def test_for_features_for_other_classes_and_for_embeddings(published, run):
     local = timm.create_model(f"local-dir:{run}", pretrained=True)
     features = timm.create_model(NAME, pretrained=True, features_only=True)

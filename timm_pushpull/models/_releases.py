@@ -50,7 +50,11 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
     if not cfg.hf_hub_id:
         if cfg.url:
             return kwargs
-        raise _no_weights(variant)
+        # An ImageNet network is made for ImageNet's classes, until somebody asks for weights that are for others.
+        tag = next((name.partition(".")[2] for name in PUBLISHED if name.partition(".")[0] == variant), None)
+        if tag is None or kwargs.get("pretrained_cfg"):
+            raise _no_weights(variant)
+        return with_weights(variant, pretrained, {**kwargs, "pretrained_cfg": tag})
     namespace, _, name = cfg.hf_hub_id.partition("/")
     file = RELEASES / name / WEIGHTS
     if cfg.source != "hf-hub" and namespace == NAMESPACE and file.is_file():

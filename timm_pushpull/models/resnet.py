@@ -76,9 +76,15 @@ def cifar_cfg(**kwargs: Any) -> dict[str, Any]:
     return resnet_cfg(num_classes=10, mean=CIFAR_MEAN, std=CIFAR_STD, **size, **kwargs)
 
 
+def tiny_cfg(**kwargs: Any) -> dict[str, Any]:
+    size = {"input_size": (3, 64, 64), "pool_size": (2, 2)}
+    return {**resnet_cfg(), "num_classes": 200, "interpolation": "bicubic", **size, **kwargs}
+
+
 default_cfgs = generate_default_cfgs(
     {
-        "resnet18_pushpull": resnet_cfg(),
+        **released("resnet18_pushpull.tiny_imagenet", tiny_cfg()),
+        "resnet18_pushpull.*": resnet_cfg(),  # the star: without weights too, these classes and this size are its own
         "resnet18_pushpull5": resnet_cfg(),
         "resnet50_pushpull": resnet_cfg(),
         "resnet50_pushpull5": resnet_cfg(),
