@@ -6,13 +6,14 @@ import hashlib
 import json
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 
-from example_run import CLASSES, write_run
+from example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.preprocess import Geometry
-from timm_pushpull.weights import label_names, load_model, pooling, save_model
+from timm_pushpull.weights import create_model, label_names, load_model, pooling, save_model
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,16 @@ def test_the_pooling_travels_with_the_weights(tmp_path):
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+
+
+def test_the_same_weights_are_the_same_file(tmp_path):
+    model, options = create_model("resnet18_cifar_pushpull", **SMALL), {"mean": (0, 0, 0), "std": (1, 1, 1), "tag": "x"}
+    names = tuple(map(str, range(model.num_classes)))
+    hashes = {save_model(model, tmp_path, classes=names, geometry=Geometry(32, 36), **options) for _ in range(9)}
+    assert len(hashes) == 1
+    stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(stored[name], tensor, rtol=0, atol=0, msg=name)
 
 
 def test_half_weights_take_half_the_space_and_load_as_float32(tmp_path):

@@ -183,7 +183,17 @@ def _serialise(model: nn.Module, half: bool = False) -> bytes:
     if half:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     metadata = {"format": "pt"} if pooling(model) is None else {"format": "pt", POOLING: str(pooling(model))}
-    return safetensors.torch.save(tensors, metadata=metadata)
+    return _in_order(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata ordered by name: the library's own order, and so the file's hash, is another
+    every time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + ordered.ljust(end - 8) + content[end:]
 
 
 def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
