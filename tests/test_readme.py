@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -21,10 +22,10 @@ from timm_pushpull.models import NAMESPACE, _releases
 README = (ROOT / "README.md").read_text()
 
 
-def code(heading: str, language: str) -> list[str]:
-    """The lines of a section's block of code."""
+def code(heading: str, language: str) -> str:
+    """A section's block of code."""
     section = README[README.index(f"# {heading}\n") :]
-    return re.search(rf"```{language}\n(.*?)```", section, re.S)[1].splitlines()
+    return re.search(rf"```{language}\n(.*?)```", section, re.S)[1]
 
 
 def test_use_our_weights(hub, monkeypatch, tmp_path):
@@ -36,9 +37,9 @@ def test_use_our_weights(hub, monkeypatch, tmp_path):
     repo.tags["v1"] = repo.head()
     monkeypatch.setattr(_releases, "RELEASES", tmp_path / "nowhere")
     models = []
-    for line in code("Use our weights", "python"):
+    for statement in ast.parse(code("Use our weights", "python")).body:
         scope = {"timm": timm, "timm_pushpull": timm_pushpull}
-        exec(line, scope)
+        exec(ast.unparse(statement), scope)
         models.append(scope["model"].eval())
     expected = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()
     x = torch.ones(1, 3, 32, 32)
@@ -52,7 +53,9 @@ def test_publish_your_own(hub, tmp_path):
     """With the project's scripts beside the run, and the `hf` command for the login."""
     write_run(tmp_path / "runs" / "digits" / "resnet18_cifar_pushpull", **SMALL)
     (tmp_path / "hub").symlink_to(ROOT / "hub")
-    install, dry, login, real = (shlex.split(line, comments=True) for line in code("Publish your own", "bash"))
+    install, dry, login, real = (
+        shlex.split(line, comments=True) for line in code("Publish your own", "bash").splitlines()
+    )
     assert install[:3] == ["pip", "install", "-e"]
     assert login == ["hf", "auth", "login"]
     environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}

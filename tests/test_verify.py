@@ -111,11 +111,11 @@ def test_the_owner_s_own_words_are_welcome(run):
 def test_another_way_of_loading_with_other_logits(run, monkeypatch):
     def noisy(folder: Path, release: Release):
         model = load_model(f"local-dir:{folder}")[0]
-        model.fc.bias.data[0] += 1e-6
+        model.fc.bias.data[0] += 1e-3
         return model
 
     monkeypatch.setattr("timm_pushpull.release.verification._by_transformers", noisy)
-    with pytest.raises(InputError, match=r"gives other logits through transformers than through timm, by up to 1e-06"):
+    with pytest.raises(InputError, match=r"gives other logits through transformers than through timm, by up to 0.001"):
         dict(loaded(run, Release.load(run)))
 
 
