@@ -1,0 +1,34 @@
+"""A real browser without a window, for pages: Chromium of the system, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A running Chromium; the test is skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("needs chromium, or google-chrome")
+    with sync_playwright() as driver:
+        # As root, and in containers, Chromium's own sandbox does not start.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def complaints(page: Page) -> list[str]:
+    """A list that fills with the page's console errors and uncaught exceptions from here on."""
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found
