@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import math
 import zlib
@@ -12,10 +13,14 @@ import timm
 import torch
 from torch import nn
 
+import train
 from conftest import DATA
 from timm_pushpull import InputError, PushPull2020Conv2d, convert_stem, set_inhibition
+from timm_pushpull.benchmark import evaluate
+from timm_pushpull.data import load_images
 from timm_pushpull.models._blur import BlurPool2d
 from timm_pushpull.preprocess import Geometry
+from timm_pushpull.results import Results
 from timm_pushpull.weights import load_model, save_model
 
 GOLDEN = np.load(DATA / "rivals.npz")  # tests/data/README.md says how it was made
@@ -101,6 +106,35 @@ def test_blurred_push_pull_stem_is_the_unit_and_then_the_blur():
     assert stem.alpha.grad.abs().sum() > 0
     scripted = torch.jit.script(stem)
     torch.testing.assert_close(scripted(x), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18_cifar_blurconv1", []),
+        ("resnet18_cifar_blurconv2_pushpull", ["blur_every_block=true"]),
+        ("resnet18_cifar_pushpull2020", ["trainable_alpha=true"]),
+    ],
+)
+def test_rivals_train_are_measured_and_load_again(tmp_path, image_folder, run_inside, name, options):
+    small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
+    run = tmp_path / "run"
+    process = run_inside(
+        train.main, "train.py", "--model", name, "--dataset", image_folder, "--output", run, "--epochs", "1",
+        "--batch-size", "8", "--precision", "fp32", "--benchmark-limit", "2", "--model-args",
+        *(f"{key}={value}" for key, value in small.items()), *options,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    with open(run / "log.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert ("alpha_mean" in row) == ("pushpull" in name)
+    if "pushpull2020" in name:
+        assert 0.3 < float(row["alpha_mean"]) < 0.7  # it starts at 0.5 and has moved
+        assert float(row["alpha_std"]) > 0
+    results = Results.load(run)
+    assert not results.partial
+    again = evaluate(load_model(f"local-dir:{run}")[0], load_images(image_folder).limited(2), corruptions=[])
+    assert again.clean_error == results.clean_error
 
 
 def upsampled(kernel: np.ndarray, size: int) -> np.ndarray:

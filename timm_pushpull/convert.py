@@ -10,7 +10,8 @@ from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdCon
 from torch import Tensor, nn
 
 from timm_pushpull.errors import InputError
-from timm_pushpull.push_pull import Alpha, PushPullConv2d, alpha_of
+from timm_pushpull.inhibition import Alpha, alpha_of
+from timm_pushpull.push_pull import PushPullConv2d
 from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
 
 

@@ -177,7 +177,7 @@ def read_batches(
 
 
 def load_images(
-    dataset: str,
+    dataset: str | Path,
     split: str | None = None,
     *,
     train: bool = False,
@@ -197,6 +197,7 @@ def load_images(
     Raises:
         InputError: No such data set, split, image or label column; labels outside the classes.
     """
+    dataset = str(dataset)
     name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
     try:
         rows, split = _digits_split(split, train) if dataset == DIGITS else _load_split(dataset, config, split, train)

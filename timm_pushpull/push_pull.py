@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timm_pushpull import fused
-from timm_pushpull.errors import InputError
-
-Alpha = float | Sequence[float] | Tensor
+from timm_pushpull.inhibition import Alpha, InhibitedConv2d, alpha_of
 
 
-class PushPullConv2d(nn.Conv2d):
+class PushPullConv2d(InhibitedConv2d):
     """Convolution with push-pull inhibition (Eq. 5): `relu(push) - alpha * relu(avg(pull)) + bias`.
 
     The push response is the convolution with `weight`; the pull response is the convolution of the same geometry
@@ -39,6 +35,8 @@ class PushPullConv2d(nn.Conv2d):
     Raises:
         ValueError: An even or negative `avg_size`; an `alpha` that is neither one number nor `out_channels` of them.
     """
+
+    setting = "avg_size"
 
     def __init__(
         self,
@@ -77,47 +75,7 @@ class PushPullConv2d(nn.Conv2d):
             nn.init.uniform_(value)
         else:
             value.copy_(alpha_of(alpha, out_channels))
-        if trainable_alpha:
-            self.alpha = nn.Parameter(value)
-        else:
-            self.register_buffer("alpha", value)
-
-    @classmethod
-    def from_conv(
-        cls,
-        conv: nn.Conv2d,
-        *,
-        avg_size: int = 3,
-        alpha: Alpha | None = None,
-        trainable_alpha: bool = True,
-    ) -> PushPullConv2d:
-        """The push-pull unit with the geometry, weights, device and dtype of a plain convolution.
-
-        Raises:
-            ValueError: The convolution pads with something other than zeros.
-        """
-        if conv.padding_mode != "zeros":
-            raise ValueError(f"padding_mode is {conv.padding_mode!r}; a push-pull unit pads with zeros")
-        unit = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.groups,
-            conv.bias is not None,
-            avg_size=avg_size,
-            alpha=alpha,
-            trainable_alpha=trainable_alpha,
-            device=conv.weight.device,
-            dtype=conv.weight.dtype,
-        )
-        with torch.no_grad():
-            unit.weight.copy_(conv.weight)
-            if conv.bias is not None:
-                unit.bias.copy_(conv.bias)
-        return unit.train(conv.training)
+        self._set_alpha(value, trainable_alpha)
 
     def kernel(self) -> Tensor:
         """The push kernel, the weights that the input is convolved with."""
@@ -196,34 +154,6 @@ class PushPullConv2d(nn.Conv2d):
             return self.padding
         left, right, top, bottom = self._reversed_padding_repeated_twice
         return (top, left) if (top, left) == (bottom, right) else None
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
-        if metadata is not None:
-            metadata["avg_size"] = self.avg_size
-
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
-        saved = local_metadata.get("avg_size", self.avg_size)
-        if saved != self.avg_size:
-            errors.append(f"{prefix[:-1]} has avg_size {self.avg_size} but these weights were saved with {saved}")
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-
-    def extra_repr(self) -> str:
-        trainable = isinstance(self.alpha, nn.Parameter)
-        return f"{super().extra_repr()}, avg_size={self.avg_size}, trainable_alpha={trainable}"
-
-
-def alpha_of(alpha: Alpha, channels: int) -> Tensor:
-    """An inhibition strength as a tensor of shape (1,) or (channels,).
-
-    Raises:
-        InputError: Neither one number nor one per channel.
-    """
-    given = torch.as_tensor(alpha)
-    if given.numel() != 1 and given.shape != (channels,):
-        raise InputError(f"alpha has shape {tuple(given.shape)}; give one number or {channels} of them")
-    return given.reshape(-1)
 
 
 def push_pull_units(model: nn.Module) -> list[PushPullConv2d]:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timm_pushpull.push_pull import Alpha, alpha_of
+from timm_pushpull.inhibition import Alpha, InhibitedConv2d, alpha_of
 
 
-class PushPull2020Conv2d(nn.Conv2d):
+class PushPull2020Conv2d(InhibitedConv2d):
     """Convolution with the push-pull inhibition of Strisciuglio et al., "Enhanced robustness of convolutional networks
     with a push-pull inhibition layer" (Neural Computing and Applications 32, 2020): `relu(push) - alpha * relu(pull)`.
 
@@ -34,6 +34,8 @@ class PushPull2020Conv2d(nn.Conv2d):
     Raises:
         ValueError: A kernel of even size, whose two maps would not lie on each other, or a scale below 1.
     """
+
+    setting = "scale"
 
     def __init__(
         self,
@@ -74,52 +76,7 @@ class PushPull2020Conv2d(nn.Conv2d):
             nn.init.uniform_(value, 0.5 - reach, 0.5 + reach)
         else:
             nn.init.ones_(value)
-        if trainable_alpha:
-            self.alpha = nn.Parameter(value)
-        else:
-            self.register_buffer("alpha", value)
-
-    @classmethod
-    def from_conv(
-        cls,
-        conv: nn.Conv2d,
-        *,
-        bias: bool = False,
-        alpha: Alpha | None = None,
-        scale: float = 2.0,
-        trainable_alpha: bool = False,
-    ) -> PushPull2020Conv2d:
-        """The layer with the geometry, weights, device and dtype of a plain convolution.
-
-        Args:
-            bias: Have a bias even if the convolution has none. It is no idle one in front of a batch norm, for it lies
-                within the ReLUs.
-
-        Raises:
-            ValueError: The convolution has a kernel of even size or pads with something other than zeros.
-        """
-        if conv.padding_mode != "zeros":
-            raise ValueError(f"padding_mode is {conv.padding_mode!r}; a push-pull layer pads with zeros")
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.groups,
-            bias or conv.bias is not None,
-            alpha=alpha,
-            scale=scale,
-            trainable_alpha=trainable_alpha,
-            device=conv.weight.device,
-            dtype=conv.weight.dtype,
-        )
-        with torch.no_grad():
-            layer.weight.copy_(conv.weight)
-            if conv.bias is not None:
-                layer.bias.copy_(conv.bias)
-        return layer.train(conv.training)
+        self._set_alpha(value, trainable_alpha)
 
     def pull_weight(self) -> Tensor:
         """The pull kernel: minus the push kernel, bilinearly upsampled with aligned corners; gradients flow through."""
@@ -134,19 +91,3 @@ class PushPull2020Conv2d(nn.Conv2d):
         )
         # Under autocast the maps are narrower than the parameters, which must not widen them again.
         return push.relu() - self.alpha.relu().to(push.dtype).view(-1, 1, 1) * pull.relu()
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
-        if metadata is not None:
-            metadata["scale"] = self.scale
-
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
-        saved = local_metadata.get("scale", self.scale)
-        if saved != self.scale:
-            errors.append(f"{prefix[:-1]} has scale {self.scale} but these weights were saved with {saved}")
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-
-    def extra_repr(self) -> str:
-        trainable = isinstance(self.alpha, nn.Parameter)
-        return f"{super().extra_repr()}, scale={self.scale}, trainable_alpha={trainable}"

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from settings import Settings
 from timm_pushpull.errors import InputError
+from timm_pushpull.inhibition import inhibition
 from timm_pushpull.progress import progress_bar
-from timm_pushpull.push_pull import push_pull_units
 
 #: Steps between two looks at the losses. Looking waits for the device and for the other processes.
 WINDOW = 20
@@ -119,7 +119,7 @@ class Monitor:
             "train_error": position.wrong / images,
             "test_error": test_error,
             "learning_rate": self._last_rate,
-            **inhibition(network),
+            **described(inhibition(network)),
         }
         position.log.append(row)
         position.epoch, position.step, position.loss, position.wrong = position.epoch + 1, 0, 0.0, 0
@@ -136,11 +136,9 @@ class Monitor:
         self._since = time.perf_counter()
 
 
-def inhibition(network: nn.Module) -> dict[str, float]:
-    """Mean, standard deviation and extremes of alpha over the channels of all push-pull units; empty without any."""
-    alphas = [unit.alpha.detach().float().flatten() for unit in push_pull_units(network)]
-    if not alphas:
+def described(alpha: Tensor | None) -> dict[str, float]:
+    """Mean, standard deviation and extremes of alpha; empty without any."""
+    if alpha is None:
         return {}
-    alpha = torch.cat(alphas)
     values = {"mean": alpha.mean(), "std": alpha.std(correction=0), "min": alpha.min(), "max": alpha.max()}
     return {f"alpha_{name}": value.item() for name, value in values.items()}

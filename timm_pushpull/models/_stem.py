@@ -6,7 +6,8 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from timm_pushpull.push_pull import Alpha, PushPullConv2d
+from timm_pushpull.inhibition import Alpha
+from timm_pushpull.push_pull import PushPullConv2d
 from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
 
 
