@@ -2,6 +2,7 @@
 
     python tests/bench/bench_architectures.py                 # 224 px, bf16 where the processor has it, channels last
     python tests/bench/bench_architectures.py --rounds 0      # without times
+    python tests/bench/bench_architectures.py -o model_cards/architectures.md   # the page
 
 Images/s are over those of the row's plain network (ResNet-50 at that size) in the same round, medians over the rounds,
 all in one process. Rows that differ in the training alone share a network and its figures. Times mean something only
@@ -22,8 +23,11 @@ from torch import nn
 from tqdm import tqdm
 
 import timm_pushpull  # noqa: F401  registers the models
+from timm_pushpull.card.markdown import table
 from timm_pushpull.complexity import multiply_adds, parameters
+from timm_pushpull.files import write_file
 from timm_pushpull.hardware import PRECISIONS, autocast, choose_precision, describe
+from timm_pushpull.results import commit
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -54,13 +58,13 @@ ROWS = (
     cifar("ResNet50", "resnet50_cifar", CIFAR),
     cifar("PushPull avg3", "resnet50_cifar_pushpull", UNIT),
     cifar("PushPull avg5", "resnet50_cifar_pushpull5", UNIT),
-    cifar("PushPull in [32]", "resnet50_cifar_pushpull2020", YEAR_2020),
+    cifar("PushPull of 2020", "resnet50_cifar_pushpull2020", YEAR_2020),
     cifar("BlurConv1", "resnet50_cifar_blurconv1", BLUR),
     cifar("BlurConv2", "resnet50_cifar_blurconv2", BLUR),
     Row("ResNet50, also with AugMix, AutoAug, PRIME, TrivialAug", "resnet50", PLAIN),
     Row("PushPull avg3 (PP3), also with these", "resnet50_pushpull", UNIT),
     Row("PushPull avg5 (PP5)", "resnet50_pushpull5", UNIT),
-    Row("PushPull in [32]", "resnet50_pushpull2020", YEAR_2020),
+    Row("PushPull of 2020", "resnet50_pushpull2020", YEAR_2020),
     Row("BlurConv1", "resnet50_blurconv1", BLUR),
     Row("BlurConv2", "resnet50_blurconv2", BLUR),
     Row("BlurConv2+PP3", "resnet50_blurconv2_pushpull", BLUR),
@@ -108,6 +112,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15, help="0 leaves the times out")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page there")
     args = parser.parse_args()
 
     check_evidence()
@@ -115,16 +120,34 @@ def main() -> None:
     relative = {}
     for baseline, size in dict.fromkeys((row.baseline, row.size) for row in ROWS):
         relative |= speeds(baseline, size, args, precision) if args.rounds else {}
-    print(f"{describe(torch.device('cpu'))}; torch {torch.__version__}, {precision}, channels_last, ", end="")
-    print(f"{args.batch_size} images, {args.rounds} rounds\n")
-    print("| row of Table 2 | name | parameters, M | multiply-adds, G | images/s over ResNet-50's | exactness |")
-    print("|---|---|---:|---:|---:|---|")
+    text = page(relative, args, precision)
+    if args.output:
+        write_file(args.output, text)
+    else:
+        print(text, end="")
+
+
+def page(relative: dict[str, float], args: argparse.Namespace, precision: str) -> str:
+    """The table under a heading that says what was measured, and how."""
+    rows = []
     for row in ROWS:
         with torch.device("meta"):
             model = timm.create_model(row.name)
-            cost = f"{parameters(model) / 1e6:.2f} | {multiply_adds(model, row.size) / 1e9:.3f}"
+            cost = [f"{parameters(model) / 1e6:.2f}", f"{multiply_adds(model, row.size) / 1e9:.3f}"]
         speed = f"{relative[row.name]:.2f}" if args.rounds else "-"
-        print(f"| {row.label} | `{row.name}` | {cost} | {speed} | {row.evidence} |")
+        evidence = row.evidence if row.evidence == PLAIN else f"`{row.evidence}`"
+        rows.append([row.label, f"`{row.name}`", *cost, speed, evidence])
+    header = ["row of Table 2", "name", "parameters, M", "multiply-adds, G", "images/s over ResNet-50's", "exactness"]
+    return (
+        "# Architectures: the rows of the paper's Table 2\n\n"
+        "What each row is called here, what it costs, and the test in `tests/` that shows that it is what it says. "
+        "Networks for CIFAR-10 have 10 classes and see 32 px, the others 1,000 and 224 px. Images/s (inference) are "
+        f"over those of the plain ResNet-50 of that size in the same round, medians of {args.rounds} rounds of "
+        f"{args.batch_size} images: {describe(torch.device('cpu'))}, torch {torch.__version__}, {precision}, "
+        "channels_last, all in one process. Written by `python tests/bench/bench_architectures.py -o "
+        "model_cards/architectures.md`, commit "
+        f"`{(commit() or 'none')[:10]}`.\n\n{table(header, rows, words=2)}\n"
+    )
 
 
 if __name__ == "__main__":
