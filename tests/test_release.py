@@ -31,13 +31,15 @@ ADVERTISED = sorted(
     for tag, cfg in cfgs.cfgs.items()
     if cfg.has_weights
 )
+#: What stands beside the cards.
+PAGES = {"README", "paper", "study", "architectures"}
 OURS = sorted(path.name for path in RELEASES.iterdir() if not path.name.startswith(".")) if RELEASES.exists() else []
 
 
 def test_registry_releases_and_cards_are_the_same_list():
     registered = {name for name in OURS if name.split(".")[0] in {*resnet.default_cfgs, *efficientnet.default_cfgs}}
     assert set(ADVERTISED) == registered
-    assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} - {"README"} == set(OURS)
+    assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} - PAGES == set(OURS)
     assert set(OURS) <= set(yaml.safe_load(release.PLANNED.read_text()))
 
 
@@ -60,6 +62,11 @@ def test_every_release_loads_and_is_what_its_card_says(name):
     if recipe["epochs"] != planned["epochs"]:
         assert f"epochs is {recipe['epochs']}, not {planned['epochs']}" in card
     model = timm.create_model(name if name in ADVERTISED else f"local-dir:{folder}", pretrained=True)
+    if name in ADVERTISED:  # timm takes the cfg of the registry, not that beside the weights
+        registered = model.pretrained_cfg
+        for key, value in json.loads((folder / "config.json").read_text())["pretrained_cfg"].items():
+            known = registered.get(key)
+            assert (list(known) if isinstance(known, tuple) else known) == value or value is None, key
     stored = safetensors.torch.load_file(folder / "model.safetensors")
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, stored[key].to(tensor.dtype), rtol=0, atol=0, msg=key)

@@ -78,7 +78,7 @@ def cifar_cfg(**kwargs: Any) -> dict[str, Any]:
 
 def tiny_cfg(**kwargs: Any) -> dict[str, Any]:
     size = {"input_size": (3, 64, 64), "pool_size": (2, 2)}
-    return {**resnet_cfg(), "num_classes": 200, "interpolation": "bicubic", **size, **kwargs}
+    return {**resnet_cfg(), "num_classes": 200, **size, **kwargs}
 
 
 default_cfgs = generate_default_cfgs(
