@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from timm_pushpull import complexity
-from timm_pushpull.card import model_card
+from timm_pushpull.card import card_of
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.preprocess import Geometry
 from timm_pushpull.results import Results
@@ -18,6 +17,8 @@ from timm_pushpull.weights import CONFIG, create_model, save_model
 CLASSES = ("dark", "light")
 #: A ResNet of a few thousand weights, for what is not about the network.
 SMALL = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
+#: What results of retrieval say of the database.
+RETRIEVAL = {"hash_bits": 64, "top": 200, "database_split": "train", "database_images": 5000}
 TRAINING = {
     "images": 100,
     "epochs": 1,
@@ -54,15 +55,17 @@ def write_run(
     name: str = "resnet18_cifar_pushpull",
     baseline: Results | None = None,
     classes: tuple[str, ...] = CLASSES,
+    retrieval: dict[str, object] | None = None,
     **options,
 ) -> torch.nn.Module:
-    """Write a run folder, with `options` for the model; returns the model in it."""
+    """Write a run folder, of that task where `retrieval` is given, with `options` for the model; returns the model."""
     folder.mkdir(parents=True)
-    model = create_model(name, num_classes=len(classes), **options).eval()
+    outputs = retrieval["hash_bits"] if retrieval else len(classes)
+    model = create_model(name, num_classes=outputs, **options).eval()
     sha256 = save_model(
         model,
         folder,
-        classes=classes,
+        classes=None if retrieval else classes,
         geometry=Geometry(32, 36),
         mean=(0.1, 0.2, 0.3),
         std=(0.4, 0.5, 0.6),
@@ -70,18 +73,16 @@ def write_run(
         model_args=options,
     )
     results = some_results(
-        name, weights_sha256=sha256, training=TRAINING, baseline=baseline.as_baseline() if baseline else None
+        name,
+        weights_sha256=sha256,
+        training=TRAINING,
+        baseline=baseline.as_baseline() if baseline else None,
+        task="retrieval" if retrieval else "classification",
+        retrieval=retrieval,
     )
     recipe = {"epochs": 1, "num_classes": len(classes), "seed": 7}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     results.save(folder / "results.json")
-    card = model_card(
-        results,
-        title=f"{name}.pictures",
-        recipe=recipe,
-        config=json.loads((folder / CONFIG).read_text()),
-        parameters=complexity.parameters(model),
-        macs=complexity.multiply_adds(model, 32),
-    )
-    (folder / "README.md").write_text(card)
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / "README.md").write_text(card_of(model, results=results, recipe=recipe, config=config))
     return model

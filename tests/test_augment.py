@@ -184,6 +184,7 @@ def test_the_augmentation_is_on_the_card(pictures, tmp_path, run_inside):
     card = (run / "README.md").read_text()
     assert "augmentation is 'prime', not None" in card
     assert "| augmentation | prime |" in card
+    assert "**Augmentation:** PRIME" in card
 
 
 def trained(data: Data, settings: Settings, stop: int, state: dict | None = None, first: int = 0) -> dict:

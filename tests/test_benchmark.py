@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -107,8 +109,8 @@ def test_images_that_change_between_two_runs_are_noticed(tmp_path, image_folder)
         run((1, 2, 3))
 
 
-def one_of(processes: int, images, **arguments) -> list:
-    """What each of several processes finds, as threads that add up like processes do."""
+def as_processes(processes: int, work: Callable) -> list:
+    """What `work` gives in each of several processes, as threads that add up like processes do."""
     barrier, shared, lock = threading.Barrier(processes), [], threading.Lock()
 
     def add_up(counts: torch.Tensor) -> torch.Tensor:
@@ -121,13 +123,8 @@ def one_of(processes: int, images, **arguments) -> list:
         barrier.wait()
         return total
 
-    def run(rank: int):
-        return evaluate(
-            GreyLevelClassifier(), images, Geometry(32, 32), rank=rank, processes=processes, add_up=add_up, **arguments
-        )
-
     with ThreadPoolExecutor(processes) as threads:
-        return list(threads.map(run, range(processes)))
+        return list(threads.map(lambda rank: work(rank=rank, processes=processes, add_up=add_up), range(processes)))
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])
@@ -135,10 +132,11 @@ def test_processes_find_the_same_wrong_images_as_one(processes):
     images = load_images("digits").limited(61)
     arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast", "fog"), "details": True, "progress": False}
     alone = evaluate(GreyLevelClassifier(), images, Geometry(32, 32), **arguments)
-    for together in one_of(processes, images, batch_size=5, **arguments):
+    work = partial(evaluate, GreyLevelClassifier(), images, Geometry(32, 32), batch_size=5, **arguments)
+    for together in as_processes(processes, work):
         assert together.as_results() | {"seconds": 0} == alone.as_results() | {"seconds": 0}
-        for cell, wrong in alone.wrong.items():
-            np.testing.assert_array_equal(together.wrong[cell], wrong)
+        for cell, errors in alone.image_errors.items():
+            np.testing.assert_array_equal(together.image_errors[cell], errors)
 
 
 def test_severities_that_were_not_asked_for_are_none():

@@ -249,7 +249,9 @@ def test_nothing_is_relative_to_no_error(run_inside, tmp_path, change, words):
 
 def test_bad_options_are_one_line(run_inside, files, tmp_path):
     assert_one_clear_line(compare(run_inside, *files, "--format", "latx"), "did you mean 'latex'")
-    assert_one_clear_line(compare(run_inside, *files, "--paper", "table3"), "table3", "table1 or table2")
+    assert_one_clear_line(
+        compare(run_inside, *files, "--paper", "table3"), "table3", "table1 or table2 or table5 or table8"
+    )
     assert_one_clear_line(compare(run_inside, *files, "-o", tmp_path), "is a folder")
     assert_one_clear_line(compare(run_inside, tmp_path / "nowhere.json", files[1]), "nowhere.json")
 

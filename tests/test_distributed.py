@@ -19,6 +19,8 @@ from processes import run_command, wait_for_all
 from settings import Settings
 from test_resume import arguments, start, state
 from test_train import read_log
+from timm_pushpull import cli
+from timm_pushpull.results import Results
 
 
 def curve(folder: Path) -> np.ndarray:
@@ -60,6 +62,30 @@ def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
     np.testing.assert_allclose(two[0], one[0], rtol=1e-3)
     np.testing.assert_allclose(two, one, rtol=5e-3)
     assert abs(apart[0] / one[0] - 1) > 2e-3  # without the flag, every process has statistics of its own
+
+
+def test_two_processes_learn_and_share_hashes_as_one(tmp_path, noise, run_inside):
+    settings = {"dataset": noise, **GENTLE, "task": "retrieval", "top": 10, "epochs": 1, "benchmark-limit": 6}
+    small = ("--sync-batch-norm", "--model-args", "layers=[1,1,1,1]", "channels=[16,16,16,16]")
+    one = run_inside(train.main, *arguments(tmp_path / "one", **settings), *small)
+    assert one.returncode == 0, one.stderr
+    wait_for_all(start(tmp_path / "two", 2, *small, **settings))
+    np.testing.assert_allclose(curve(tmp_path / "two"), curve(tmp_path / "one"), rtol=1e-3)
+    asked = ["--model", f"local-dir:{tmp_path / 'two'}", "--dataset", noise, "--task", "retrieval", "--top", "10"]
+    asked += [
+        "--precision",
+        "fp32",
+        "--preset",
+        "cifar10-c",
+        "--corruptions",
+        "contrast",
+        "--output",
+        tmp_path / "results.json",
+    ]
+    assert run_inside(cli.main, "timm-pushpull", "benchmark", *asked).returncode == 0
+    two, alone = (Results.load(path) for path in (tmp_path / "two", tmp_path / "results.json"))
+    assert (two.clean_error, two.errors["contrast"]) == (alone.clean_error, alone.errors["contrast"])
+    assert 0.2 < two.clean_error < 0.8
 
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (3, 2), (4, 5)])

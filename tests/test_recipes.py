@@ -17,7 +17,7 @@ from timm_pushpull.data import read_classes
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 #: The side of the data set's pictures, and the names of its classes.
 WORDNET = ("n01440764", "n01514668", "n01537544", "n01560419", "n02086240", "n03792782")
-SHAPES = {"cifar10": (32, 32), "digits": (32, 32), "tiny-imagenet-200": (64, 64)}
+SHAPES = {"cifar10": (32, 32), "cifar10-retrieval": (32, 32), "digits": (32, 32), "tiny-imagenet-200": (64, 64)}
 
 
 def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
@@ -44,6 +44,8 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     changes["precision"] = "fp32"  # Accelerate keeps the first choice of a process
     if settings.image_size == 224:  # spares time; what the recipe says is tested below
         changes |= {"image-size": 64, "resize": 72}
+    if settings.task == "retrieval":
+        changes["top"] = 3
     given = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
     run = tmp_path / "run"
     process = run_inside(
@@ -90,6 +92,14 @@ def test_the_paper_s_recipes(recipe, epochs, batch, rates):
     else:
         assert (settings.resize, settings.image_size, settings.crop_padding) == (256, 224, 0)
         assert settings.model_args == {"zero_init_last": False}
+
+
+def test_the_paper_s_recipe_of_retrieval():
+    _, settings = parse(["--recipe", "cifar10-retrieval"])
+    assert (settings.task, settings.hash_bits, settings.top, settings.outputs) == ("retrieval", 64, 200, 64)
+    assert (settings.epochs, settings.batch_size, settings.momentum, settings.weight_decay) == (50, 128, 0.9, 1e-4)
+    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == (5e-3, 0.1, 5e-6)
+    assert (settings.warmup, settings.three_phase, settings.seed, settings.crop_padding) == (0.3, True, 1234, 4)
 
 
 def test_labels_of_a_subset_are_positions_in_its_list(tmp_path):

@@ -19,6 +19,9 @@ from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import write_file
 
+TASKS = ("classification", "retrieval")
+_RETRIEVAL = {"hash_bits": int, "top": int, "database_split": str, "database_images": int}
+
 
 @dataclass(frozen=True)
 class Results:
@@ -26,10 +29,13 @@ class Results:
 
     Attributes:
         weights_sha256: SHA-256 of `model.safetensors`.
-        clean_error: Top-1 error on clean images, a fraction; None where there were none.
+        clean_error: Error on clean images, a fraction, `error_name` in words; None where there were none.
         errors: Corruption to its errors at severities 1 to 5, fractions; None where not measured.
         mce: Absolute mCE (Eq. 9) over what was measured.
         partial: Whether any of the 15 x 5 cells is missing, so that `mce` cannot be compared with published ones.
+        task: classification, where an error is a wrong class, or retrieval, where it is 1 - mAP.
+        retrieval: Of that task: `hash_bits`, `top` (how many of the nearest count), `database_split` and
+            `database_images` (the images of the data set that are retrieved); None for the other.
         frost: Which frost textures were used, `corruptions.frost_source()`; None where frost was not measured.
         jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
         corrupted: Name of the published files that were measured on; None for images corrupted on the fly.
@@ -55,6 +61,8 @@ class Results:
     num_images: int
     clean_error: float | None
     errors: dict[str, list[float | None]]
+    task: str = "classification"
+    retrieval: dict[str, object] | None = None
     frost: str | None = None
     jpeg_quality: int | None = None
     corrupted: str | None = None
@@ -77,6 +85,11 @@ class Results:
         return metrics.mean_corruption_error(self.errors) if self.errors else None
 
     @property
+    def error_name(self) -> str:
+        """What an error is, in a few words."""
+        return f"1 - mAP@{self.retrieval['top']}" if self.retrieval else "top-1 error"
+
+    @property
     def partial(self) -> bool:
         return any(None in self.errors.get(corruption, [None]) for corruption in CORRUPTIONS)
 
@@ -85,10 +98,9 @@ class Results:
         return {name: getattr(self, name) for name in ("model", "weights_sha256", "clean_error", "errors")}
 
     def comparable_with(self, other: Results) -> None:
-        """Raise InputError unless both were measured on the same corrupted images."""
-        for name in ("dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
+        """Raise InputError unless both were measured at the same task on the same corrupted images."""
+        for name, mine in self._measured().items():
+            if mine != (theirs := other._measured().get(name)):
                 raise InputError(
                     f"{self.model} and {other.model} cannot be compared: their {name} is {mine!r} and "
                     f"{theirs!r}; measure both alike"
@@ -102,6 +114,12 @@ class Results:
                 f"{self.model} and {other.model} cannot be compared: they were measured on different "
                 f"corruptions or severities; measure both alike"
             )
+
+    def _measured(self) -> dict[str, object]:
+        """What was measured, as far as it is not the model's."""
+        names = ("task", "dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted")
+        database = {name: value for name, value in (self.retrieval or {}).items() if name != "hash_bits"}
+        return {name: getattr(self, name) for name in names} | database
 
     def relative_to(self, baseline: Results) -> tuple[dict[str, float], float] | None:
         """Relative errors per corruption and mrCE (Eq. 10); None where the baseline makes no error on a corruption."""
@@ -127,7 +145,7 @@ class Results:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: Not JSON, a missing entry, or an error that is not a fraction; names `source`.
+            InputError: Not JSON, a missing entry, an unknown task, or an error that is not a fraction; names `source`.
         """
         try:
             content = json.loads(text)
@@ -143,6 +161,11 @@ class Results:
         if missing:
             raise InputError(f"{source} is not a results file: it lacks {', '.join(missing)}")
         results = cls(**{name: content[name] for name in names if name in content})
+        database = results.retrieval
+        if results.task not in TASKS or (results.task == "retrieval") != isinstance(database, dict):
+            raise InputError(f"{source} is not a results file: task is {results.task!r}, retrieval {database!r}")
+        if database is not None and {name: type(value) for name, value in database.items()} != _RETRIEVAL:
+            raise InputError(f"{source} is not a results file: retrieval is {database!r}")
         clean = results.clean_error
         valid = isinstance(results.errors, Mapping) and (clean is None or isinstance(clean, (int, float)))
         if not valid or (clean is not None and not (math.isfinite(clean) and 0 <= clean <= 1)):

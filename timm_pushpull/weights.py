@@ -45,7 +45,7 @@ def save_model(
     model: nn.Module,
     folder: Path | str,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] | None,
     geometry: Geometry,
     mean: Sequence[float],
     std: Sequence[float],
@@ -56,7 +56,7 @@ def save_model(
     """Write `model.safetensors` and `config.json`, which `timm.create_model("local-dir:<folder>")` loads.
 
     Args:
-        classes: Names of the model's classes.
+        classes: Names of the model's classes; None where its outputs are a hash.
         geometry, mean, std: The preprocessing that the weights expect.
         tag: Names these weights, as in `resnet18_cifar.cifar10`.
         model_args: Arguments that the model was created with, without `num_classes`.
@@ -74,7 +74,7 @@ def save_model(
         "architecture": cfg["architecture"],
         "num_classes": model.num_classes,
         "num_features": model.num_features,
-        "label_names": list(classes),
+        **({} if classes is None else {"label_names": list(classes)}),
         "pretrained_cfg": {
             "tag": tag,
             "custom_load": False,

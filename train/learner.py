@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from batches import steps_per_epoch
+from objectives import objective
 from settings import Settings
 from sync_batch_norm import synchronise
 from timm_pushpull.errors import InputError
@@ -28,19 +28,21 @@ class Learner:
     Attributes:
         model: What is trained, as Accelerate wraps it.
         network: The bare network inside.
+        objective: What the outputs are to say.
         average: Moving average of the network's weights, if the settings ask for one.
         steps_per_epoch, total_steps: Optimizer steps, whatever the number of processes or parts of a batch.
     """
 
     def __init__(self, settings: Settings, images: int, accelerator: Accelerator) -> None:
         self.settings, self.accelerator = settings, accelerator
+        self.objective = objective(settings)
         self.steps_per_epoch = steps_per_epoch(images, settings.batch_size)
         self.total_steps = settings.epochs * self.steps_per_epoch
         if settings.warmup * self.total_steps == 1:  # torch's schedule would divide by zero
             raise InputError(f"warmup is {settings.warmup}, one of {self.total_steps} steps; use another --warmup")
         set_seed(settings.seed)
         (name,) = settings.models
-        network = create_model(name, num_classes=settings.num_classes, **settings.model_args)
+        network = create_model(name, num_classes=settings.outputs, **settings.model_args)
         network.to(memory_format=torch.channels_last)
         if settings.sync_batch_norm and accelerator.num_processes > 1:
             network = synchronise(network, accelerator.device)
@@ -65,6 +67,7 @@ class Learner:
             div_factor=settings.lr_peak / settings.lr_start,
             final_div_factor=settings.lr_start / settings.lr_end,
             cycle_momentum=False,
+            three_phase=settings.three_phase,
         )
         self.average = ModelEmaV3(self.network, decay=settings.ema_decay) if settings.ema_decay else None
 
@@ -98,12 +101,12 @@ class Learner:
             pixels, labels = next(batches)
             last = part == settings.accumulation - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                logits = self.model(normalise(pixels, settings.mean, settings.std, accelerator.device))
-                loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=settings.label_smoothing)
+                outputs = self.model(normalise(pixels, settings.mean, settings.std, accelerator.device))
+                loss = self.objective.loss(outputs, labels)
                 # Divided by the whole batch, for shares may differ by an image; DDP averages over processes.
                 accelerator.backward(loss * (accelerator.num_processes / batch_size))
             losses += loss.detach()
-            wrong += (logits.detach().argmax(dim=1) != labels).sum()
+            wrong += (self.objective.logits(outputs.detach()).argmax(dim=1) != labels).sum()
         if settings.clip_grad:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
         self.optimizer.step()

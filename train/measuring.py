@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 import yaml
@@ -12,52 +13,78 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import nn
 
+from objectives import Classes, Hashes
 from run_folder import RECIPE, RunFolder
 from settings import Settings
 from splits import Data
-from timm_pushpull import complexity, hardware
-from timm_pushpull.benchmark import Evaluation, evaluate
-from timm_pushpull.card import model_card
+from timm_pushpull import hardware
+from timm_pushpull.benchmark import Evaluation, evaluate, retrieval
+from timm_pushpull.card import card_of
 from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
 from timm_pushpull.results import Results
 from timm_pushpull.weights import CONFIG, load_model, save_model
 
 
-def measure(
-    model: nn.Module,
-    data: Data,
-    settings: Settings,
-    accelerator: Accelerator,
-    *,
-    progress: bool,
-    limit: int | None = None,
-    corruptions: tuple[str, ...] = (),
-) -> Evaluation:
-    """Errors on clean images and under corruptions, counted over all processes."""
+def class_error(
+    model: nn.Module, objective: Classes | Hashes, data: Data, settings: Settings, accelerator: Accelerator
+) -> float:
+    """Share of the test images that are taken for another class, by a network of hashes for that of the nearest hash.
+
+    What an epoch ends with: 1 - mAP is close to it, but would need a pass over the training images too.
+    """
     if accelerator.num_processes > 1:
         broadcast(list(model.buffers()))  # batch norm's statistics differ between processes; the main one's are saved
     # A compiled network would be compiled once more, for one pass over the test images.
     with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():
-        return evaluate(
-            model,
-            data.test.limited(limit),
+        evaluation = evaluate(
+            objective.classifier(model),
+            data.test,
             data.geometry,
-            mean=settings.mean,
-            std=settings.std,
-            preset=settings.preset,
-            corruptions=corruptions,
-            jpeg_quality=JPEG_QUALITY[settings.preset],
-            device=accelerator.device,
-            precision=settings.precision,
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            add_up=accelerator.reduce,
-            progress=progress and accelerator.is_main_process,
+            corruptions=(),
+            progress=False,
+            **_shared(settings, accelerator),
         )
+    return evaluation.clean_error
+
+
+def measure(model: nn.Module, data: Data, settings: Settings, accelerator: Accelerator) -> Evaluation:
+    """Errors of the task on clean images and under corruptions, over all processes."""
+    shared = _shared(settings, accelerator) | {"progress": accelerator.is_main_process}
+    task = None
+    if settings.task == "retrieval":
+        task = retrieval(model, data.train.images, data.geometry, top=settings.top, **shared)
+    return evaluate(
+        model,
+        data.test.limited(settings.benchmark_limit),
+        data.geometry,
+        task=task,
+        preset=settings.preset,
+        corruptions=CORRUPTIONS,
+        jpeg_quality=JPEG_QUALITY[settings.preset],
+        **shared,
+    )
+
+
+def _shared(settings: Settings, accelerator: Accelerator) -> dict[str, Any]:
+    """How images are normalised, and who computes with what."""
+    return {
+        "mean": settings.mean,
+        "std": settings.std,
+        "device": accelerator.device,
+        "precision": settings.precision,
+        "rank": accelerator.process_index,
+        "processes": accelerator.num_processes,
+        "add_up": accelerator.reduce,
+    }
 
 
 def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) -> Results:
     """The results of a network before they are measured: what they will be about."""
+    database = None
+    if settings.task == "retrieval":
+        images = data.train.images
+        database = {"hash_bits": settings.hash_bits, "top": settings.top}
+        database |= {"database_split": images.split, "database_images": len(images)}
     return Results(
         model=name,
         weights_sha256="",
@@ -68,6 +95,8 @@ def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) 
         num_images=len(data.test.limited(settings.benchmark_limit)),
         clean_error=0,
         errors={corruption: [0] * 5 for corruption in CORRUPTIONS},
+        task=settings.task,
+        retrieval=database,
         frost=frost_source(),
         jpeg_quality=JPEG_QUALITY[settings.preset],
         precision=settings.precision,
@@ -87,12 +116,12 @@ def finish(
 ) -> Results:
     """Write the weights, load them as a user would, measure those, write the card and, last, the results."""
     (name,) = settings.models
-    tag = data.test.name.split("/")[-1]
+    tag = data.test.name.split("/")[-1] + ("_retrieval" if settings.task == "retrieval" else "")
     if accelerator.is_main_process:
         save_model(
             model,
             folder.path,
-            classes=data.test.classes,
+            classes=None if settings.task == "retrieval" else data.test.classes,
             geometry=data.geometry,
             mean=settings.mean,
             std=settings.std,
@@ -103,9 +132,7 @@ def finish(
     accelerator.wait_for_everyone()
     model, weights_sha256 = load_model(f"local-dir:{folder.path}")
     model.to(accelerator.device, memory_format=torch.channels_last)
-    evaluation = measure(
-        model, data, settings, accelerator, progress=True, limit=settings.benchmark_limit, corruptions=CORRUPTIONS
-    )
+    evaluation = measure(model, data, settings, accelerator)
     results = replace(
         unmeasured(name, data, settings, accelerator.device),
         weights_sha256=weights_sha256,
@@ -125,15 +152,8 @@ def finish(
 def card(folder: RunFolder, results: Results, model: nn.Module) -> str:
     """The model card, from what the folder holds."""
     config = json.loads((folder.path / CONFIG).read_text(encoding="utf-8"))
-    channels, size, _ = config["pretrained_cfg"]["input_size"]
-    return model_card(
-        results,
-        title=f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
-        recipe=yaml.safe_load((folder.path / RECIPE).read_text(encoding="utf-8")),
-        config=config,
-        parameters=complexity.parameters(model),
-        macs=complexity.multiply_adds(model, size, channels),
-    )
+    recipe = yaml.safe_load((folder.path / RECIPE).read_text(encoding="utf-8"))
+    return card_of(model, results=results, recipe=recipe, config=config)
 
 
 def describe_training(

@@ -8,6 +8,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from timm_pushpull.weights import CONFIG, WEIGHTS
 
 # All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last.
 RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
+_DEFAULTS = {entry.name: entry.default for entry in fields(Settings)}
 _FILES = (RESULTS, CARD, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
 
 
@@ -140,10 +142,10 @@ class Checkpoints:
         except Exception as error:  # a damaged file fails in many ways
             raise InputError(f"the state {str(path)!r} is damaged ({one_line(error)})") from error
         for name, value in self.identity.items():
-            if identity.get(name) != value:
+            # A setting that is younger than the state had what is now its default.
+            if (theirs := identity.get(name, _DEFAULTS.get(name))) != value:
                 raise InputError(
-                    f"the state {str(path)!r} is of another run: its {name} is {_short(identity.get(name))}, "
-                    f"not {_short(value)}"
+                    f"the state {str(path)!r} is of another run: its {name} is {_short(theirs)}, not {_short(value)}"
                 )
         try:
             take(content)

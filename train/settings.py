@@ -15,6 +15,8 @@ from timm_pushpull.cli import Parser
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.errors import InputError, unknown
 from timm_pushpull.hardware import PRECISIONS
+from timm_pushpull.results import TASKS
+from timm_pushpull.retrieval import BITS, TOP
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -23,7 +25,7 @@ RECIPES = Path(__file__).parent / "recipes"
 _DECISIVE = (
     *("model_args", "classes", "limit", "epochs", "batch_size", "lr_start", "lr_peak", "lr_end", "warmup", "momentum"),
     *("weight_decay", "label_smoothing", "clip_grad", "ema_decay", "image_size", "resize", "crop_padding", "flip"),
-    "augmentation",
+    *("augmentation", "preset", "task", "hash_bits", "top", "three_phase"),
 )
 
 
@@ -38,6 +40,7 @@ def setting(kind: type, default: Any, text: str, many: bool = False) -> Any:
 class Settings:
     """Everything that decides a training run. Learning rates, momentum and weight decay are SGD's."""
 
+    task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}")
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
     model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
     dataset: str = setting(str, "digits", "folder or Hub id that datasets.load_dataset reads, or digits")
@@ -46,7 +49,7 @@ class Settings:
     image_column: str | None = setting(str, None, "needed only where there are several")
     label_column: str | None = setting(str, None, "needed only where there are several")
     classes: str | None = setting(str, None, "only the classes named in this file; or imagenet100, imagenet200")
-    num_classes: int | None = setting(int, None, "outputs of the network; default: the classes of the data")
+    num_classes: int | None = setting(int, None, "how many the labels have; default: whatever they have")
     limit: int | None = setting(int, None, "use at most so many images of either split, class-balanced")
 
     epochs: int = setting(int, 30, "passes over the training images")
@@ -56,9 +59,10 @@ class Settings:
     lr_peak: float = setting(float, 0.2, "learning rate at the peak")
     lr_end: float = setting(float, 5e-6, "learning rate at the last step")
     warmup: float = setting(float, 0.3, "share of the steps before the peak")
+    three_phase: bool = setting(bool, False, "fall to the first learning rate as fast as it rose, then to the last")
     momentum: float = setting(float, 0.9, "momentum of SGD")
     weight_decay: float = setting(float, 1e-5, "weight decay of SGD")
-    label_smoothing: float = setting(float, 0.0, "share of the target spread over all classes")
+    label_smoothing: float = setting(float, 0.0, "share of a classifier's target spread over all classes")
     clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any")
     ema_decay: float | None = setting(float, None, "measure and keep the weights' moving average with this decay")
     sync_batch_norm: bool = setting(bool, False, "batch norm over the images of all processes")
@@ -77,6 +81,8 @@ class Settings:
     compile: bool = setting(bool, False, "train through torch.compile")
     workers: int = setting(int, 4, "decoding processes per training process, where images do not fit into memory")
     preset: str = setting(str, "imagenet-c", f"constants of the corruptions: {', '.join(PRESETS)}")
+    hash_bits: int = setting(int, BITS, "of retrieval: outputs of the network")
+    top: int = setting(int, TOP, "of retrieval: how many of the nearest training images count for mAP")
     half_weights: bool = setting(bool, False, "write (and measure) the trained weights as float16, as releases are")
     benchmark_limit: int | None = setting(int, None, "measure the corruptions on so many test images, class-balanced")
 
@@ -86,7 +92,7 @@ class Settings:
                 raise InputError(f"{name} is {getattr(self, name)}; use a value above 0")
         if self.clip_grad is not None and not self.clip_grad > 0:
             raise InputError(f"clip_grad is {self.clip_grad}; use a value above 0")
-        for name in ("accumulation", "limit", "num_classes", "image_size", "resize", "benchmark_limit"):
+        for name in ("accumulation", "limit", "num_classes", "image_size", "resize", "benchmark_limit", "top"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; use 1 or more")
         for name in ("momentum", "weight_decay", "crop_padding", "workers", "seed"):
@@ -99,6 +105,14 @@ class Settings:
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; use a fraction from 0 to below 1")
+        if self.three_phase and self.warmup > 0.5:
+            raise InputError(f"warmup is {self.warmup}; in three phases, where it counts twice, use 0.5 or less")
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        if self.hash_bits < 8 or self.hash_bits % 8:
+            raise InputError(f"hash_bits is {self.hash_bits}; use a multiple of 8")
+        if self.task == "retrieval" and self.label_smoothing:
+            raise InputError(f"label_smoothing is {self.label_smoothing}, but the task is retrieval; leave it out")
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
@@ -108,6 +122,11 @@ class Settings:
             raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
+
+    @property
+    def outputs(self) -> int | None:
+        """Outputs of the network: bits of a hash, or classes."""
+        return self.hash_bits if self.task == "retrieval" else self.num_classes
 
     @classmethod
     def from_mapping(cls, content: Any, source: str) -> Settings:

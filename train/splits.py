@@ -10,9 +10,11 @@ import torch
 from batches import TrainingImages, steps_per_epoch
 from settings import RECIPES, Settings
 from timm_pushpull.augment import check_size
+from timm_pushpull.benchmark.tasks import check_top
 from timm_pushpull.data import ImageSet, load_images, read_batches, read_classes
 from timm_pushpull.errors import InputError
 from timm_pushpull.preprocess import Geometry
+from timm_pushpull.retrieval import hash_targets
 from timm_pushpull.weights import create_model
 
 
@@ -49,6 +51,9 @@ def load_data(settings: Settings, processes: int, device: torch.device) -> tuple
             f"{len(train.classes)} classes; leave num_classes out or choose another --label-column"
         )
     check_batch(settings, len(train), processes)
+    if settings.task == "retrieval":
+        check_top(settings.top, len(train))
+        hash_targets(len(train.classes), settings.hash_bits)  # says now if there are none
 
     with torch.device("meta"):
         models = [

@@ -2,6 +2,7 @@
 
 accelerate launch train/train.py                                         # digits, two networks, five minutes
 accelerate launch train/train.py --recipe cifar10 --dataset FOLDER_OR_HUB_ID
+accelerate launch train/train.py --recipe cifar10-retrieval --dataset FOLDER_OR_HUB_ID
 accelerate launch train/train.py --recipe cifar10 --model resnet18_cifar_pushpull5 --output runs/pp5
 accelerate launch --config_file train/clusters/eight_gpus.yaml train/train.py --recipe imagenet1k --dataset FOLDER
 torchrun --nproc_per_node 2 train/train.py                               # the launcher does not matter
@@ -20,7 +21,7 @@ from accelerate.utils import DistributedType
 from batches import epoch_order, shares
 from launch import check_gpus, check_tracker, memory_advice, start_trackers
 from learner import Learner
-from measuring import finish, measure, unmeasured
+from measuring import class_error, finish, unmeasured
 from monitor import Monitor, Position
 from run_folder import Checkpoints, RunFolder
 from settings import Settings, parse
@@ -98,7 +99,7 @@ def run(
     ):
         while position.epoch < settings.epochs:
             train_epoch(learner, data, monitor, checkpoints)
-            test_error = measure(learner.best, data, settings, accelerator, progress=False).clean_error
+            test_error = class_error(learner.best, learner.objective, data, settings, accelerator)
             monitor.end_epoch(len(data.train), test_error, learner.network)
             if accelerator.is_main_process:
                 folder.write_log(position.log)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from timm_pushpull.errors import InputError
 
 
@@ -30,17 +28,3 @@ def check_classes(names: Sequence[str] | None, classes: Sequence[str], dataset: 
     if set(names) & set(classes):
         raise InputError(f"{described}; use a model trained on these classes, in this order")
     warnings.warn(f"{described}; errors mean nothing unless they are the same under other names", stacklevel=2)
-
-
-def check_logits(logits: Tensor, classes: int, name: str, severity: int) -> None:
-    """Raise InputError for logits of another number of classes, or that are not finite, naming the cell."""
-    if logits.ndim != 2 or logits.shape[1] != classes:
-        raise InputError(
-            f"the model gives {tuple(logits.shape)[1:]} outputs per image, the data set has {classes} "
-            f"classes; use a model trained on these classes"
-        )
-    if not logits.isfinite().all():
-        raise InputError(
-            f"the model gives logits that are not finite on {name}, severity {severity}; "
-            f"try --precision fp32, or mend the weights"
-        )

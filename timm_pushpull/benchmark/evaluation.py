@@ -1,4 +1,4 @@
-"""What a benchmark found: for every cell, which images were wrong."""
+"""What a benchmark found: for every cell, the error of every image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from timm_pushpull import metrics
+from timm_pushpull.benchmark.tasks import UNIT, Cell
 from timm_pushpull.metrics.statistics import NORMAL_95, confidence_bins
 
-Cell = tuple[str, int]  # a corruption and its severity
 CLEAN: Cell = ("clean", 0)
 _BINS = 15  # of confidence, for the calibration error
-_UNIT = 1 << 24  # confidences are added up as whole numbers, so that their sum does not depend on the order
 
 #: What is counted besides wrong images where it is asked for: wrong within the first five, then per bin of confidence
 #: the images, the right ones, and the sum of confidences.
@@ -23,32 +22,33 @@ DETAILS = 1 + 3 * _BINS
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which images a model got wrong.
+    """What a model got wrong.
 
     Attributes:
-        wrong: Cell to bool of shape (N,), in the order of the images.
+        image_errors: Cell to the error of every image, in their order, shape (N,): bool where an image is right or
+            wrong, else float64, fractions.
         details: Cell to int64 of shape (DETAILS,); empty where they were not asked for.
         fingerprint: Of the images' pixels before corruption, 16 hexadecimal digits, the same in any order; None where
             they were not at hand.
         seconds: Time that the cells took.
     """
 
-    wrong: Mapping[Cell, np.ndarray]
+    image_errors: Mapping[Cell, np.ndarray]
     details: Mapping[Cell, np.ndarray] = field(default_factory=dict)
     fingerprint: str | None = None
     seconds: float = 0.0
 
     def __len__(self) -> int:
-        return len(next(iter(self.wrong.values())))
+        return len(next(iter(self.image_errors.values())))
 
     @property
     def clean_error(self) -> float | None:
-        """Top-1 error on the clean images, a fraction; None where there were none."""
+        """Error on the clean images, a fraction; None where there were none."""
         return self.error(CLEAN)
 
     @property
     def errors(self) -> dict[str, list[float | None]]:
-        """Top-1 errors at severities 1 to 5 per corruption, fractions; None where not measured."""
+        """Errors at severities 1 to 5 per corruption, fractions; None where not measured."""
         return self._table(self.error)
 
     @property
@@ -57,30 +57,32 @@ class Evaluation:
         return self._table(self.interval)
 
     def error(self, cell: Cell) -> float | None:
-        """Top-1 error in a cell."""
-        return float(self.wrong[cell].mean()) if cell in self.wrong else None
+        """Mean error of the images in a cell."""
+        return float(self.image_errors[cell].mean()) if cell in self.image_errors else None
 
     def interval(self, cell: Cell) -> list[float] | None:
-        """The 95 % interval of the error in a cell (Wilson's)."""
-        if cell not in self.wrong:
+        """The 95 % interval of the error in a cell: Wilson's for a share of wrong images, else that of a mean."""
+        if cell not in self.image_errors:
             return None
-        return list(metrics.confidence_interval(self.error(cell), len(self)))
+        if self.image_errors[cell].dtype == bool:
+            return list(metrics.confidence_interval(self.error(cell), len(self)))
+        return _interval_of_mean(self.image_errors[cell])
 
     @property
     def mce_interval(self) -> list[float] | None:
         """The 95 % interval of the mCE.
 
-        An image's errors in all cells go together, so the interval is that of the mean over images of their shares of
-        wrong cells (normal approximation), not one of independent cells.
+        An image's errors in all cells go together, so the interval is that of the mean over images of their mean errors
+        over cells, not one of independent cells.
         """
         names = self._names()
         if not names:
             return None
-        shares = np.mean(
-            [np.mean([w for (n, _), w in self.wrong.items() if n == name], axis=0) for name in names], axis=0
+        return _interval_of_mean(
+            np.mean(
+                [np.mean([e for (n, _), e in self.image_errors.items() if n == name], axis=0) for name in names], axis=0
+            )
         )
-        reach = NORMAL_95 * shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) > 1 else 1.0
-        return [max(0.0, float(shares.mean() - reach)), min(1.0, float(shares.mean() + reach))]
 
     def top5_error(self, cell: Cell) -> float:
         """Share of images whose class is not among the five most likely."""
@@ -89,7 +91,7 @@ class Evaluation:
     def calibration_error(self, cell: Cell) -> float:
         """Expected calibration error over 15 bins of confidence of equal width."""
         _, right, confidence = self.details[cell][1:].reshape(3, _BINS)
-        return float(np.abs(confidence / _UNIT - right).sum() / len(self))
+        return float(np.abs(confidence / UNIT - right).sum() / len(self))
 
     def as_results(self) -> dict[str, object]:
         """The fields of `Results` that an evaluation fills."""
@@ -97,8 +99,8 @@ class Evaluation:
         more = {}
         if self.details:
             for name, value in (("top5_errors", self.top5_error), ("calibration_errors", self.calibration_error)):
-                more[name] = self._table(lambda cell, of=value: of(cell) if cell in self.wrong else None)
-                if CLEAN in self.wrong:
+                more[name] = self._table(lambda cell, of=value: of(cell) if cell in self.image_errors else None)
+                if CLEAN in self.image_errors:
                     more[name] = {"clean": value(CLEAN), **more[name]}
         return {
             "clean_error": self.clean_error,
@@ -110,10 +112,16 @@ class Evaluation:
         }
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys(name for name, _ in self.wrong if name != CLEAN[0]))
+        return list(dict.fromkeys(name for name, _ in self.image_errors if name != CLEAN[0]))
 
     def _table(self, value) -> dict[str, list]:
         return {name: [value((name, severity)) for severity in (1, 2, 3, 4, 5)] for name in self._names()}
+
+
+def _interval_of_mean(values: np.ndarray) -> list[float]:
+    """The 95 % interval of the mean of fractions, one per image (normal approximation)."""
+    reach = NORMAL_95 * values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 1.0
+    return [max(0.0, float(values.mean() - reach)), min(1.0, float(values.mean() + reach))]
 
 
 def detail(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -128,8 +136,6 @@ def detail(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     bins = confidence_bins(confidence, _BINS)
     counts = np.zeros(DETAILS, np.int64)
     counts[0] = (order != labels[:, None]).all(axis=1).sum()
-    for row, weights in enumerate(
-        (np.ones(len(labels), np.int64), right, np.rint(confidence * _UNIT).astype(np.int64))
-    ):
+    for row, weights in enumerate((np.ones(len(labels), np.int64), right, np.rint(confidence * UNIT).astype(np.int64))):
         np.add.at(counts[1:].reshape(3, _BINS)[row], bins, weights)
     return counts

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from timm_pushpull.benchmark.evaluation import Cell
+from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import write_error
+
+_UNSAID = {"task": "classification"}  # in journals of versions that had no other
 
 
 class Journal:
@@ -42,18 +44,18 @@ class Journal:
         return self.parts[0]["block_images"] if self.parts else None
 
     def record(
-        self, cell: Cell, start: int, wrong: np.ndarray, details: np.ndarray | None, block_images: int, **others
+        self, cell: Cell, start: int, errors: np.ndarray, details: np.ndarray | None, block_images: int, **others
     ) -> None:
         """Keep a finished part, whatever happens afterwards.
 
         Args:
-            start: Position of the block's first image. wrong: bool of shape (images of the block,).
+            start: Position of the block's first image. errors: bool or int32 of shape (images of the block,).
         """
         part = {
             "cell": list(cell),
             "start": start,
-            "count": len(wrong),
-            "wrong": base64.b64encode(np.packbits(wrong)).decode(),
+            "count": len(errors),
+            **packed(errors),
             "details": None if details is None else details.tolist(),
             "block_images": block_images,
             **others,
@@ -76,8 +78,17 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def packed(errors: np.ndarray) -> dict[str, str]:
+    """The errors of a part, bool as bits, else int32 as bytes, in the entry that says which."""
+    is_wrong = errors.dtype == bool
+    content = np.packbits(errors) if is_wrong else errors.astype("<i4")
+    return {"wrong" if is_wrong else "errors": base64.b64encode(content.tobytes()).decode()}
+
+
 def unpacked(part: dict) -> np.ndarray:
-    """Which images of a part were wrong, bool."""
+    """The errors of a part, bool or int32 of shape (images of the block,)."""
+    if "errors" in part:
+        return np.frombuffer(base64.b64decode(part["errors"]), "<i4")
     bits = np.frombuffer(base64.b64decode(part["wrong"]), np.uint8)
     return np.unpackbits(bits, count=part["count"]).astype(bool)
 
@@ -85,8 +96,8 @@ def unpacked(part: dict) -> np.ndarray:
 def refuse_other(place: str, found: dict, wanted: dict) -> None:
     """Raise InputError, naming the first difference, unless two measurements are of the same thing."""
     for name, value in wanted.items():
-        if found.get(name) != value:
+        if (theirs := found.get(name, _UNSAID.get(name))) != value:
             raise InputError(
-                f"{place!r} is of another measurement: its {name} is {found.get(name)!r}, not {value!r}; choose "
+                f"{place!r} is of another measurement: its {name} is {theirs!r}, not {value!r}; choose "
                 f"another --output, or --overwrite"
             )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from timm_pushpull.benchmark.classes import check_logits
-from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Cell, Evaluation, detail
+from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detail
 from timm_pushpull.benchmark.journal import Journal, unpacked
+from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation
 from timm_pushpull.benchmark.sources import FilesSource, FlySource
+from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data import ImageSet
 from timm_pushpull.errors import InputError
@@ -30,6 +30,7 @@ def evaluate(
     images: ImageSet | FlySource | FilesSource,
     geometry: Geometry | None = None,
     *,
+    task: Task | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     corruptions: Sequence[str] = CORRUPTIONS,
@@ -42,23 +43,25 @@ def evaluate(
     precision: str = "fp32",
     rank: int = 0,
     processes: int = 1,
-    add_up: Callable[[Tensor], Tensor] = lambda counts: counts,
+    add_up: Sum = lambda counts: counts,
     journal: Journal | None = None,
     progress: bool = True,
     **options,
 ) -> Evaluation:
-    """Measure which images a classifier gets wrong, clean and under corruptions.
+    """Measure what a model gets wrong, clean and under corruptions.
 
     Images are resized and cropped, corrupted, then normalised, in this order, as for ImageNet-C.
 
     Args:
-        model: Any callable from normalised float32 images (N, 3, H, W) to logits (N, classes), on `device`. A module is
-            measured in eval mode and left as it was.
+        model: Any callable from normalised float32 images (N, 3, H, W) to outputs (N, outputs), on `device`. A module
+            is measured in eval mode and left as it was.
         images: What to measure on; an `ImageSet` is corrupted on the fly.
+        task: What an image's error is: by default whether it is taken for another class; `retrieval(...)` for how far
+            what is retrieved for it is from perfect.
         geometry, mean, std: The preprocessing; by default that of a timm model's data config.
         corruptions, severities: The cells; no corruptions for the clean error alone.
         clean: Whether to measure on the clean images too.
-        details: Whether to count top-5 and calibration errors.
+        details: Whether to count top-5 and calibration errors of a classifier.
         batch_size: Images a forward pass; by default 64 on a CPU, whose caches hold no more, else 512.
         workers: Threads that decode and corrupt; by default one on a CPU, which the model needs, else all cores.
         rank, processes, add_up: This process takes every `processes`-th image from `rank` on, and `add_up` sums int64
@@ -67,20 +70,19 @@ def evaluate(
         options: preset, seed, frost_dir, jpeg_quality for an `ImageSet`, as in `corrupt`.
 
     Raises:
-        InputError: Fewer outputs than classes; logits that are not finite, with the cell they came from; a data set
-            that is not the journal's.
+        InputError: Outputs that are not the task's, or are not finite, with the cell they came from; a data set that is
+            not the journal's; details of anything but a classifier.
     """
     if isinstance(images, ImageSet):
         images = FlySource(images, geometry or model_geometry(model), **options)
-    config = getattr(model, "pretrained_cfg", {})
-    mean, std = (config.get("mean") if mean is None else mean), (config.get("std") if std is None else std)
-    if mean is None or std is None:
-        raise InputError("the model does not say how its images are normalised; give mean and std")
-    on_cpu = torch.device(device).type == "cpu"
-    batch = batch_size or (64 if on_cpu else 512)
-    workers = workers or (1 if on_cpu else max(1, (os.cpu_count() or 1) // processes))
+    mean, std = normalisation(model, mean, std)
+    task = task or Classification(len(images.classes))
+    if details and not isinstance(task, Classification):
+        raise InputError("top-5 and calibration errors are those of a classifier; leave the details out")
+    batch = batch_size or default_batch(device)
+    workers = workers or (1 if torch.device(device).type == "cpu" else max(1, (os.cpu_count() or 1) // processes))
     cells = [CLEAN] * clean + [(name, severity) for name in corruptions for severity in severities]
-    state = _State(len(images.labels), cells, details, device, add_up, journal if rank == 0 else None)
+    state = _State(task, len(images.labels), cells, details, device, add_up, journal if rank == 0 else None)
     size = state.block_images or processes * images.block_images(batch)
     left = {
         start: [cell for cell in cells if (cell, start) not in state.done]
@@ -89,7 +91,7 @@ def evaluate(
     count = {start: len(range(start + rank, min(start + size, len(images.labels)), processes)) for start in left}
     total, todo = len(cells) * sum(count.values()), sum(len(left[start]) * count[start] for start in left)
     steps = progress_bar(total, "measure", "img", show=progress, initial=total - todo)
-    with steps, _eval_mode(model), torch.inference_mode(), autocast(precision, device):
+    with steps, eval_mode(model), torch.inference_mode(), autocast(precision, device):
         for start, missing in left.items():
             if not missing:
                 continue
@@ -102,34 +104,22 @@ def evaluate(
                     part.end(cell)
                 continue
             for cell, positions, pixels, last in images.batches(mine, missing, batch, workers):
-                logits = model(normalise(pixels, mean, std, device))
-                check_logits(logits, len(images.classes), *cell)
-                part.add(positions, logits, images.labels[positions])
+                part.add(cell, positions, model(normalise(pixels, mean, std, device)), images.labels[positions])
                 steps.update(len(positions))
                 if last:
                     part.end(cell)
     return state.evaluation()
 
 
-@contextmanager
-def _eval_mode(model: object) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 class _State:
     """What has been found so far, in this run and in those before it."""
 
-    def __init__(self, count: int, cells: list[Cell], details: bool, device, add_up, journal: Journal | None) -> None:
-        self.cells, self.with_details, self.device = cells, details, device
+    def __init__(
+        self, task: Task, count: int, cells: list[Cell], details: bool, device, add_up, journal: Journal | None
+    ) -> None:
+        self.task, self.cells, self.with_details, self.device = task, cells, details, device
         self.add_up, self.journal = add_up, journal
-        self.wrong = np.zeros((len(cells), count), bool)
+        self.errors = np.zeros((len(cells), count), task.dtype)
         self.details = np.zeros((len(cells), DETAILS), np.int64)
         self.seconds, self.digests, self.done = 0.0, {}, set()
         parts = [part for part in journal.parts if tuple(part["cell"]) in cells] if journal else []
@@ -144,7 +134,7 @@ class _State:
             self.digests[start] = digest
         for part in parts:
             number, start = cells.index(tuple(part["cell"])), part["start"]
-            self.wrong[number, start : start + part["count"]] = unpacked(part)
+            self.errors[number, start : start + part["count"]] = unpacked(part)
             self.details[number] += np.array(part["details"] or np.zeros(DETAILS), np.int64)
             self.seconds += part["seconds"]
 
@@ -156,8 +146,9 @@ class _State:
 
     def evaluation(self) -> Evaluation:
         digest = sum(self.digests.values()) % (1 << 63)
+        errors = self.errors if self.task.dtype is bool else self.errors / UNIT
         return Evaluation(
-            dict(zip(self.cells, self.wrong, strict=True)),
+            dict(zip(self.cells, errors, strict=True)),
             dict(zip(self.cells, self.details, strict=True)) if self.with_details else {},
             f"{digest:016x}" if digest else None,
             self.seconds,
@@ -171,12 +162,12 @@ class _Part:
         self.state, self.start, self.stop, self.size, self.source = state, start, stop, size, source
         self._begin()
 
-    def add(self, positions: np.ndarray, logits: Tensor, labels: np.ndarray) -> None:
+    def add(self, cell: Cell, positions: np.ndarray, outputs: Tensor, labels: np.ndarray) -> None:
         """Count a batch."""
-        target = torch.from_numpy(labels).to(logits.device)
-        self.wrong[torch.from_numpy(positions - self.start).to(logits.device)] = (logits.argmax(dim=1) != target).long()
+        places = torch.from_numpy(positions - self.start).to(outputs.device)
+        self.errors[places] = self.state.task.errors(outputs, labels, cell)
         if self.state.with_details:
-            self.details += detail(logits.float().softmax(dim=1).cpu().numpy(), labels)
+            self.details += detail(outputs.float().softmax(dim=1).cpu().numpy(), labels)
 
     def end(self, cell: Cell) -> None:
         """Add up a cell over all processes, and keep it."""
@@ -184,21 +175,21 @@ class _Part:
         digest = self.source.digest
         # In halves, whose sums over the processes fit into 64 bits.
         halves = np.array([digest & 0x7FFFFFFF, digest >> 31], np.int64)
-        found = state.shared(np.concatenate([self.wrong.cpu().numpy(), self.details, halves]))
-        wrong, details = found[:count].astype(bool), found[count:-2]
+        found = state.shared(np.concatenate([self.errors.cpu().numpy(), self.details, halves]))
+        errors, details = found[:count].astype(state.task.dtype), found[count:-2]
         digest = (int(found[-2]) + (int(found[-1]) << 31)) % (1 << 63)
         if state.digests.setdefault(self.start, digest) != digest:
             raise InputError("the images are not those of the interrupted measurement; choose another --output")
         number, seconds = state.cells.index(cell), time.perf_counter() - self.began
-        state.wrong[number, self.start : self.stop] = wrong
+        state.errors[number, self.start : self.stop] = errors
         state.details[number] += details
         state.seconds += seconds
         if state.journal:
             kept = details if state.with_details else None
-            state.journal.record(cell, self.start, wrong, kept, self.size, digest=digest, seconds=round(seconds, 3))
+            state.journal.record(cell, self.start, errors, kept, self.size, digest=digest, seconds=round(seconds, 3))
         self._begin()
 
     def _begin(self) -> None:
-        self.wrong = torch.zeros(self.stop - self.start, dtype=torch.int64, device=self.state.device)
+        self.errors = torch.zeros(self.stop - self.start, dtype=torch.int64, device=self.state.device)
         self.details = np.zeros(DETAILS, np.int64)
         self.began = time.perf_counter()

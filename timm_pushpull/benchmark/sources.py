@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from timm_pushpull.benchmark.evaluation import CLEAN, Cell
+from timm_pushpull.benchmark.evaluation import CLEAN
+from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.data import ImageSet, balanced, read_batches
 from timm_pushpull.errors import InputError

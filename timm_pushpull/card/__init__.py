@@ -2,13 +2,14 @@
 
 from timm_pushpull.card.check import discrepancies
 from timm_pushpull.card.metadata import eval_results_yaml, metadata
-from timm_pushpull.card.page import CITATION, model_card
+from timm_pushpull.card.page import CITATION, card_of, model_card
 from timm_pushpull.card.picture import robustness_picture
 from timm_pushpull.card.usage import HERE
 
 __all__ = [
     "CITATION",
     "HERE",
+    "card_of",
     "discrepancies",
     "eval_results_yaml",
     "metadata",

@@ -49,18 +49,20 @@ def with_baseline(results: Results) -> Comparison | None:
 class Printed:
     """The paper's row about a network, and R_net (Eq. 13) computed from it and the printed row of its baseline."""
 
+    table: str
     row: paper.Row
     r_net: float
 
 
 def with_paper(results: Results) -> Printed | None:
     """What the paper prints of this network; None where it has nothing, or the results are no full benchmark."""
-    row = paper.published(results.model, results.dataset)
+    row = paper.published(results.model, results.dataset, results.task)
     if row is None or results.partial:
         return None
     base = next(
         other
-        for other in paper.load("table1")
+        for other in paper.reference(results.task)
         if other.is_baseline and (other.dataset, other.baseline) == (row.dataset, row.baseline)
     )
-    return Printed(row, metrics.net_error_reduction(row.clean_error, row.mce, base.clean_error, base.mce))
+    table = "Tables 5 and 8" if results.retrieval else "Table 1"
+    return Printed(table, row, metrics.net_error_reduction(row.clean_error, row.mce, base.clean_error, base.mce))

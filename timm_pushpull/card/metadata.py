@@ -7,18 +7,20 @@ from collections.abc import Iterator
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
+from timm_pushpull.card.task import task_of
 from timm_pushpull.errors import InputError
 from timm_pushpull.results import Results
 
 
 def metadata(results: Results, title: str) -> ModelCardData:
     """The metadata block, with every error that was measured in `model-index`; all values are fractions."""
+    task = task_of(results)
 
     def entry(metric: str, name: str, value: float, config: str | None = None) -> EvalResult:
         # The corruption and its severity go into the configuration: the Hub groups results by it, not by arguments.
         return EvalResult(
-            task_type="image-classification",
-            task_name="Image classification",
+            task_type=task.hub,
+            task_name=task.name,
             dataset_type=results.dataset,
             dataset_name=f"{results.dataset}, {config}" if config else results.dataset,
             dataset_config=config,
@@ -30,18 +32,18 @@ def metadata(results: Results, title: str) -> ModelCardData:
 
     entries = []
     if results.clean_error is not None:
-        # The Hub shows accuracies. A fraction, as the cards of transformers' Trainer have it, and like the errors here.
-        entries.append(entry("accuracy", "Top-1 accuracy", 1 - results.clean_error))
-        entries.append(entry("error", "Top-1 error", results.clean_error))
+        # The Hub shows scores. A fraction, as the cards of transformers' Trainer have it, and like the errors here.
+        entries.append(entry(task.score, task.score_name, 1 - results.clean_error))
+        entries.append(entry("error", task.error, results.clean_error))
     if results.errors and not results.partial:
         entries.append(entry("mce", "mean corruption error (absolute)", results.mce, results.preset))
-    entries += [entry("error", "Top-1 error", error, cell) for cell, error in _cells(results)]
+    entries += [entry("error", task.error, error, cell) for cell, error in _cells(results)]
     return ModelCardData(
         language=None,
         license="apache-2.0",
         library_name="timm",
-        pipeline_tag="image-classification",
-        tags=["image-classification", "timm", "timm-pushpull", "robustness", "common-corruptions"],
+        pipeline_tag=task.hub,
+        tags=[task.hub, *task.tags, "timm", "timm-pushpull", "robustness", "common-corruptions"],
         datasets=[results.dataset],
         model_name=title,
         eval_results=entries,
@@ -64,7 +66,7 @@ def eval_results_yaml(results: Results, title: str) -> str:
     values = [("clean", results.clean_error)] if results.clean_error is not None else []
     if results.errors and not results.partial:
         values.append(("mce", results.mce))
-    notes = f"{title}: top-1 error, lower is better; split {results.split}, preset {results.preset}"
+    notes = f"{title}: {results.error_name}, lower is better; split {results.split}, preset {results.preset}"
     entries = [
         EvalResultEntry(dataset_id=results.dataset, task_id=task, value=round(value, 6), notes=notes)
         for task, value in [*values, *_cells(results)]

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from torch import nn
+
+from timm_pushpull import complexity
 from timm_pushpull.card import robustness
 from timm_pushpull.card.comparison import Comparison, with_baseline, with_paper
+from timm_pushpull.card.limits import intended_use, limits
 from timm_pushpull.card.markdown import code, plain, table
 from timm_pushpull.card.metadata import metadata
+from timm_pushpull.card.task import task_of
 from timm_pushpull.card.training import departures, training
 from timm_pushpull.card.usage import HERE, usage
 from timm_pushpull.results import Results
@@ -62,9 +67,9 @@ def model_card(
             robustness.verdict(results, comparison),
             _picture(results, comparison, picture),
         ],
-        "Intended use": [_intended_use(config)],
+        "Intended use": [intended_use(results, config)],
         "Model details": [_details(results, config, parameters, macs)],
-        "Usage": [usage(source, config)],
+        "Usage": [usage(source, config, hashes=results.retrieval is not None)],
         "Robustness": [
             robustness.error_table(results, comparison) if results.errors else "",
             robustness.legend(results, comparison) if results.errors else "",
@@ -73,7 +78,7 @@ def model_card(
         "Beside the paper": [robustness.beside_the_paper(results, comparison, printed, others) if printed else ""],
         "Training": [training(results, recipe)],
         "Provenance": [_provenance(results, comparison)],
-        "Limits and licences": [_limits(results)],
+        "Limits and licences": [limits(results)],
         "Citation": [f"```bibtex\n{CITATION}\n```"],
     }
     lines = [f"---\n{metadata(results, title).to_yaml()}\n---", f"# Model card for {plain(title)}"]
@@ -83,11 +88,37 @@ def model_card(
     return "\n\n".join(lines) + "\n"
 
 
-def _introduction(results: Results, config: Mapping[str, Any]) -> str:
-    start = (
-        f"{code(results.model)} is an image classifier for {config['num_classes']:,} classes, trained on "
-        f"{code(results.dataset)} at {_size(config)} px"
+def card_of(
+    model: nn.Module,
+    *,
+    results: Results,
+    recipe: Mapping[str, Any],
+    config: Mapping[str, Any],
+    source: str = HERE,
+    picture: str | None = None,
+) -> str:
+    """The card of a model whose folder holds `results`, `recipe` and `config`; see `model_card`."""
+    channels, size, _ = config["pretrained_cfg"]["input_size"]
+    return model_card(
+        results,
+        title=f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
+        recipe=recipe,
+        config=config,
+        parameters=complexity.parameters(model),
+        macs=complexity.multiply_adds(model, size, channels),
+        source=source,
+        picture=picture,
     )
+
+
+def _introduction(results: Results, config: Mapping[str, Any]) -> str:
+    purpose = f"is an image classifier for {config['num_classes']:,} classes, trained on"
+    if results.retrieval:
+        purpose = (
+            f"retrieves images: it gives each a hash of {results.retrieval['hash_bits']} bits, and images of one class "
+            f"hashes that are near each other. It was trained on"
+        )
+    start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_size(config)} px"
     if "avg_size" not in config.get("model_args", {}):
         return f"{start}: a plain network, the baseline that push-pull networks are compared with."
     return (
@@ -110,24 +141,8 @@ def _notice(departures: list[str]) -> str:
 def _picture(results: Results, comparison: Comparison | None, picture: str | None) -> str:
     if picture is None or not results.errors:
         return ""
-    beside = f" and of {plain(comparison.baseline.model)}" if comparison else ""
-    return f"![Top-1 error of {plain(results.model)}{beside} by corruption and severity]({quote(picture)})"
-
-
-def _intended_use(config: Mapping[str, Any]) -> str:
-    height, width = config["pretrained_cfg"]["input_size"][-2:]
-    lines = [
-        f"- **For** research on robustness to common image corruptions, as a starting point for fine-tuning, and to "
-        f"classify images like those of its training set into its {config['num_classes']:,} classes.",
-        "- **Not for** decisions about people, nor where an error does harm.",
-        "- **Not tested** against adversarial examples, other domains (drawings, scans, medical or aerial images), or "
-        "images that show none of its classes: it names one of them for every image.",
-    ]
-    if max(height, width) <= 64:
-        lines.append(
-            f"- **Low resolution:** it sees {height} x {width} px; larger images are scaled down and lose detail."
-        )
-    return "\n".join(lines)
+    models = plain(results.model) + (f" and of {plain(comparison.baseline.model)}" if comparison else "")
+    return f"![{plain(task_of(results).error)} of {models} by corruption and severity]({quote(picture)})"
 
 
 def _details(results: Results, config: Mapping[str, Any], parameters: int, macs: int | None) -> str:
@@ -136,14 +151,17 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
     named += f", and {len(labels) - _NAMED_CLASSES} more in `config.json`" if len(labels) > _NAMED_CLASSES else ""
     pooling = config.get("model_args", {}).get("avg_size")
     stem = "convolution" if pooling is None else f"push-pull unit, pull response {_pooled(pooling)}"
+    outputs = f"- **Classes:** {config['num_classes']:,}" + (f": {named}" if named else "")
+    if results.retrieval:
+        outputs = f"- **Hash:** {config['num_classes']:,} bits, each 1 where the output is 0 or more"
     lines = [
-        "- **Model type:** image classification, feature backbone",
+        f"- **Model type:** {task_of(results).name.lower()}, feature backbone",
         "- **Model stats:**",
         f"  - Params (M): {parameters / 1e6:.1f}",
         f"  - GMACs: {macs / 1e9:.2f}" if macs else "",
         f"  - Image size: {_size(config)}",
         f"- **First layer:** {stem}",
-        f"- **Classes:** {config['num_classes']:,}" + (f": {named}" if named else ""),
+        outputs,
         f"- **Preprocessing:** {plain(cfg['interpolation'])} resize, centre crop of {100 * float(cfg['crop_pct']):g}%, "
         f"mean {_channels(cfg['mean'])}, std {_channels(cfg['std'])}; `resolve_model_data_config` knows them",
         f"- **Paper:** {_PAPER}",
@@ -181,33 +199,3 @@ def _provenance(results: Results, comparison: Comparison | None) -> str:
         + "\n\nThis card is written from `results.json`, which has every figure in full, `config.json`, `recipe.yaml` "
         "and the weights."
     )
-
-
-def _limits(results: Results) -> str:
-    lines = [
-        "- One training run, one seed: differences of a few percent between variants can be chance.",
-        "- Weights, code and this card: Apache-2.0.",
-        f"- Data: {_terms(results.dataset)}",
-    ]
-    if results.errors:
-        lines.insert(
-            0,
-            "- Robustness to these corruptions says nothing about other changes of the image, and single corruptions "
-            "differ from their mean, as the table shows.",
-        )
-    return "\n".join(lines)
-
-
-def _terms(dataset: str) -> str:
-    name = dataset.split("/")[-1].lower()
-    if name.startswith("cifar"):
-        return (
-            "CIFAR comes without a stated licence; cite Krizhevsky, *Learning Multiple Layers of Features from Tiny "
-            "Images*, 2009."
-        )
-    if "imagenet" in name:
-        return (
-            "ImageNet and what is made from it, Tiny ImageNet too, is for non-commercial research and education only. "
-            "Whether such terms reach weights trained on the images is not settled: judge for yourself."
-        )
-    return f"{code(dataset)} has its own terms."

@@ -7,6 +7,7 @@ from statistics import fmean
 from timm_pushpull import metrics
 from timm_pushpull.card.comparison import Comparison, Printed
 from timm_pushpull.card.markdown import code, number, percent, plain, table
+from timm_pushpull.card.task import definition
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.results import Results
 
@@ -32,8 +33,9 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
         how = (
             "errs less than" if comparison.mrce < 1 else "errs more than" if comparison.mrce > 1 else "errs as much as"
         )
+        often = "much" if results.retrieval else "often"
         sentences.append(
-            f"**Under corruptions it {how} its baseline**: {number(comparison.mrce)} times as often in the mean over "
+            f"**Under corruptions it {how} its baseline**: {number(comparison.mrce)} times as {often} in the mean over "
             f"corruptions (mrCE, Eq. 10 of the paper; below 1 is better)."
         )
     if comparison and comparison.r_net is not None:
@@ -41,7 +43,8 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
             "R_net (Eq. 13, beta = mCE/E of the baseline; above 0 is better) sets that against the clean error."
         )
     mean = "; mCE is their mean over corruptions and severities" if results.errors else ""
-    sentences.append(f"All errors are top-1{mean}.")
+    sentences.append(f"All errors are {plain(results.error_name) if results.retrieval else 'top-1'}{mean}.")
+    sentences += [definition(results)] * bool(results.retrieval)
     ends = [
         (name, (results.intervals or {}).get(key)) for name, key in (("clean error", "clean_error"), ("mCE", "mce"))
     ]
@@ -80,8 +83,9 @@ def legend(results: Results, comparison: Comparison | None) -> str:
     )
     if results.corrupted:
         made = f"the published files {code(results.corrupted)}"
+    what = f"Errors, {plain(results.error_name)} in percent," if results.retrieval else "Top-1 errors in percent"
     text = (
-        f"Top-1 errors in percent at severities 1 to 5, on {results.num_images:,} images of {code(results.dataset)}, "
+        f"{what} at severities 1 to 5, on {results.num_images:,} images of {code(results.dataset)}, "
         f"split {code(results.split)}: {made}. The mean of the means is mCE (Eq. 9 of the paper; not normalised "
         f"by AlexNet's)."
     )
@@ -117,9 +121,9 @@ def beside_the_paper(results: Results, comparison: Comparison | None, printed: P
     mrce, r_net = (1.0, 0.0) if plain_network else (comparison and comparison.mrce, comparison and comparison.r_net)
     ours = ["this model", percent(results.clean_error), percent(results.mce), number(mrce), percent(r_net, 1)]
     theirs = [
-        f"paper, Table 1: {row.label}",
+        f"paper, {printed.table}: {row.label}",
         percent(row.clean_error, 1),
-        percent(row.mce),
+        percent(row.mce, 1 if results.retrieval else 2),  # as many digits as in print
         number(row.mrce),
         percent(printed.r_net, 1),
     ]
@@ -129,8 +133,9 @@ def beside_the_paper(results: Results, comparison: Comparison | None, printed: P
         *(f"in this training, {plain(departure)}" for departure in departures),
         "this is one training run with one seed",
     ]
+    has = "The paper's tables have" if results.retrieval else "The paper's table has"
     return (
         table(["beside the paper", "clean error", "mCE", "mrCE", "R_net"], [ours, theirs])
-        + "\n\nThe paper's table has no R_net: it is computed here from the printed clean error and mCE of this row "
+        + f"\n\n{has} no R_net: it is computed here from the printed clean error and mCE of this row "
         f"and of its baseline's. What differs: {'; '.join(reasons)}."
     )

@@ -44,8 +44,12 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         batch, momentum, decay, *rates = (plain(recipe[name]) for name in _OPTIMISER)
         lines.append(
             f"- **Optimiser:** SGD, momentum {momentum}, weight decay {decay}, batches of {batch}; learning rate "
-            f"{' to '.join(rates)} in one cycle"
+            f"{' to '.join(rates)} in one cycle{' of three phases' if recipe.get('three_phase') else ''}"
         )
+    if results.retrieval:
+        lines.append(f"- **Loss:** {_loss(results, recipe)}")
+    if recipe.get("augmentation"):
+        lines.append(f"- **Augmentation:** {_augmentation(recipe['augmentation'])}")
     if departures(results):
         lines.append(f"- **Not as in the recipe:** {'; '.join(map(plain, departures(results)))}")
     settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
@@ -55,6 +59,20 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         "\n\n<details><summary>Every setting (<code>recipe.yaml</code>)</summary>\n\n"
         f"{table(['setting', 'value'], settings, words=2)}\n\n</details>"
     )
+
+
+def _loss(results: Results, recipe: Mapping[str, Any]) -> str:
+    classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
+    return (
+        f"central similarity quantization (Yuan et al. 2020): each of the {classes} has a hash of "
+        f"{results.retrieval['hash_bits']} bits, far from the others', which its images learn"
+    )
+
+
+def _augmentation(name: object) -> str:
+    if name == "prime":
+        return "PRIME (Modas et al. 2022)"
+    return f"{plain(name)}, torchvision's; it changes brightness and contrast too, which are among the test corruptions"
 
 
 def _duration(seconds: float) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
-from timm_pushpull.errors import InputError
+from timm_pushpull.errors import InputError, unknown
 from timm_pushpull.files import make_folder
-from timm_pushpull.results import Results
+from timm_pushpull.results import TASKS, Results
 
 
 def add(commands) -> None:
@@ -21,8 +21,9 @@ def add(commands) -> None:
         "benchmark",
         help="measure a model on clean and corrupted images",
         description="Measure the top-1 error of a timm model on clean and corrupted images, corrupted on the fly or "
-        "from published files. The same command goes on where an interrupted one stopped. Several processes: "
-        "torchrun --nproc_per_node N -m timm_pushpull.cli benchmark ...",
+        "from published files; with --task retrieval, 1 - mAP of what a network that hashes images retrieves. The same "
+        "command goes on where an interrupted one stopped. Several processes: torchrun --nproc_per_node N -m "
+        "timm_pushpull.cli benchmark ...",
     )
     parser.add_argument("--model", required=True, help="a registered name, local-dir:FOLDER or hf-hub:ID")
     parser.add_argument("--weights", help="a safetensors file, local-dir:FOLDER or hf-hub:ID (default: the registered)")
@@ -33,6 +34,11 @@ def add(commands) -> None:
         help="files like CIFAR-10-C, ImageNet-C or Tiny-ImageNet-C, instead of corrupting on the fly; --dataset then "
         "only gives the clean images, if at all",
     )
+    parser.add_argument("--task", default=TASKS[0], help=f"{' or '.join(TASKS)} (default: %(default)s)")
+    parser.add_argument(
+        "--database-split", default="train", help="of --dataset, clean, to be retrieved (default: %(default)s)"
+    )
+    parser.add_argument("--top", type=int, metavar="N", help="of the nearest that count for mAP (default: 200)")
     add_columns(parser)
     add_cells(parser, CORRUPTIONS, "the 15 of ImageNet-C")
     add_pictures(parser)
@@ -53,6 +59,13 @@ def _benchmark(options: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {value}; use 1 or more")
     if not options.dataset and not options.corrupted:
         raise InputError("nothing to measure on; give --dataset or --corrupted")
+    if options.task not in TASKS:
+        raise unknown("task", options.task, TASKS)
+    retrieves = options.task == "retrieval"
+    if retrieves and not options.dataset:
+        raise InputError("retrieval needs images to retrieve; give --dataset, which has them")
+    if retrieves and options.details:
+        raise InputError("--details are those of a classifier; leave it out with --task retrieval")
     check_cells(options)
     if options.output.is_dir():
         raise InputError(f"--output {str(options.output)!r} is a folder; give a file, such as results.json")
@@ -72,13 +85,23 @@ def _benchmark(options: argparse.Namespace) -> None:
     geometry = model_geometry(model, options.image_size)
     names = label_names(model)
     source, about = _source(options, geometry, names)
-    benchmark.check_classes(names, source.classes, about["corrupted"] or about["dataset"])
+    database = None
+    if retrieves:
+        if names:
+            raise InputError(
+                f"{options.model!r} is a classifier of {len(names)} classes, whose outputs are no hash; use a network "
+                f"trained for retrieval, or leave --task out"
+            )
+        database, about["retrieval"] = _database(options, about["split"], source.classes, model.num_classes)
+    else:
+        benchmark.check_classes(names, source.classes, about["corrupted"] or about["dataset"])
     results = Results(
         model=model.pretrained_cfg["architecture"],
         weights_sha256=weights_sha256,
         num_images=len(source.labels),
         clean_error=None,
         errors={name: [None] * 5 for name in options.corruptions},
+        task=options.task,
         image_size=geometry.size,
         precision=precision,
         hardware=describe(device),
@@ -98,24 +121,28 @@ def _benchmark(options: argparse.Namespace) -> None:
             print(f"{options.output} was finished before; --overwrite measures anew")
         return
     journal = benchmark.Journal(journal_path, identity) if rank == 0 else None
+    model.to(device, memory_format=torch.channels_last)
+    shared = {
+        "batch_size": options.batch_size,
+        "device": device,
+        "precision": precision,
+        "rank": rank,
+        "processes": processes,
+        "add_up": add_up,
+        "progress": rank == 0,
+    }
+    task = benchmark.retrieval(model, database, geometry, top=results.retrieval["top"], **shared) if retrieves else None
     evaluation = benchmark.evaluate(
-        model.to(device, memory_format=torch.channels_last),
+        model,
         source,
-        mean=model.pretrained_cfg["mean"],
-        std=model.pretrained_cfg["std"],
+        task=task,
         corruptions=options.corruptions,
         severities=options.severities,
         clean=bool(options.dataset),
         details=options.details,
-        batch_size=options.batch_size,
         workers=options.workers,
-        device=device,
-        precision=precision,
-        rank=rank,
-        processes=processes,
-        add_up=add_up,
         journal=journal,
-        progress=rank == 0,
+        **shared,
     )
     if rank == 0:
         results = dataclasses.replace(results, **evaluation.as_results())
@@ -171,10 +198,35 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     }
 
 
+def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...], bits: int):
+    """The images to be retrieved for those of a split and its classes, and what results say of them."""
+    from timm_pushpull.benchmark.tasks import check_top
+    from timm_pushpull.data import load_images
+    from timm_pushpull.retrieval import TOP
+
+    columns = {"image_column": options.image_column, "label_column": options.label_column}
+    images = load_images(options.dataset, options.database_split, **columns)
+    if images.split == split:
+        raise InputError(f"every image of split {split!r} would find itself there; choose another --database-split")
+    # Published files may number their classes; bare numbers of images may lack the last ones.
+    if len(classes) > len(images.classes) or (
+        set(classes) & set(images.classes) and images.classes[: len(classes)] != classes
+    ):
+        raise InputError(f"splits {split!r} and {images.split!r} of {images.name!r} have different classes")
+    top = TOP if options.top is None else options.top
+    check_top(top, len(images))
+    return images, {
+        "hash_bits": bits,
+        "top": top,
+        "database_split": images.split,
+        "database_images": len(images),
+    }
+
+
 def _identity(results: Results, options: argparse.Namespace) -> dict:
     """What two measurements agree on when one can go on with the other."""
-    names = ("model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed", "num_images", "frost")
-    names += ("jpeg_quality", "image_size", "precision")
+    names = ("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed")
+    names += ("num_images", "frost", "jpeg_quality", "image_size", "precision")
     identity = {name: getattr(results, name) for name in names}
     identity["versions"] = {name: results.versions.get(name) for name in ("timm-pushpull", "torch", "pillow")}
     return identity | {"details": options.details}

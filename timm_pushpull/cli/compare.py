@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 from timm_pushpull.cli.measured import load_results
-from timm_pushpull.cli.tables import PARTIAL
+from timm_pushpull.cli.tables import PARTIAL, retrieval_note
 from timm_pushpull.errors import InputError, unknown
 from timm_pushpull.files import make_folder, write_file
 
 FORMATS = ("table", "markdown", "latex", "csv")
-_PAPER = ("table1", "table2")
 
 
 def add(commands) -> None:
@@ -20,38 +19,54 @@ def add(commands) -> None:
         "compare",
         help="put results beside a baseline's",
         description="Print clean error, mCE, mrCE, R_net and the relative error per corruption in the layout of the "
-        "paper's Table 1; what is better than the baseline's is green, in Markdown and LaTeX bold.",
+        "paper's Table 1, for retrieval of its Table 5; what is better than the baseline's is green, in Markdown and "
+        "LaTeX bold.",
     )
     parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
     parser.add_argument("results", type=Path, nargs="+", help="results files or run folders")
     parser.add_argument(
         "--format", help=f"{', '.join(FORMATS)} (default: by the suffix of -o, else table on a terminal, else markdown)"
     )
-    parser.add_argument("--paper", metavar="TABLE", help="add the published rows of table1 or table2")
+    parser.add_argument(
+        "--paper",
+        metavar="TABLE",
+        help="add the published rows of table1 or table2; of retrieval, table5 or, in absolute errors, table8",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file to write instead of printing")
     parser.set_defaults(run=_compare)
 
 
 def _compare(options: argparse.Namespace) -> None:
     from timm_pushpull import paper
-    from timm_pushpull.comparison import measured_lines, published_lines, require_errors
+    from timm_pushpull.comparison import ABSOLUTE, measured_lines, published_lines, require_errors
 
     if options.format not in (None, *FORMATS):
         raise unknown("format", options.format, FORMATS)
-    if options.paper not in (None, *_PAPER):
-        raise InputError(f"--paper is {options.paper!r}; use {' or '.join(_PAPER)}")
+    if options.paper not in (None, *paper.TABLES):
+        raise InputError(f"--paper is {options.paper!r}; use {' or '.join(paper.TABLES)}")
     if options.output and options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a folder; give a file")
     measured = load_results([options.baseline, *options.results])
     require_errors(measured[0])
-    lines, notes = measured_lines(measured), []
+    task = measured[0].task
+    if options.paper and paper.TABLES[options.paper] != task:
+        fitting = [table for table, of in paper.TABLES.items() if of == task]
+        raise InputError(
+            f"--paper {options.paper} is about {paper.TABLES[options.paper]}, but these are results of {task}; use "
+            f"{' or '.join(fitting)}"
+        )
+    lines, notes = measured_lines(measured, absolute=options.paper == ABSOLUTE), []
+    if measured[0].retrieval:
+        notes.append(retrieval_note(measured[0]))
+    if options.paper == ABSOLUTE:
+        notes.append("By corruption, the figures are errors, not relative to the baseline's.")
     if measured[0].partial:
         notes.append(PARTIAL)
     if options.paper:
         lines += published_lines(options.paper)
         notes.append(
-            "Published rows are as printed, relative to the paper's own baselines; only R_net is computed here, from "
-            "the printed E and mCE."
+            "Published rows are as printed, beside the paper's own baselines; only R_net is computed here, from the "
+            "printed E and mCE."
         )
         notes += [f"In print: {note}" for note in paper.NOTES[options.paper]]
     _write(lines, notes, options.format or _default_format(options.output), options.output)

@@ -32,7 +32,7 @@ class Column:
 def columns(lines: Sequence[Line]) -> list[Column]:
     """The summary and the corruptions that were measured, in the paper's order."""
     summary = (("clean_error", "E"), ("mce", "mCE"), ("mrce", "mrCE"), ("r_net", "R_net %"))
-    names = dict.fromkeys(name for line in lines[:1] for name in line.relative)
+    names = dict.fromkeys(name for line in lines[:1] for name in line.values)
     ordered = [*(name for name in CORRUPTIONS if name in names), *(name for name in names if name not in CORRUPTIONS)]
     return [
         *(Column(key, "", heading, heading) for key, heading in summary),
@@ -42,7 +42,7 @@ def columns(lines: Sequence[Line]) -> list[Column]:
 
 def cell(line: Line, key: str) -> str:
     """A figure as text; "-" where it is not defined. Published clean errors have three digits."""
-    value = getattr(line, key) if key in _DIGITS else line.relative.get(key)
+    value = getattr(line, key) if key in _DIGITS else line.values.get(key)
     if value is None:
         return "-"
     digits = 3 if key == "clean_error" and line.section != "measured" else _DIGITS.get(key, 2)

@@ -16,6 +16,8 @@ def print_results(results: Results) -> None:
         f"{results.model} on {results.num_images:,} images of {results.dataset}, split {results.split}; "
         f"preset {results.preset}, seed {results.seed}\n"
     )
+    if results.retrieval:
+        print(f"{retrieval_note(results)}\n")
     intervals = results.intervals or {}
 
     def summary(name: str, error: float, key: str) -> list[str]:
@@ -32,6 +34,15 @@ def print_results(results: Results) -> None:
     if results.errors:
         rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, "mce"))
     _print_table(rows)
+
+
+def retrieval_note(results: Results) -> str:
+    """What an error of retrieval is."""
+    known = results.retrieval
+    return (
+        f"Errors are {results.error_name}: each image ranks the {known['database_images']:,} images of split "
+        f"{known['database_split']} by its hash."
+    )
 
 
 def print_comparison(measured: list[Results]) -> None:

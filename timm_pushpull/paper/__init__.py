@@ -12,13 +12,14 @@ baseline's lies within the range of the row's relative errors, except for what N
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.errors import unknown
 
-TABLES = ("table1", "table2", "table5", "table8")
+#: The tables of a network per row, and their task.
+TABLES = {"table1": "classification", "table2": "classification", "table5": "retrieval", "table8": "retrieval"}
 
 #: What does not fit together in print, per table.
 NOTES = {
@@ -110,16 +111,24 @@ _DATASETS = {"cifar10": "CIFAR10", "imagenet-1k": "ImageNet"}
 _VARIANTS = {"": "", "_pushpull": "PushPull avg3", "_pushpull5": "PushPull avg5"}
 
 
-def published(model: str, dataset: str) -> Row | None:
-    """The row of Table 1 about a registered network on a data set; None where the paper has none.
+def reference(task: str = "classification") -> list[Row]:
+    """What the networks of a task reach: Table 1, or of retrieval Table 5 with the mCE of Table 8, which it lacks."""
+    if task == "classification":
+        return load("table1")
+    return [replace(row, mce=absolute.mce) for row, absolute in zip(load("table5"), load("table8"), strict=True)]
+
+
+def published(model: str, dataset: str, task: str = "classification") -> Row | None:
+    """The row of `reference` about a registered network on a data set; None where the paper has none.
 
     Args:
         model: Such as `resnet18_cifar_pushpull`.
         dataset: Hub id or name, such as `uoft-cs/cifar10`.
+        task: classification or retrieval.
     """
     name = _DATASETS.get(dataset.split("/")[-1])
     stem = "_cifar" if name == "CIFAR10" else ""
-    for row in load("table1"):
+    for row in reference(task):
         base = row.label.split()[0]
         if row.dataset == name and model in (
             f"{base.lower()}{stem}{suffix}" for suffix, variant in _VARIANTS.items() if row.model == (variant or base)

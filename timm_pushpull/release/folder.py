@@ -14,8 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from timm.models import is_model
 
-from timm_pushpull import complexity
-from timm_pushpull.card import HERE, model_card
+from timm_pushpull.card import HERE, card_of
 from timm_pushpull.errors import InputError, one_line
 from timm_pushpull.files import sha256
 from timm_pushpull.models import NAMESPACE
@@ -98,16 +97,8 @@ class Release:
             picture: Path of the picture of errors, as seen from the card; None for none.
         """
         model, _ = load_model(f"local-dir:{self.path}")
-        channels, size, _ = model.pretrained_cfg["input_size"]
-        return model_card(
-            self.results,
-            title=self.name,
-            recipe=self.recipe,
-            config=self.config,
-            parameters=complexity.parameters(model),
-            macs=complexity.multiply_adds(model, size, channels),
-            source=source,
-            picture=picture,
+        return card_of(
+            model, results=self.results, recipe=self.recipe, config=self.config, source=source, picture=picture
         )
 
     def card_for(self, repo_id: str) -> str:

@@ -1,0 +1,100 @@
+"""What the error of an image is: a wrong class, or what its retrieval lacks to a perfect one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timm_pushpull.errors import InputError
+from timm_pushpull.retrieval import TOP, average_precision, pack
+
+Cell = tuple[str, int]  # a corruption and its severity
+#: Fractions are kept and added up in whole units of 1/UNIT, so that their sum does not depend on an order.
+UNIT = 1 << 24
+
+
+class Task(Protocol):
+    """From a batch of network outputs to an error per image.
+
+    Attributes:
+        dtype: Of the errors where they are kept: bool, or int32 for fractions, in units of 1/UNIT.
+    """
+
+    dtype: type
+
+    def errors(self, outputs: Tensor, labels: np.ndarray, cell: Cell) -> Tensor:
+        """The error of every image, int64 of shape (N,), as `dtype` has them.
+
+        Args:
+            outputs: Of the network, (N, outputs). labels: int64 (N,). cell: What is measured, to be named in errors.
+
+        Raises:
+            InputError: Outputs of another shape than the task's, or that are not finite.
+        """
+
+
+class Classification:
+    """An image is wrong where its class is not the most likely one of `classes`."""
+
+    dtype = bool
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def errors(self, outputs: Tensor, labels: np.ndarray, cell: Cell) -> Tensor:
+        if outputs.ndim != 2 or outputs.shape[1] != self.classes:
+            raise InputError(
+                f"the model gives {tuple(outputs.shape)[1:]} outputs per image, the data set has {self.classes} "
+                f"classes; use a model trained on these classes"
+            )
+        _check_finite(outputs, "logits", cell)
+        return (outputs.argmax(dim=1) != torch.from_numpy(labels).to(outputs.device)).long()
+
+
+class Retrieval:
+    """An image's error is 1 - AP, its average precision among the `top` nearest of a database (supplement 7.2).
+
+    Where hashes are equally far, as those of a trained network often are, those of the database rank in an order that
+    is drawn once, with a fixed seed: in the data set's own, classes may stand one after the other.
+
+    Args:
+        codes: Hashes of the database, uint8 of shape (M, bits / 8), as `retrieval.pack` gives them.
+        labels: Their classes, int64 of shape (M,).
+
+    Raises:
+        InputError: The database has fewer than `top` images.
+    """
+
+    dtype = np.int32
+
+    def __init__(self, codes: np.ndarray, labels: np.ndarray, top: int = TOP) -> None:
+        check_top(top, len(codes))
+        order = np.random.default_rng(0).permutation(len(codes))
+        self.codes, self.labels, self.top = codes[order], labels[order], top
+
+    def errors(self, outputs: Tensor, labels: np.ndarray, cell: Cell) -> Tensor:
+        if outputs.ndim != 2 or outputs.shape[1] != 8 * self.codes.shape[1]:
+            raise InputError(
+                f"the model gives {tuple(outputs.shape)[1:]} outputs per image, the hashes of the database have "
+                f"{8 * self.codes.shape[1]} bits; hash both with the same model"
+            )
+        _check_finite(outputs, "outputs", cell)
+        precision = average_precision(pack(outputs), self.codes, labels, self.labels, self.top)
+        return torch.from_numpy(np.rint((1 - precision) * UNIT).astype(np.int64)).to(outputs.device)
+
+
+def check_top(top: int, images: int) -> None:
+    """Raise InputError unless a database of so many images has a first `top`."""
+    if not 1 <= top <= images:
+        raise InputError(f"top is {top} and the database has {images:,} images; use one from 1 to {images}")
+
+
+def _check_finite(outputs: Tensor, name: str, cell: Cell) -> None:
+    if not outputs.isfinite().all():
+        raise InputError(
+            f"the model gives {name} that are not finite on {cell[0]}, severity {cell[1]}; try --precision fp32, or "
+            f"mend the weights"
+        )
