@@ -1,16 +1,29 @@
 """Figures, drawn with matplotlib, which only this package needs."""
 
-from timm_pushpull.plots.canvas import FORMATS, check_output, save
-from timm_pushpull.plots.results import corruption_bars, severity_curves, tradeoff
-from timm_pushpull.plots.sheet import corruption_sheet, read_image
+from timm_pushpull.plots.alpha import alpha_histograms
+from timm_pushpull.plots.canvas import FORMATS, add_caption, check_output, save
+from timm_pushpull.plots.fourier_heatmap import fourier_heatmaps
+from timm_pushpull.plots.kernels import kernel_pairs
+from timm_pushpull.plots.results import corruption_bars, severity_curves
+from timm_pushpull.plots.sheet import corruption_sheet, read_image, read_picture
+from timm_pushpull.plots.snr import signal_to_noise_maps
+from timm_pushpull.plots.spectra import spectra_grid
+from timm_pushpull.plots.tradeoff import tradeoff
 
 __all__ = [
     "FORMATS",
+    "add_caption",
+    "alpha_histograms",
     "check_output",
     "corruption_bars",
     "corruption_sheet",
+    "fourier_heatmaps",
+    "kernel_pairs",
     "read_image",
+    "read_picture",
     "save",
     "severity_curves",
+    "signal_to_noise_maps",
+    "spectra_grid",
     "tradeoff",
 ]

@@ -12,7 +12,7 @@ from timm_pushpull.corruptions import PRESETS, corrupt, frost_source
 from timm_pushpull.data import UNREADABLE
 from timm_pushpull.errors import InputError, one_line, unknown
 from timm_pushpull.metrics import GROUPS
-from timm_pushpull.plots.canvas import new_figure
+from timm_pushpull.plots.canvas import add_caption, new_figure
 from timm_pushpull.preprocess import Geometry
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ def corruption_sheet(
             bar.set(xticks=[], yticks=[])
             bar.spines[:].set_visible(False)
             bar.text(0.5, 0.5, group, rotation=90, color="white", size=9, ha="center", va="center")
+    add_caption(
+        figure,
+        f"One image of {image.shape[1]} x {image.shape[0]} px, clean and under the {len(rows)} corruptions at their 5 "
+        f"severities ({5 * len(rows)} in all), as the preset {preset} defines them for the draws of seed {seed}.",
+    )
     return figure
 
 
@@ -86,8 +91,17 @@ def read_image(path: Path | str, preset: str) -> np.ndarray:
     """A picture file at the size of a preset, uint8 of shape (H, W, 3)."""
     if preset not in _GEOMETRY:
         raise unknown("preset", preset, PRESETS)
+    return read_picture(path, _GEOMETRY[preset])
+
+
+def read_picture(path: Path | str, geometry: Geometry) -> np.ndarray:
+    """A picture file, resized and cropped, uint8 of shape (H, W, 3).
+
+    Raises:
+        InputError: It is no picture that can be read.
+    """
     try:
         with Image.open(path) as picture:
-            return _GEOMETRY[preset](ImageOps.exif_transpose(picture).convert("RGB"))
+            return geometry(ImageOps.exif_transpose(picture).convert("RGB"))
     except UNREADABLE as error:
         raise InputError(f"{str(path)!r} is no picture that can be read: {one_line(error)}") from None

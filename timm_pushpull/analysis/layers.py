@@ -1,0 +1,55 @@
+"""The layer of a network that is looked at, and its parameters as arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+
+from timm_pushpull.errors import InputError
+from timm_pushpull.inhibition import InhibitedConv2d, inhibition
+from timm_pushpull.push_pull import PushPullConv2d
+
+
+def push_pull_layer(model: nn.Module) -> InhibitedConv2d:
+    """The first push-pull layer of a network: a unit, or a layer of 2020.
+
+    Raises:
+        InputError: The network has none.
+    """
+    layer = next((module for module in model.modules() if isinstance(module, InhibitedConv2d)), None)
+    if layer is None:
+        raise _none_in(model)
+    return layer
+
+
+def push_weight(layer: InhibitedConv2d) -> Tensor:
+    """The push kernels that the input is convolved with, detached, of the shape of `layer.weight`."""
+    return (layer.kernel() if isinstance(layer, PushPullConv2d) else layer.weight).detach()
+
+
+def alpha_values(model: nn.Module) -> np.ndarray:
+    """The inhibition strengths of all push-pull layers of a network (paper, Fig. 6), float32 of shape (channels,).
+
+    Raises:
+        InputError: The network has no such layer.
+    """
+    alpha = inhibition(model)
+    if alpha is None:
+        raise _none_in(model)
+    return alpha.cpu().numpy()
+
+
+def input_channel(kernels: Tensor, channel: int) -> np.ndarray:
+    """One input channel of kernels (filters, channels, H, W), float32 of shape (filters, H, W).
+
+    Raises:
+        InputError: There is no such channel.
+    """
+    if not 0 <= channel < kernels.shape[1]:
+        raise InputError(f"the kernels have no channel {channel}; use 0 to {kernels.shape[1] - 1}")
+    return kernels[:, channel].float().cpu().numpy()
+
+
+def _none_in(model: nn.Module) -> InputError:
+    name = (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__
+    return InputError(f"{name} has no push-pull layer to look at; convert_stem gives a network one")

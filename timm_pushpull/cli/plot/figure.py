@@ -1,0 +1,93 @@
+"""What the sub-commands of `timm-pushpull plot` share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timm_pushpull.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def add_figure(
+    figures, name: str, what: str, draw: Callable[[argparse.Namespace], Any], *, arrays: bool = False
+) -> argparse.ArgumentParser:
+    """A sub-command that draws `what`.
+
+    Args:
+        draw: From options to a figure; with `arrays` also to what it shows, by name.
+    """
+    parser = figures.add_parser(name, help=what, description=f"Draw {what}.")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="a .png, .pdf or .svg to write"
+    )
+    if arrays:
+        parser.add_argument("--data", type=Path, metavar="FILE", help="an .npz of the arrays to write too")
+    parser.set_defaults(run=_plot, draw=draw, data=None)
+    return parser
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """Option `--seed`."""
+    parser.add_argument("--seed", type=int, default=0, help=f"of {of} (default: %(default)s)")
+
+
+def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Options `--model` and `--weights`, which `several` makes lists."""
+    model, weights = (
+        "a registered name, local-dir:FOLDER or hf-hub:ID",
+        "a safetensors file, local-dir:FOLDER or hf-hub:ID",
+    )
+    if several:
+        parser.add_argument("--model", required=True, action="append", help=f"{model}; repeat it")
+        parser.add_argument("--weights", action="append", default=[], help=f"{weights}; one for every --model, or none")
+    else:
+        parser.add_argument("--model", required=True, help=model)
+        parser.add_argument("--weights", help=f"{weights} (default: the registered)")
+
+
+def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
+    """A model, as `weights.load_model` loads it, and what figures call it."""
+    from timm_pushpull.weights import load_model
+
+    model, _ = load_model(name, weights)
+    architecture, tag = model.pretrained_cfg["architecture"], model.pretrained_cfg.get("tag")
+    if weights and ":" not in weights:
+        return model, f"{architecture} ({Path(weights).name})"
+    return model, f"{architecture}.{tag}" if tag else architecture
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from timm_pushpull import plots
+    from timm_pushpull.files import make_folder
+
+    plots.check_output(options.output)
+    if options.data:
+        if options.data.suffix != ".npz" or options.data.is_dir():
+            raise InputError(f"--data {str(options.data)!r} is no name of an .npz file")
+        make_folder(options.data.parent)
+    if getattr(options, "seed", 0) < 0:
+        raise InputError(f"--seed is {options.seed}; use 0 or more")
+    drawn = options.draw(options)
+    figure, arrays = drawn if isinstance(drawn, tuple) else (drawn, None)
+    plots.save(figure, options.output)
+    print(f"written to {options.output}")
+    if options.data:
+        _save_arrays(arrays, options.data)
+        print(f"arrays written to {options.data}")
+
+
+def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+    import io
+
+    import numpy as np
+
+    from timm_pushpull.files import write_file
+
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_file(path, content.getvalue())

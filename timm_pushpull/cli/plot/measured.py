@@ -1,0 +1,87 @@
+"""Figures of corruptions and of results files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timm_pushpull.cli.measured import load_results
+from timm_pushpull.cli.plot.figure import add_figure, add_seed
+from timm_pushpull.corruptions import PRESETS
+from timm_pushpull.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def add(figures) -> None:
+    sheet = add_figure(figures, "corruptions", "one image under every corruption and severity", _corruptions)
+    sheet.add_argument("image", type=Path, help="a picture")
+    sheet.add_argument("--preset", default="imagenet-c", help=f"constants: {', '.join(PRESETS)} (default: %(default)s)")
+    add_seed(sheet, "the corruptions")
+    sheet.add_argument("--frost-dir", type=Path, metavar="DIR", help="the frost textures of ImageNet-C")
+    severity = add_figure(figures, "severity", "error by severity, a panel per corruption, a line per model", _severity)
+    severity.add_argument("results", type=Path, nargs="+", help="results files or run folders")
+    tradeoff = add_figure(figures, "tradeoff", "clean error against mCE, with the lines of R_net = 0", _tradeoff)
+    _add_compared(tradeoff, "*")
+    tradeoff.add_argument(
+        "--series",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("LABEL", "RESULTS"),
+        help="results whose points a line joins, such as one network with growing alpha; run folders with a fixed "
+        "alpha are sorted by it and have it beside their points; repeat it",
+    )
+    _add_compared(add_figure(figures, "corruption-bars", "error per corruption relative to the baseline's", _bars), "+")
+
+
+def _add_compared(parser: argparse.ArgumentParser, count: str) -> None:
+    parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
+    parser.add_argument("results", type=Path, nargs=count, help="results files or run folders")
+
+
+def _corruptions(options: argparse.Namespace) -> Figure:
+    from timm_pushpull import plots
+
+    image = plots.read_image(options.image, options.preset)
+    return plots.corruption_sheet(image, options.preset, options.seed, options.frost_dir)
+
+
+def _severity(options: argparse.Namespace) -> Figure:
+    from timm_pushpull import plots
+
+    return plots.severity_curves(load_results(options.results), caption=True)
+
+
+def _tradeoff(options: argparse.Namespace) -> Figure:
+    from timm_pushpull import plots
+
+    series = {}
+    for label, *paths in options.series:
+        if not paths:
+            raise InputError(f"--series {label!r} has no results; give a label, then results files or run folders")
+        _, *members = load_results([options.baseline, *map(Path, paths)])
+        members = list(zip(map(_fixed_alpha, map(Path, paths)), members, strict=True))
+        known = all(alpha is not None for alpha, _ in members)
+        series[label] = sorted(members, key=lambda member: member[0]) if known else members
+    baseline, *measured = load_results([options.baseline, *options.results])
+    return plots.tradeoff(baseline, measured, series)
+
+
+def _fixed_alpha(path: Path) -> float | None:
+    """The alpha that a run folder's network was created with, if it was fixed and is one number."""
+    try:
+        arguments = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_args"]
+        return None if arguments.get("trainable_alpha", True) else float(arguments["alpha"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _bars(options: argparse.Namespace) -> Figure:
+    from timm_pushpull import plots
+
+    baseline, *measured = load_results([options.baseline, *options.results])
+    return plots.corruption_bars(baseline, measured)
