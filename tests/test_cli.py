@@ -30,7 +30,7 @@ def test_an_interrupt_is_one_line(run_inside):
     assert (process.returncode, process.stderr) == (130, "name: interrupted\n")
 
 
-@pytest.mark.parametrize("command", ["benchmark", "compare", "corrupt", "info", "plot"])
+@pytest.mark.parametrize("command", ["benchmark", "compare", "corrupt", "info", "plot", "report"])
 def test_every_command_has_help(monkeypatch, capsys, command):
     monkeypatch.setattr(sys, "argv", ["timm-pushpull", command, "--help"])
     with pytest.raises(SystemExit) as end:

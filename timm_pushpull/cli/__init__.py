@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from timm_pushpull.cli import benchmark, compare, corrupt, info, plot
+from timm_pushpull.cli import benchmark, compare, corrupt, info, plot, report
 from timm_pushpull.cli.tables import print_comparison
 from timm_pushpull.errors import InputError
 
@@ -39,10 +39,15 @@ def run(command: Callable[[], int | None], name: str) -> NoReturn:
     sys.exit(code or 0)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
+def command_line() -> Parser:
+    """The parser of all sub-commands."""
     parser = Parser(prog="timm-pushpull", description="Measure and compare robustness to image corruptions.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (benchmark, corrupt, compare, info, plot):
+    for command in (benchmark, corrupt, compare, info, plot, report):
         command.add(commands)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    options = command_line().parse_args(arguments)
     run(lambda: options.run(options), f"timm-pushpull {options.command}")
