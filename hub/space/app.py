@@ -1,0 +1,217 @@
+"""A picture under a corruption, and what the plain and the push-pull network make of it: a Hugging Face Space.
+
+    python hub/space/app.py   # in a source checkout, whose weights it takes
+
+How it is published stands in README.md.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from pathlib import Path
+
+import curve
+import gradio as gr
+import networks
+import numpy as np
+from gradio.data_classes import FileData
+from gradio.media import get_image
+from PIL import Image
+
+from timm_pushpull.corruptions import CORRUPTIONS, frost_source
+from timm_pushpull.errors import InputError
+from timm_pushpull.files import write_file
+
+HERE = Path(__file__).resolve().parent
+EXAMPLES = [(path, Path(path).stem) for path in (*sorted(map(str, HERE.glob("examples/*.png"))), get_image("lion.jpg"))]
+gr.set_static_paths([path for path, _ in EXAMPLES])  # no copies of them, which are deleted in time
+SHOWN = 256  # px, least side of a picture on the page
+LIKELIEST = "the likeliest on the clean picture"
+PLAIN, PUSH_PULL = "plain", "push-pull"
+THEMES = ("light", "dark")
+REPORTS = tempfile.TemporaryDirectory(prefix="timm-pushpull-reports-")
+
+TITLE = "Push-pull networks under corruption"
+INTRODUCTION = f"""# {TITLE}
+How a plain ResNet and the same network with a push-pull unit as its first convolution classify your picture when it
+is noisy, blurred, foggy or compressed. The unit is that of *PushPull-Net: Inhibition-driven ResNet robust to image
+corruptions* (Bennabhaktula et al., ICPR 2024)."""
+
+CSS = """
+.report iframe { width: 100%; height: 85vh; border: 0; }
+body:not(.dark) .report .dark, .dark .report .light { display: none; }
+.examples { gap: 6px; flex-wrap: nowrap; }
+.examples button { flex-direction: column; gap: 4px; padding: 6px 0; font: 12px var(--font); }
+.examples img { width: 40px; height: 40px; margin: 0; border-radius: 4px; }
+.seen img { image-rendering: pixelated; }
+.answer dl { font: var(--text-sm) var(--font); }
+.errors td { white-space: nowrap; }
+.errors :is(td, th) { padding: 4px 8px; border-color: var(--border-color-primary); overflow-wrap: normal; }
+"""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What is wrong with an input becomes a message on the page."""
+    try:
+        yield
+    except InputError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+@told()
+def read(payload: FileData | None) -> Image.Image:
+    """The picture that a visitor sent."""
+    if payload is None:
+        raise InputError("there is no picture; upload one or choose an example")
+    return networks.read_picture(payload.path)
+
+
+@told()
+def classify(picture: Image.Image, network: str, corruption: str, severity: int, seed: int, follow: str = LIKELIEST):
+    """What both networks say about a picture under a corruption, and the picture as they see it.
+
+    Returns:
+        The clean and the corrupted picture, enlarged; the probabilities of the plain and the push-pull network by
+        class; both networks' probability of one class at every severity; both networks' measured errors, Markdown.
+    """
+    found = networks.compare(picture, network, corruption, seed)
+    follow = follow if follow in found.classes else found.likeliest
+    place = found.classes.index(follow)
+    return (
+        enlarged(found.images[0]),
+        enlarged(found.images[severity]),
+        dict(zip(found.classes, found.plain[severity].tolist(), strict=True)),
+        dict(zip(found.classes, found.push_pull[severity].tolist(), strict=True)),
+        curve.curve(f"Probability of “{follow}”", {PLAIN: found.plain[:, place], PUSH_PULL: found.push_pull[:, place]}),
+        errors(network, corruption, severity),
+    )
+
+
+def enlarged(image: np.ndarray) -> Image.Image:
+    """An image with every pixel as a square of whole screen pixels."""
+    scale = -(-SHOWN // min(image.shape[:2]))
+    return Image.fromarray(image.repeat(scale, 0).repeat(scale, 1))
+
+
+def errors(name: str, corruption: str, severity: int) -> str:
+    """What the benchmark says of both networks, beyond this one picture."""
+    both = {PLAIN: networks.measured(networks.pairs()[name]), PUSH_PULL: networks.measured(name)}
+    here = corruption in CORRUPTIONS and severity > 0
+    heads = ["error on", "clean", *([f"{corruption.replace('_', ' ')} {severity}"] if here else []), "all (mCE)"]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    for kind, results in both.items():
+        chosen = [results.errors[corruption][severity - 1]] if here else []
+        lines.append([kind, *(f"{value:.1%}" for value in (results.clean_error, *chosen, results.mce))])
+    results = both[PUSH_PULL]
+    gain = both[PLAIN].mce - results.mce
+    text = [
+        f"**One picture proves little.** Over {results.num_images:,} pictures of {results.dataset}, preset "
+        f"{results.preset}, these networks err as follows:",
+        "\n".join("| " + " | ".join(line) + " |" for line in lines),
+        f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points.",
+    ]
+    departures = dict.fromkeys(line for one in both.values() for line in (one.training or {}).get("departures", ()))
+    if departures:
+        text[-1] += f" They were trained for less than their recipes say: {'; '.join(departures)}."
+    if corruption == "frost" and frost_source() != results.frost:
+        text.append(f"Frost on this page is {frost_source()}; the errors are with {results.frost} textures.")
+    return "\n\n".join(text)
+
+
+@told()
+@cache
+def report() -> str:
+    """The report of all releases in a frame of its own, one for each theme: alone it follows the system's."""
+    from timm_pushpull.report import render
+
+    releases = [networks.release(name) for pair in networks.pairs().items() for name in reversed(pair)]
+    page = render(releases, images=[EXAMPLES[-1][0]])
+    for theme, where in zip(THEMES, ("not all", "screen"), strict=True):
+        themed = re.sub(r"@media screen and \(prefers-color-scheme: ?dark\)", f"@media {where}", page)
+        write_file(Path(REPORTS.name, f"{theme}.html"), themed.replace("light dark", theme))
+    return "".join(
+        f'<iframe class="{theme}" src="gradio_api/file={REPORTS.name}/{theme}.html" title="Report of the releases" '
+        'sandbox="allow-scripts" loading="lazy"></iframe>'
+        for theme in THEMES
+    )
+
+
+def choices_of(network: str):
+    """The classes that the curve can be of."""
+    with suppress(InputError):  # `classify` tells
+        return gr.Dropdown([LIKELIEST, *networks.load(network).classes], value=LIKELIEST)
+    return gr.skip()
+
+
+def build() -> gr.Blocks:
+    """The page."""
+    names = list(networks.pairs())
+    kinds = [(name.replace("_", " "), name) for name in (networks.NONE, *CORRUPTIONS)]
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(INTRODUCTION)
+        with gr.Tab("Try it"), gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                picture = gr.Image(EXAMPLES[0][0], label="Picture", sources=["upload", "clipboard"], height=230)
+                picture.preprocess = read  # its own meets damaged files with a traceback
+                with gr.Row(elem_classes="examples"):
+                    examples = [gr.Button(name, icon=path, size="sm", min_width=0) for path, name in EXAMPLES]
+                network = gr.Dropdown(names, label="Push-pull network, beside its plain baseline")
+                with gr.Accordion("More", open=False):
+                    seed = gr.Number(0, label="Seed of the corruption", precision=0, minimum=0)
+                    # Of the network before, a class may still be chosen: that is no error.
+                    follow = gr.Dropdown([LIKELIEST], label="Class of the curve", allow_custom_value=True)
+            with gr.Column(scale=3, min_width=300):
+                with gr.Row():
+                    corruption = gr.Dropdown(kinds, value=CORRUPTIONS[0], label="Corruption")
+                    severity = gr.Slider(0, 5, 3, step=1, precision=0, label="Severity (0 is clean)", buttons=[])
+                with gr.Row():
+                    seen = [
+                        gr.Image(label=label, format="png", buttons=[], elem_classes="seen", min_width=130)
+                        for label in ("Clean", "Corrupted")
+                    ]
+                with gr.Row():
+                    answers = [
+                        gr.Label(label=label, num_top_classes=5, elem_classes="answer", min_width=130)
+                        for label in ("Plain network", "Push-pull network")
+                    ]
+                with gr.Row():
+                    with gr.Column(min_width=290):
+                        plot = gr.HTML(elem_classes="curve", padding=False)
+                    with gr.Column(min_width=290):
+                        table = gr.Markdown(elem_classes="errors")
+        with gr.Tab("Results") as results:
+            frame = gr.HTML("Loading the report …", elem_classes="report", padding=False)
+
+        controls, shown = [picture, network, corruption, severity, seed, follow], [*seen, *answers, plot, table]
+        private = {"show_progress": "hidden", "api_visibility": "private"}
+        run = {"fn": classify, "inputs": controls, "outputs": shown}
+        # picture.change would come twice after an upload, and after every choice of an example too early.
+        changed = [page.load, picture.upload, picture.clear, *(control.change for control in controls[1:])]
+        runs = [gr.on(changed, **run, show_progress="hidden", trigger_mode="always_last")]
+        for button, (path, _) in zip(examples, EXAMPLES, strict=True):
+            runs.append(button.click(partial(str, path), None, picture, **private).then(**run, **private))
+        for done in runs:  # if it fails, what is shown is about something else
+            done.failure(lambda: [None] * len(shown), None, shown, **private)
+        gr.on([page.load, network.change], choices_of, network, follow, **private)
+        results.select(report, None, frame, **private)
+    return page
+
+
+LAUNCH = {
+    "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+    "css": curve.CSS + CSS,
+    "max_file_size": "20mb",
+    "allowed_paths": [REPORTS.name],
+    "footer_links": ["api", "gradio"],
+    "ssr_mode": False,  # it is tested like this
+}
+
+if __name__ == "__main__":
+    threading.Thread(target=networks.warm_up, daemon=True).start()
+    build().launch(**LAUNCH)
