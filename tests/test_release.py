@@ -32,7 +32,7 @@ ADVERTISED = sorted(
     if cfg.has_weights
 )
 #: What stands beside the cards.
-PAGES = {"README", "paper", "study", "architectures"}
+PAGES = {"README", "paper", "study", "study-retrieval", "architectures"}
 OURS = sorted(path.name for path in RELEASES.iterdir() if not path.name.startswith(".")) if RELEASES.exists() else []
 
 

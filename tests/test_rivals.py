@@ -117,7 +117,7 @@ def test_blurred_push_pull_stem_is_the_unit_and_then_the_blur():
     ],
 )
 def test_rivals_train_are_measured_and_load_again(tmp_path, image_folder, run_inside, name, options):
-    small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
+    small = {"layers": [1, 1, 1, 1], "channels": [16, 16, 16, 16]}
     run = tmp_path / "run"
     process = run_inside(
         train.main, "train.py", "--model", name, "--dataset", image_folder, "--output", run, "--epochs", "1",

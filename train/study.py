@@ -226,8 +226,8 @@ def page(study: Study) -> str:
     commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({results.commit for results in done if results.commit}))
     return (
         f"# Study: {study.folder.name}\n\n{study.remarks}\n\n{table(study)}\n"
-        f"E is the error on clean images{' (1 - mAP)' if one.task == 'retrieval' else ''}. Means ± standard deviations over "
-        f"training seeds. Each network was trained for {epochs} epochs on "
+        f"E is the error on clean images{' (1 - mAP)' if one.task == 'retrieval' else ''}. Means ± standard deviations "
+        f"over training seeds. Each network was trained for {epochs} epochs on "
         f"{one.training['images']:,} images of {one.dataset} and measured on {one.num_images:,} test images, clean and "
         f"under 15 corruptions at 5 severities (preset {one.preset}, corruption seed {one.seed}, {one.frost} frost). "
         f"mrCE is relative to the baseline's mean errors. With few seeds, a difference below two standard deviations "

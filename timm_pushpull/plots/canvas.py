@@ -126,11 +126,13 @@ def _wrapped(text: str, width: float) -> list[str]:
 
 
 def check_output(path: Path) -> None:
-    """Raise InputError unless a figure can be written there: a format by its suffix, a folder that takes files."""
+    """Raise InputError unless a figure can be written there: a format by its suffix, a folder that takes files, and
+    matplotlib, which is better missed before long work than after it."""
     if path.suffix.lower().lstrip(".") not in FORMATS:
         raise InputError(f"{str(path)!r} does not end in .png, .pdf or .svg")
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; give a file")
+    new_figure(1, 1)
     make_folder(path.parent)
 
 

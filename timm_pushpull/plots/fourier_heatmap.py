@@ -40,7 +40,7 @@ def fourier_heatmaps(
     if baseline is not None:
         maps.append((baseline_model, baseline))
         _check_alike(measured, baseline)
-    figure = new_figure(5.0 if baseline is None else 9.6, 3.6 if baseline is None else 3.3, "constrained")
+    figure = new_figure(*((5.6, 4.2) if baseline is None else (9.6, 3.3)), "constrained")
     panels = figure.subplots(1, 1 if baseline is None else 3, squeeze=False)[0]
     errors = [100 * one.error for _, one in maps]
     low, high = min(map(np.min, errors)), max(map(np.max, errors))
@@ -62,11 +62,11 @@ def fourier_heatmaps(
         bars[1].set_label("difference (percentage points)", size=9)
     for panel in panels:
         panel.tick_params(labelsize=8, labelleft=panel is panels[0])
+        panel.set_xlabel("horizontal frequency (cycles/px)", size=9)
         panel.locator_params(nbins=5)
     for drawn in bars:
         drawn.ax.tick_params(labelsize=8)
-    figure.supxlabel("horizontal frequency (cycles/px)", size=9)
-    figure.supylabel("vertical frequency (cycles/px)", size=9)
+    panels[0].set_ylabel("vertical frequency (cycles/px)", size=9)
     add_caption(figure, _caption(maps, images))
     return figure
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from timm_pushpull.plots.canvas import SIGNED, add_caption, new_figure
+from timm_pushpull.plots.canvas import SIGNED, add_caption, minus, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def kernel_pairs(kernels: Kernels, model: str) -> Figure:
             panel.tick_params(labelsize=7, length=2, labelleft=panel is row[0], labelbottom=place == 1)
         row[0].set_ylabel(f"{name} kernel", size=9)
     for panel, number, alpha, limit in zip(panels[0], kernels.filters, kernels.alpha, limits, strict=True):
-        panel.set_title(f"filter {number}\nα = {alpha:.2f}\nw* = {limit:.2g}", size=8)
+        panel.set_title(minus(f"filter {number}\nα = {alpha:.2f}\nw* = {limit:.2g}"), size=8)
     figure.supxlabel("horizontal offset (px)", size=9)
     figure.supylabel("vertical offset (px)", size=9)
     bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=25)

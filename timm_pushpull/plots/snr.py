@@ -87,13 +87,13 @@ def _plane(axes: Axes, ratios: SignalToNoise, shown: int) -> None:
     low, high = max(finite.min(initial=0.0), -20.0), finite.max(initial=5.0)
     clipped = np.clip(both, low, high)
     colour = line_style(1)["color"]
-    for x, y, wanted, alpha in zip(*clipped, both[1], ratios.alpha, strict=True):
-        marker = "v" if wanted < low else "^" if wanted > high else "o"
+    for x, y, across, up, alpha in zip(*clipped, *both, ratios.alpha, strict=True):
+        marker = "v" if up < low else "^" if up > high else "<" if across < low else ">" if across > high else "o"
         axes.plot(x, y, marker, ms=4, mec=colour, mfc="none" if alpha < 0 else colour, mew=0.8, clip_on=False)
     axes.plot(*clipped[:, shown], "o", ms=10, mfc="none", mec=line_style(2)["color"], mew=1.4, clip_on=False)
     limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes.plot(limits, limits, color=GREY, lw=1, ls="--", zorder=1)
-    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set(xlim=limits, ylim=limits)
     axes.set_title(f"all filters (ring: {shown})", size=9)
     axes.set_xlabel("SNR of push (dB)", size=8)
     axes.set_ylabel("SNR of push-pull (dB)", size=8)

@@ -51,7 +51,7 @@ def spectra_grid(spectra: Spectra, model: str) -> Figure:
         panel.text(
             0.04,
             0.04,
-            f"{_dip(cells[row, column]):.1f}",
+            f"{_dip(cells[row, column]):.1f}".replace("inf", "∞"),
             transform=panel.transAxes,
             size=7,
             color="white",
@@ -89,21 +89,19 @@ def _caption(spectra: Spectra, model: str) -> str:
     with np.errstate(divide="ignore"):
         centres = 20 * np.log10(spectra.push_pull[:, :, middle, middle] / spectra.push.max())
         centre = 20 * np.log10(spectra.push[middle, middle] / spectra.push.max())
-    told = []
+    told = [f"Push is {'' if _dip(spectra.push) >= _BAND_PASS else 'not '}one, its centre lies at {decibels(centre)}"]
     for kind, chosen in (("α < 0", spectra.alphas < 0), ("α > 0", spectra.alphas > 0)):
         if chosen.any():
             dips = [_dip(values) for row in spectra.push_pull[:, chosen] for values in row]
             told.append(
-                f"with {kind} {sum(dip >= _BAND_PASS for dip in dips)} of {len(dips)} are, with the centre at "
+                f"of the {len(dips)} with {kind}, {sum(dip >= _BAND_PASS for dip in dips)} are, and the centres lie at "
                 f"{decibels(centres[:, chosen].min())} to {decibels(centres[:, chosen].max())}"
             )
-    is_one = _dip(spectra.push) >= _BAND_PASS
     text = (
         f"Averaged Fourier spectra of the {spectra.filters} kernels in the push-pull unit of {model}, input channel "
         f"{spectra.channel}: of the push kernels, the pull kernels, and the linear push-pull kernels (Eq. 8) that they "
         f"make with other α and poolings. In a corner: by how many dB the centre lies below the highest average over "
-        f"directions; 0 is a low-pass, {_BAND_PASS} or more is called a band-pass here. Push is "
-        f"{'' if is_one else 'not '}one, with the centre at {decibels(centre)} on the common scale; {'; '.join(told)}."
+        f"directions; 0 is a low-pass, {_BAND_PASS} or more is called a band-pass here. {'; '.join(told)}."
     )
     if (spectra.avg_sizes > 1).any():
         text += f" The pooling averages positions {' x '.join(map(str, spectra.stride))} px apart."

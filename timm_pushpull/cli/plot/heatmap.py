@@ -46,6 +46,7 @@ def add(figures) -> None:
 def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     from timm_pushpull import plots
     from timm_pushpull.hardware import choose_device, choose_precision
+    from timm_pushpull.preprocess import model_geometry
 
     for option in ("batch_size", "image_size"):
         value = getattr(options, option)
@@ -56,6 +57,9 @@ def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     loaded = [load_named(options.model, options.weights)] + (
         [load_named(options.baseline, None)] if options.baseline else []
     )
+    sizes = sorted({model_geometry(model, options.image_size).size for model, _ in loaded})
+    if len(sizes) > 1:
+        raise InputError(f"the models take images of {' and '.join(map(str, sizes))} px; give one --image-size")
     (name, measured, described), *others = [_measure(*one, options, device, precision) for one in loaded]
     arrays = asdict(measured)
     if not others:

@@ -1,0 +1,224 @@
+"""The page on the paper: every table and figure, the command that reproduces it, the published values and ours.
+
+python hub/paper.py             # -> model_cards/paper.md
+python hub/paper.py --figures   # the figures first: runs their commands, which write to model_cards/figures
+
+The words are in hub/paper.yaml; the published values are timm_pushpull.paper's; ours come from the results files of
+hub/releases and train/studies, and from nowhere else.
+"""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from timm_pushpull import cli, metrics, paper
+from timm_pushpull.card.markdown import number, percent, table
+from timm_pushpull.comparison import Line, published_lines
+from timm_pushpull.files import make_folder, write_file
+from timm_pushpull.models import RELEASES
+from timm_pushpull.paper import summaries
+from timm_pushpull.results import Results
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.append(str(ROOT / "train"))  # a script's folder, not a package
+
+import study  # noqa: E402
+
+PAGE = ROOT / "model_cards" / "paper.md"
+FIGURES = PAGE.parent / "figures"
+ENTRIES = HERE / "paper.yaml"
+STUDY = ROOT / "train" / "studies" / "cifar10"
+NOT_RUN = "not run"
+
+
+def main() -> None:
+    parser = cli.Parser(prog="paper.py", description="Write the page on the paper's tables and figures.")
+    parser.add_argument("--figures", action="store_true", help="draw the figures anew, too")
+    parser.add_argument("-o", "--output", type=Path, default=PAGE, metavar="FILE", help="default: model_cards/paper.md")
+    options = parser.parse_args()
+    entries = yaml.safe_load(ENTRIES.read_text(encoding="utf-8"))
+    if options.figures:
+        make_folder(FIGURES)
+        for figure in entries["figures"].values():
+            draw(figure)
+    write_file(options.output, page(entries))
+    print(f"written to {options.output}")
+
+
+def draw(figure: dict) -> None:
+    """Run a figure's command in the checkout's root; ends with its exit code where it fails."""
+    if "picture" not in figure:
+        return
+    program, *arguments = shlex.split(figure["command"])
+    assert program == "timm-pushpull"
+    process = subprocess.run([sys.executable, "-m", "timm_pushpull.cli", *arguments], cwd=ROOT, check=False)
+    if process.returncode:
+        sys.exit(process.returncode)
+
+
+def page(entries: dict) -> str:
+    """The page as Markdown."""
+    releases = {path.parent.name: Results.load(path) for path in sorted(RELEASES.glob("*/results.json"))}
+    releases = {name: results for name, results in releases.items() if results.task == "classification"}
+    bodies = {
+        "table1": table1(releases),
+        "table2": table2(),
+        "table3": table3(),
+        "table4": table4(releases),
+        "table5": retrieval("table5"),
+        "table8": retrieval("table8"),
+    }
+    parts = [entries["introduction"].strip(), overview(entries, bodies)]
+    for name, entry in entries["tables"].items():
+        parts.append(section(name, entry, bodies.get(name)))
+    for name, entry in entries["figures"].items():
+        picture = f"![{entry['title']}]({entry['picture']})" if "picture" in entry else None
+        parts.append(section(name, entry, picture))
+    return "\n\n".join(parts) + "\n"
+
+
+def label(name: str) -> str:
+    """`table1` as Table 1."""
+    kind = name.rstrip("0123456789")
+    return f"{kind.capitalize()} {name.removeprefix(kind)}"
+
+
+def overview(entries: dict, bodies: dict[str, str]) -> str:
+    """What there is, on one screen."""
+    rows = []
+    for name, entry in (entries["tables"] | entries["figures"]).items():
+        anchor = f"{label(name)}: {entry['title']}".lower().replace(" ", "-")
+        anchor = "".join(letter for letter in anchor if letter.isalnum() or letter in "-_")
+        state = entry.get("state") or counted(bodies[name])
+        rows.append([f"[{label(name)}](#{anchor})", entry["title"], state])
+    return table(["", "what it shows", "here"], rows, words=3)
+
+
+def counted(body: str) -> str:
+    """How many of a table's rows were run."""
+    rows = [line for line in body.splitlines() if line.startswith("| ")][1:]
+    left = sum(NOT_RUN in row for row in rows)
+    return f"{len(rows) - left} of {len(rows)} rows run" if left < len(rows) else NOT_RUN
+
+
+def section(name: str, entry: dict, body: str | None) -> str:
+    parts = [f"## {label(name)}: {entry['title']}", entry["text"].strip()]
+    if "command" in entry:
+        parts.append(f"```bash\n{entry['command'].strip()}\n```")
+    if "data" in entry:
+        parts.append(f"Data: {entry['data'].strip()}")
+    return "\n\n".join([*parts, *([body] if body else [])])
+
+
+def table1(releases: dict[str, Results]) -> str:
+    """Table 1 with the releases beside it."""
+    lines, rows = published_lines("table1"), paper.load("table1")
+    ours = {}
+    for name, results in releases.items():
+        if row := paper.published(results.model, results.dataset):
+            ours[row.dataset, row.label] = (name, results)
+    return compared(lines, rows, ours)
+
+
+def compared(lines: Sequence[Line], rows: Sequence[paper.Row], ours: dict[tuple[str, str], tuple[str, Results]]) -> str:
+    """Published figures beside ours."""
+    header = ["data", "network", "E", "mCE", "mrCE", "R_net", "our E", "mCE", "mrCE", "R_net", "our run"]
+    found = {key: results for key, (_, results) in ours.items()}
+    body = []
+    for line, row in zip(lines, rows, strict=True):
+        theirs = [percent(line.clean_error, 1), percent(line.mce), number(line.mrce), percent(line.r_net)]
+        mine = [""] * 4 + [NOT_RUN]
+        if (row.dataset, row.label) in ours:
+            name, results = ours[row.dataset, row.label]
+            baseline = (results.baseline or {}).get("model")
+            base = next((r for (d, _), r in found.items() if d == row.dataset and r.model == baseline), results)
+            relative = results.relative_to(base)
+            errors = (results.clean_error, results.mce, base.clean_error, base.mce)
+            mine = [percent(results.clean_error, 1), percent(results.mce), number(relative[1] if relative else None)]
+            mine += [percent(metrics.net_error_reduction(*errors))]
+            mine += [f"[`{name}`]({name}.md), {results.training['epochs']} epochs, 1 seed"]
+        body.append([row.dataset, row.label, *theirs, *mine])
+    return table(header, body, words=2)
+
+
+def table2() -> str:
+    """Table 2 as published, beside the mrCE of the study, whose network is a smaller one."""
+    small = {row.paper: row for row in study.Study.load(STUDY).rows.values()}
+    header = ["data", "network", "E", "mCE", "mrCE", "R_net", "in small, on CIFAR-10: mrCE", "seeds"]
+    rows, body = paper.load("table2"), []
+    for line, row in zip(published_lines("table2"), rows, strict=True):
+        theirs = [percent(line.clean_error, 1), percent(line.mce), number(line.mrce), percent(line.r_net)]
+        first = next(other for other in rows if other.label == row.label)  # most rows of CIFAR-10 are ImageNet's, too
+        mine = small.get(row.label) if row is first else None
+        mine = [mine.mrce(), str(len(mine.results))] if mine and mine.results else ["", NOT_RUN]
+        body.append([row.dataset, row.label, *theirs, *mine])
+    return table(header, body, words=2)
+
+
+def table3() -> str:
+    """Table 3 as published."""
+
+    def cell(value: tuple[float, float | None], places: int) -> str:
+        mean, deviation = value
+        return f"{mean:.{places}f}" + (f" ± {deviation:.{places}f}" if deviation is not None else "")
+
+    body = [[row.model, cell(row.clean_error, 3), cell(row.mrce, 3), NOT_RUN] for row in summaries.table3()]
+    return table(["configuration", "clean error", "mrCE", "ours"], body)
+
+
+def table4(releases: dict[str, Results]) -> str:
+    """Table 4 with the releases' relative errors grouped alike."""
+    header = ["network", *(f"{group} frequency" for group in metrics.FREQUENCIES)]
+    header += [f"ours, {group}" for group in metrics.FREQUENCIES]
+    header += ["our run"]
+    ours = {}
+    for name, results in releases.items():
+        row = paper.published(results.model, results.dataset)
+        if row and row.dataset == "CIFAR10":
+            ours[row.label] = (name, results)
+
+    def cells(groups: dict[str, tuple[float, float]], places: int) -> Iterator[str]:
+        return (f"{mean:.{places}f} ± {deviation:.3f}" for mean, deviation in groups.values())
+
+    body = []
+    for row in summaries.table4():
+        name = row.model if row.model == row.baseline else f"{row.baseline} {row.model}"
+        mine = [""] * 3 + [NOT_RUN]
+        if name in ours and row.baseline in ours:
+            repository, results = ours[name]
+            relative, _ = results.relative_to(ours[row.baseline][1])
+            mine = [*cells(metrics.by_frequency(relative), 2), f"`{repository}`"]
+        body.append([name, *cells(row.groups, 2), *mine])
+    return table(header, body)
+
+
+def retrieval(name: str) -> str:
+    """Table 5 or 8 as published, beside the study of retrieval."""
+    small = {row.paper: row for row in study.Study.load(STUDY.with_name("cifar10-retrieval")).rows.values()}
+    header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "in small: E", "mCE", "mrCE", "seeds"]
+    body = []
+    for row in paper.load(name):
+        theirs = [percent(row.clean_error, 1), percent(row.mce, 1), number(row.mrce)]
+        mine = small.get(row.label)
+        done = list(mine.results.values()) if mine else []
+        if done:
+            errors = (
+                percent(statistics.mean(values), 1)
+                for values in zip(*((r.clean_error, r.mce) for r in done), strict=True)
+            )
+            body.append([row.label, *theirs, *errors, mine.mrce(), str(len(done))])
+        else:
+            body.append([row.label, *theirs, "", "", "", NOT_RUN])
+    return table(header, body)
+
+
+if __name__ == "__main__":
+    cli.run(main, "paper.py")
