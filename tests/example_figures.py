@@ -1,0 +1,73 @@
+"""Figures and what they are drawn of, for the tests of plots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from example_run import some_results
+from timm_pushpull import PushPullConv2d, analysis, cli, plots
+from timm_pushpull.plots import canvas
+
+PARTIAL = {"gaussian_noise": [0.3, None, 0.5, None, None], "fog": [0.2, 0.2, 0.4, 0.4, 0.4]}
+
+
+def models(count: int, **changes) -> list:
+    """A baseline and others with errors of their own."""
+    first = some_results(**{"model": "model_0", **changes})
+    return [
+        replace(
+            first,
+            model=f"model_{n}",
+            clean_error=0.05 + 0.01 * n,
+            errors={
+                name: [None if e is None else min(1, e * (1 + 0.02 * n * (-1) ** place)) for e in row]
+                for place, (name, row) in enumerate(first.errors.items())
+            },
+        )
+        for n in range(count)
+    ]
+
+
+def caption(figure) -> str:
+    (text,) = [text for text in figure.texts if text.get_gid() == "caption"]
+    return text.get_text().replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def some_layer(**options) -> PushPullConv2d:
+    torch.manual_seed(0)
+    return PushPullConv2d(3, 8, 3, padding=1, **options)
+
+
+def a_heatmap(factor: float = 1.0, **changes) -> analysis.FourierHeatmap:
+    error = factor * np.linspace(0, 1, 25).reshape(5, 5)
+    offsets = (np.arange(5) - 2) / 8
+    return replace(analysis.FourierHeatmap((error + error[::-1, ::-1]) / 2, offsets, 0.1, 400, 4.0, 3), **changes)
+
+
+def all_figures() -> dict:
+    layer = some_layer()
+    bar = analysis.vertical_bar(layer, 64)
+    ratios = analysis.signal_to_noise(layer, bar * np.ones((3, 1, 1)), 0.2, bar, seed=5)
+    alphas = {"one": np.linspace(-1, 1, 9), "other": np.full(4, 0.5)}
+    return {
+        "kernels": plots.kernel_pairs(analysis.kernels(layer, 3), "a_model"),
+        "snr": plots.signal_to_noise_maps(ratios, ratios.noisy[0], "a_model", described="a bar"),
+        "spectra": plots.spectra_grid(analysis.push_pull_spectra(layer, (-1, 0.5), (0, 3)), "a_model"),
+        "alpha": plots.alpha_histograms(alphas),
+        "heatmaps": plots.fourier_heatmaps(a_heatmap(0.5), "a_model", "400 images", a_heatmap(), "another"),
+        "sheet": plots.corruption_sheet(np.zeros((8, 8, 3), np.uint8), "cifar10-c"),
+        "severity": plots.severity_curves(models(2), caption=True),
+        "tradeoff": plots.tradeoff(models(2)[0], models(2)[1:]),
+        "bars": plots.corruption_bars(models(2)[0], models(2)[1:]),
+    }
+
+
+def plot(run_inside, figure, *arguments):
+    return run_inside(cli.main, "timm-pushpull", "plot", figure, *arguments)
+
+
+def some_figure():
+    return canvas.new_figure(1, 1)
