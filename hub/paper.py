@@ -13,14 +13,14 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from timm_pushpull import cli, metrics, paper
 from timm_pushpull.card.markdown import number, percent, table
-from timm_pushpull.comparison import Line, published_lines
+from timm_pushpull.comparison import published_lines
 from timm_pushpull.files import make_folder, write_file
 from timm_pushpull.models import RELEASES
 from timm_pushpull.paper import summaries
@@ -35,8 +35,10 @@ import study  # noqa: E402
 PAGE = ROOT / "model_cards" / "paper.md"
 FIGURES = PAGE.parent / "figures"
 ENTRIES = HERE / "paper.yaml"
-STUDY = ROOT / "train" / "studies" / "cifar10"
+STUDIES = ROOT / "train" / "studies"
 NOT_RUN = "not run"
+#: Data set and label of a row to the name and results of our release.
+Ours = dict[tuple[str, str], tuple[str, Results]]
 
 
 def main() -> None:
@@ -66,15 +68,15 @@ def draw(figure: dict) -> None:
 
 def page(entries: dict) -> str:
     """The page as Markdown."""
-    releases = {path.parent.name: Results.load(path) for path in sorted(RELEASES.glob("*/results.json"))}
-    releases = {name: results for name, results in releases.items() if results.task == "classification"}
+    ours = published_releases()
+    study2, study5 = (study.Study.load(STUDIES / name) for name in ("cifar10", "cifar10-retrieval"))
     bodies = {
-        "table1": table1(releases),
-        "table2": table2(),
+        "table1": table1(ours),
+        "table2": table2(study2),
         "table3": table3(),
-        "table4": table4(releases),
-        "table5": retrieval("table5"),
-        "table8": retrieval("table8"),
+        "table4": table4(ours),
+        "table5": retrieval("table5", study5),
+        "table8": retrieval("table8", study5),
     }
     parts = [entries["introduction"].strip(), overview(entries, bodies)]
     for name, entry in entries["tables"].items():
@@ -83,6 +85,17 @@ def page(entries: dict) -> str:
         picture = f"![{entry['title']}]({entry['picture']})" if "picture" in entry else None
         parts.append(section(name, entry, picture))
     return "\n\n".join(parts) + "\n"
+
+
+def published_releases() -> Ours:
+    """The classifiers of the releases that have a row in Table 1, by its data set and label."""
+    ours = {}
+    for path in sorted(RELEASES.glob("*/results.json")):
+        results = Results.load(path)
+        row = paper.published(results.model, results.dataset) if results.task == "classification" else None
+        if row:
+            ours[row.dataset, row.label] = (path.parent.name, results)
+    return ours
 
 
 def label(name: str) -> str:
@@ -118,22 +131,12 @@ def section(name: str, entry: dict, body: str | None) -> str:
     return "\n\n".join([*parts, *([body] if body else [])])
 
 
-def table1(releases: dict[str, Results]) -> str:
+def table1(ours: Ours) -> str:
     """Table 1 with the releases beside it."""
-    lines, rows = published_lines("table1"), paper.load("table1")
-    ours = {}
-    for name, results in releases.items():
-        if row := paper.published(results.model, results.dataset):
-            ours[row.dataset, row.label] = (name, results)
-    return compared(lines, rows, ours)
-
-
-def compared(lines: Sequence[Line], rows: Sequence[paper.Row], ours: dict[tuple[str, str], tuple[str, Results]]) -> str:
-    """Published figures beside ours."""
     header = ["data", "network", "E", "mCE", "mrCE", "R_net", "our E", "mCE", "mrCE", "R_net", "our run"]
     found = {key: results for key, (_, results) in ours.items()}
     body = []
-    for line, row in zip(lines, rows, strict=True):
+    for line, row in zip(published_lines("table1"), paper.load("table1"), strict=True):
         theirs = [percent(line.clean_error, 1), percent(line.mce), number(line.mrce), percent(line.r_net)]
         mine = [""] * 4 + [NOT_RUN]
         if (row.dataset, row.label) in ours:
@@ -149,9 +152,9 @@ def compared(lines: Sequence[Line], rows: Sequence[paper.Row], ours: dict[tuple[
     return table(header, body, words=2)
 
 
-def table2() -> str:
+def table2(measured: study.Study) -> str:
     """Table 2 as published, beside the mrCE of the study, whose network is a smaller one."""
-    small = {row.paper: row for row in study.Study.load(STUDY).rows.values()}
+    small = {row.paper: row for row in measured.rows.values()}
     header = ["data", "network", "E", "mCE", "mrCE", "R_net", "in small, on CIFAR-10: mrCE", "seeds"]
     rows, body = paper.load("table2"), []
     for line, row in zip(published_lines("table2"), rows, strict=True):
@@ -174,16 +177,11 @@ def table3() -> str:
     return table(["configuration", "clean error", "mrCE", "ours"], body)
 
 
-def table4(releases: dict[str, Results]) -> str:
+def table4(ours: Ours) -> str:
     """Table 4 with the releases' relative errors grouped alike."""
     header = ["network", *(f"{group} frequency" for group in metrics.FREQUENCIES)]
     header += [f"ours, {group}" for group in metrics.FREQUENCIES]
     header += ["our run"]
-    ours = {}
-    for name, results in releases.items():
-        row = paper.published(results.model, results.dataset)
-        if row and row.dataset == "CIFAR10":
-            ours[row.label] = (name, results)
 
     def cells(groups: dict[str, tuple[float, float]], places: int) -> Iterator[str]:
         return (f"{mean:.{places}f} ± {deviation:.3f}" for mean, deviation in groups.values())
@@ -192,17 +190,18 @@ def table4(releases: dict[str, Results]) -> str:
     for row in summaries.table4():
         name = row.model if row.model == row.baseline else f"{row.baseline} {row.model}"
         mine = [""] * 3 + [NOT_RUN]
-        if name in ours and row.baseline in ours:
-            repository, results = ours[name]
-            relative, _ = results.relative_to(ours[row.baseline][1])
+        own, base = (ours.get(("CIFAR10", network)) for network in (name, row.baseline))
+        if own and base:
+            repository, results = own
+            relative, _ = results.relative_to(base[1])
             mine = [*cells(metrics.by_frequency(relative), 2), f"`{repository}`"]
         body.append([name, *cells(row.groups, 2), *mine])
     return table(header, body)
 
 
-def retrieval(name: str) -> str:
+def retrieval(name: str, measured: study.Study) -> str:
     """Table 5 or 8 as published, beside the study of retrieval."""
-    small = {row.paper: row for row in study.Study.load(STUDY.with_name("cifar10-retrieval")).rows.values()}
+    small = {row.paper: row for row in measured.rows.values()}
     header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "in small: E", "mCE", "mrCE", "seeds"]
     body = []
     for row in paper.load(name):

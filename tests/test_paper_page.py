@@ -46,7 +46,7 @@ def test_commands_are_understood(command):
 def test_rows_that_nobody_has_run_say_so(monkeypatch):
     """No figure of ours stands in the page without a results file."""
     monkeypatch.setattr(page, "RELEASES", page.ROOT / "nowhere")
-    empty = page.study.Study.load(page.STUDY)
+    empty = page.study.Study.load(page.STUDIES / "cifar10")
     for row in empty.rows.values():
         row.results.clear()
     monkeypatch.setattr(page.study.Study, "load", lambda folder: empty)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from command import training
 from settings import RECIPES, load_recipe
 from timm_pushpull import cli
 from timm_pushpull.errors import InputError, unknown
@@ -76,15 +77,12 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
         InputError: Its baseline is missing.
     """
     plan, (model, tag) = planned[name], name.split(".")
-    command = [sys.executable, "-m", "accelerate.commands.launch", str(HERE / "train.py")]
-    command += ["--recipe", plan["recipe"], "--model", model, "--half-weights", "--resume"]
-    command += ["--output", str(options.runs / name)]
+    settings = {"half_weights": True} | ({"model_args": plan["model_args"]} if "model_args" in plan else {})
+    command = training(plan["recipe"], model, options.runs / name, settings)
     if baseline := plan.get("baseline"):
         if not (options.releases / baseline / "results.json").exists():
             raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
         command += ["--baseline", str(options.releases / baseline)]
-    if "model_args" in plan:
-        command += ["--model-args", *(f"{key}={value}" for key, value in plan["model_args"].items())]
     stage = [sys.executable, str(HERE.parent / "hub" / "stage.py"), str(options.runs / name), "--tag", tag]
     stage += ["--releases", str(options.releases), "--cards", str(options.cards)]
     for step in ([*command, *more], stage):

@@ -13,7 +13,6 @@ on with a training whose process was killed, remove its ROW.SEED.lock under --ru
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from command import training
 from timm_pushpull import cli, metrics, paper
 from timm_pushpull.card import markdown
 from timm_pushpull.errors import InputError, unknown
@@ -160,26 +160,15 @@ def run(study: Study, row: Row, seed: int, runs: Path, more: list[str]) -> bool:
         lock.mkdir()
     except FileExistsError:
         return False
-    command = [sys.executable, "-m", "accelerate.commands.launch", str(HERE / "train.py"), "--recipe", study.recipe]
-    command += ["--model", row.model, "--seed", str(seed), "--output", str(output), "--resume", *flags(row.settings)]
-    code = subprocess.run([*command, *more], check=False).returncode
-    lock.rmdir()
+    command = training(study.recipe, row.model, output, {"seed": seed, **row.settings})
+    try:
+        code = subprocess.run([*command, *more], check=False).returncode
+    finally:
+        lock.rmdir()
     if code:
         sys.exit(code)
     write_file(study.file(row, seed), (output / "results.json").read_text(encoding="utf-8"))
     return True
-
-
-def flags(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as the command line of train.py takes them."""
-    given = []
-    for name, value in settings.items():
-        given.append(f"--{name.replace('_', '-')}")
-        if isinstance(value, Mapping):
-            given += [f"{key}={json.dumps(part)}" for key, part in value.items()]
-        else:
-            given.append(str(value))
-    return given
 
 
 def table(study: Study) -> str:
