@@ -40,24 +40,16 @@ class InhibitedConv2d(nn.Conv2d):
         """
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode is {conv.padding_mode!r}; a push-pull layer pads with zeros")
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.groups,
-            bias or conv.bias is not None,
-            device=conv.weight.device,
-            dtype=conv.weight.dtype,
-            **options,
-        )
+        layer = cls(**shape_of(conv), bias=bias or conv.bias is not None, **options)
         with torch.no_grad():
             layer.weight.copy_(conv.weight)
             if conv.bias is not None:
                 layer.bias.copy_(conv.bias)
         return layer.train(conv.training)
+
+    def kernel(self) -> Tensor:
+        """The push kernel, the weights that the input is convolved with."""
+        return self.weight
 
     def _set_alpha(self, value: Tensor, trainable: bool) -> None:
         if trainable:
@@ -83,6 +75,12 @@ class InhibitedConv2d(nn.Conv2d):
         return f"{super().extra_repr()}, {self.setting}={getattr(self, self.setting)}, trainable_alpha={trainable}"
 
 
+def shape_of(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments that make a convolution like another one, but for its bias."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    return {name: getattr(conv, name) for name in names} | {"device": conv.weight.device, "dtype": conv.weight.dtype}
+
+
 def alpha_of(alpha: Alpha, channels: int) -> Tensor:
     """An inhibition strength as a tensor of shape (1,) or (channels,).
 
@@ -95,7 +93,12 @@ def alpha_of(alpha: Alpha, channels: int) -> Tensor:
     return given.reshape(-1)
 
 
+def inhibited_layers(model: nn.Module) -> list[InhibitedConv2d]:
+    """The push-pull layers of a network, of either kind."""
+    return [module for module in model.modules() if isinstance(module, InhibitedConv2d)]
+
+
 def inhibition(model: nn.Module) -> Tensor | None:
     """alpha over the channels of all push-pull layers of a network, float32 of shape (channels,); None without any."""
-    layers = [module for module in model.modules() if isinstance(module, InhibitedConv2d)]
+    layers = inhibited_layers(model)
     return torch.cat([layer.alpha.detach().float().flatten() for layer in layers]) if layers else None

@@ -77,10 +77,6 @@ class PushPullConv2d(InhibitedConv2d):
             value.copy_(alpha_of(alpha, out_channels))
         self._set_alpha(value, trainable_alpha)
 
-    def kernel(self) -> Tensor:
-        """The push kernel, the weights that the input is convolved with."""
-        return self.weight
-
     def pad(self, input: Tensor) -> Tensor:
         """What happens to the input before the convolution; nothing here, for subclasses to replace."""
         return input

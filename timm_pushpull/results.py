@@ -90,6 +90,11 @@ class Results:
         return f"1 - mAP@{self.retrieval['top']}" if self.retrieval else "top-1 error"
 
     @property
+    def corruptions(self) -> list[str]:
+        """Names of what was measured, in the paper's order, others after them."""
+        return [name for name in CORRUPTIONS if name in self.errors] + [n for n in self.errors if n not in CORRUPTIONS]
+
+    @property
     def partial(self) -> bool:
         return any(None in self.errors.get(corruption, [None]) for corruption in CORRUPTIONS)
 

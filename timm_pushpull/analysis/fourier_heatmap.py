@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timm_pushpull.benchmark.preparation import default_batch
 from timm_pushpull.errors import InputError
 from timm_pushpull.hardware import autocast
 from timm_pushpull.preprocess import normalise
@@ -92,7 +93,7 @@ def fourier_heatmap(
     keys, places = np.unique(_key(offsets[:, None], offsets, size), return_inverse=True)
     strength = norm / torch.tensor(list(std), dtype=torch.float32, device=device).view(3, 1, 1)
     wrong = torch.zeros(1 + len(keys), dtype=torch.int64, device=device)
-    batch = batch_size or (64 if torch.device(device).type == "cpu" else 512)
+    batch = batch_size or default_batch(device)
     parts = np.array_split(np.arange(count), -(-count // batch))  # none much smaller than the others
     steps = progress_bar(count * len(wrong), "heat map", "img", show=progress)
     with steps, torch.inference_mode(), autocast(precision, device):

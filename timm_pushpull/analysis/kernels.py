@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from timm_pushpull.analysis.layers import input_channel, push_weight
+from timm_pushpull.analysis.layers import input_channel
 from timm_pushpull.errors import InputError
 from timm_pushpull.inhibition import InhibitedConv2d
 
@@ -42,6 +42,6 @@ def kernels(layer: InhibitedConv2d, count: int = 5, channel: int = 0, seed: int 
     if not 1 <= count <= layer.out_channels:
         raise InputError(f"cannot show {count} filters; the layer has {layer.out_channels}")
     filters = np.sort(np.random.default_rng(seed).choice(layer.out_channels, count, replace=False))
-    push, pull = (input_channel(w, channel)[filters] for w in (push_weight(layer), layer.pull_weight().detach()))
+    push, pull = (input_channel(w, channel)[filters] for w in (layer.kernel().detach(), layer.pull_weight().detach()))
     alpha = layer.alpha.detach().float().cpu().numpy()[filters]
     return Kernels(filters, push, pull, alpha, layer.out_channels, channel, seed)

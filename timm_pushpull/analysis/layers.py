@@ -6,8 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from timm_pushpull.errors import InputError
-from timm_pushpull.inhibition import InhibitedConv2d, inhibition
-from timm_pushpull.push_pull import PushPullConv2d
+from timm_pushpull.inhibition import InhibitedConv2d, inhibited_layers, inhibition
 
 
 def push_pull_layer(model: nn.Module) -> InhibitedConv2d:
@@ -16,15 +15,10 @@ def push_pull_layer(model: nn.Module) -> InhibitedConv2d:
     Raises:
         InputError: The network has none.
     """
-    layer = next((module for module in model.modules() if isinstance(module, InhibitedConv2d)), None)
-    if layer is None:
+    layers = inhibited_layers(model)
+    if not layers:
         raise _none_in(model)
-    return layer
-
-
-def push_weight(layer: InhibitedConv2d) -> Tensor:
-    """The push kernels that the input is convolved with, detached, of the shape of `layer.weight`."""
-    return (layer.kernel() if isinstance(layer, PushPullConv2d) else layer.weight).detach()
+    return layers[0]
 
 
 def alpha_values(model: nn.Module) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from timm_pushpull.analysis.layers import input_channel, push_weight
+from timm_pushpull.analysis.layers import input_channel
 from timm_pushpull.errors import InputError
 from timm_pushpull.inhibition import InhibitedConv2d
 from timm_pushpull.push_pull import PushPullConv2d
@@ -70,7 +70,7 @@ def push_pull_spectra(
         raise InputError(
             f"needs numbers for alpha, poolings and a stride of 1 or more, not {alphas}, {avg_sizes}, {stride}"
         )
-    weight = push_weight(layer).float()
+    weight = layer.kernel().detach().float()
     step = layer.stride if stride is None else (stride, stride)
     combined = []
     for avg_size in avg_sizes:

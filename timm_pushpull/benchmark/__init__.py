@@ -10,7 +10,7 @@ that memory does not grow with their number; a block is decoded once for all its
 threads beside the model.
 """
 
-from timm_pushpull.benchmark.classes import check_classes
+from timm_pushpull.benchmark.classes import check_classes, of_model
 from timm_pushpull.benchmark.database import retrieval
 from timm_pushpull.benchmark.evaluation import CLEAN, Evaluation
 from timm_pushpull.benchmark.journal import Journal
@@ -28,5 +28,6 @@ __all__ = [
     "Retrieval",
     "check_classes",
     "evaluate",
+    "of_model",
     "retrieval",
 ]

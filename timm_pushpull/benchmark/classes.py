@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 
+from timm_pushpull.data import ImageSet
 from timm_pushpull.errors import InputError
+
+
+def of_model(images: ImageSet, names: Sequence[str] | None) -> ImageSet:
+    """The images that a model is measured on: those of its classes, where it knows some of the data set's only.
+
+    Args:
+        names: The model's classes, if it has names for them. Names that are no classes of the data set change nothing,
+            for `check_classes` says it better.
+    """
+    if names and len(names) < len(images.classes):
+        with contextlib.suppress(InputError):
+            return images.of_classes(names)
+    return images
 
 
 def check_classes(names: Sequence[str] | None, classes: Sequence[str], dataset: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation
+from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation, summed
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data import ImageSet, read_batches
 from timm_pushpull.errors import InputError
@@ -57,15 +57,12 @@ def retrieval(
             codes.append(_hash(model(normalise(np.stack(pixels), mean, std, device))))
             steps.update(len(pixels))
 
-    def shared(values: np.ndarray) -> np.ndarray:
-        return add_up(torch.from_numpy(values).to(device)).cpu().numpy()
-
     # The first process has images, others may have none and do not know the length of a hash.
-    (width,) = shared(np.array([codes[0].shape[1] if rank == 0 else 0]))
+    (width,) = summed(np.array([codes[0].shape[1] if rank == 0 else 0]), add_up, device)
     words = np.zeros((len(database), -(-width // 8)), np.int64)  # 8 bytes of a hash each; 0 where others have hashed
     if codes:
         words.view(np.uint8)[mine, :width] = np.concatenate(codes)
-    all_codes = np.ascontiguousarray(shared(words).view(np.uint8)[:, :width])
+    all_codes = np.ascontiguousarray(summed(words, add_up, device).view(np.uint8)[:, :width])
     return Retrieval(all_codes, database.labels[database.indices], top)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detail
 from timm_pushpull.benchmark.journal import Journal, unpacked
-from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation
+from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation, summed
 from timm_pushpull.benchmark.sources import FilesSource, FlySource
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS
@@ -142,7 +142,7 @@ class _State:
         """The sum of an int64 array over all processes."""
         if values.size == 0:
             return values
-        return self.add_up(torch.from_numpy(values).to(self.device)).cpu().numpy()
+        return summed(values, self.add_up, self.device)
 
     def evaluation(self) -> Evaluation:
         digest = sum(self.digests.values()) % (1 << 63)

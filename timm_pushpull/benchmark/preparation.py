@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +32,11 @@ def normalisation(
 def default_batch(device: torch.device | str) -> int:
     """Images a forward pass: 64 on a CPU, whose caches hold no more, else 512."""
     return 64 if torch.device(device).type == "cpu" else 512
+
+
+def summed(values: np.ndarray, add_up: Sum, device: torch.device | str) -> np.ndarray:
+    """The sum of an int64 array over all processes."""
+    return add_up(torch.from_numpy(values).to(device)).cpu().numpy()
 
 
 @contextmanager

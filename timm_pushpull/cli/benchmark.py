@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import os
 from pathlib import Path
 
-from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells
+from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells, load
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.errors import InputError, unknown
@@ -154,20 +153,14 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     """What to measure on, and what results say of it; `names` are the model's classes, if it has names for them."""
-    from timm_pushpull.benchmark import FilesSource, FlySource
-    from timm_pushpull.data import load_images
+    from timm_pushpull.benchmark import FilesSource, FlySource, of_model
     from timm_pushpull.layouts import open_corrupted
 
     images = None
     if options.dataset:
-        images = load_images(
-            options.dataset, options.split, image_column=options.image_column, label_column=options.label_column
-        )
+        images = load(options, options.dataset, options.split)
     if not options.corrupted:
-        if names and len(names) < len(images.classes):
-            with contextlib.suppress(InputError):  # the check of classes says it better
-                images = images.of_classes(names)  # a network of some of the classes is measured on those
-        images = images.limited(options.limit)
+        images = of_model(images, names).limited(options.limit)
         pictures = {"frost_dir": options.frost_dir, "jpeg_quality": options.jpeg_quality}
         source = FlySource(images, geometry, preset=options.preset, seed=options.seed, **pictures)
         return source, {
@@ -201,11 +194,9 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
 def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...], bits: int):
     """The images to be retrieved for those of a split and its classes, and what results say of them."""
     from timm_pushpull.benchmark.tasks import check_top
-    from timm_pushpull.data import load_images
     from timm_pushpull.retrieval import TOP
 
-    columns = {"image_column": options.image_column, "label_column": options.label_column}
-    images = load_images(options.dataset, options.database_split, **columns)
+    images = load(options, options.dataset, options.database_split)
     if images.split == split:
         raise InputError(f"every image of split {split!r} would find itself there; choose another --database-split")
     # Published files may number their classes; bare numbers of images may lack the last ones.

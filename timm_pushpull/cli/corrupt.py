@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells
+from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells, load
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.errors import InputError, unknown
 
@@ -43,14 +43,11 @@ def _corrupt(options: argparse.Namespace) -> int:
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a file; give a folder")
 
-    from timm_pushpull.data import load_images
     from timm_pushpull.generate import FORMATS, generate
 
     if options.format not in FORMATS:
         raise unknown("format", options.format, FORMATS)
-    images = load_images(
-        options.source, options.split, image_column=options.image_column, label_column=options.label_column
-    ).limited(options.limit)
+    images = load(options, options.source, options.split).limited(options.limit)
     outcome = generate(
         images,
         options.output,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timm_pushpull import corruptions
 from timm_pushpull.errors import InputError
+
+if TYPE_CHECKING:
+    from timm_pushpull.data import ImageSet
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +18,17 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="default: the first of test, validation, valid, val")
     parser.add_argument("--image-column", help="needed only where there are several")
     parser.add_argument("--label-column", help="needed only where there are several")
+
+
+def load(options: argparse.Namespace, dataset: str, split: str | None) -> ImageSet:
+    """The images of a split, with the columns that the options name.
+
+    Raises:
+        InputError: As in `data.load_images`.
+    """
+    from timm_pushpull.data import load_images
+
+    return load_images(dataset, split, image_column=options.image_column, label_column=options.label_column)
 
 
 def add_cells(parser: argparse.ArgumentParser, names: tuple[str, ...], described: str) -> None:

@@ -16,7 +16,12 @@ from timm_pushpull.metrics.tables import (
     mean_relative_corruption_error,
     relative_corruption_errors,
 )
-from timm_pushpull.metrics.tradeoff import clean_error_reduction, mce_reduction, net_error_reduction
+from timm_pushpull.metrics.tradeoff import (
+    clean_error_reduction,
+    mce_reduction,
+    mce_without_gain,
+    net_error_reduction,
+)
 
 __all__ = [
     "ALEXNET_CLEAN_ERROR",
@@ -30,6 +35,7 @@ __all__ = [
     "confidence_interval",
     "expected_calibration_error",
     "mce_reduction",
+    "mce_without_gain",
     "mean_corruption_error",
     "mean_error",
     "mean_relative_corruption_error",

@@ -40,6 +40,11 @@ def net_error_reduction(
     return (saved_clean + beta * saved_mce) / 2
 
 
+def mce_without_gain(clean: float, baseline_clean: float, baseline_mce: float, beta: float) -> float:
+    """The mCE at which a model with this clean error has an R_net (Eq. 13) of 0; a line through the baseline."""
+    return baseline_mce - baseline_mce / (beta * baseline_clean) * (clean - baseline_clean)
+
+
 def _reduction(error: float, baseline: float, name: str) -> float:
     if baseline <= 0:
         raise InputError(f"the baseline's {name} is {baseline}; a reduction is relative to it, so it must be above 0")

@@ -10,6 +10,7 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
+from timm_pushpull.inhibition import shape_of
 from timm_pushpull.push_pull import PushPullConv2d
 
 ZHANG_FILTER = 4
@@ -161,16 +162,6 @@ def _blurred(conv: nn.Conv2d) -> nn.Conv2d:
         return BlurredPushPullConv2d.from_conv(
             conv, avg_size=conv.avg_size, alpha=conv.alpha.detach(), trainable_alpha=trainable
         )
-    blurred = BlurredConv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    )
+    blurred = BlurredConv2d(**shape_of(conv))
     blurred.weight = conv.weight  # no convolution of timm's ResNets has a bias
     return blurred

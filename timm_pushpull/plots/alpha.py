@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,8 @@ def alpha_histograms(strengths: Mapping[str, np.ndarray]) -> Figure:
     for model, alpha in strengths.items():
         if not len(alpha) or not np.isfinite(alpha).all():
             raise InputError(f"{model} has inhibition strengths that are no numbers; mend its weights")
-    edges = _edges(np.concatenate(list(strengths.values())))
+    every = np.concatenate(list(strengths.values()))
+    edges = round_edges(float(every.min()), float(every.max()), _WIDTHS, _MOST_BINS)
     figure = new_figure(6.6, 1.25 * len(strengths) + 0.75, "constrained")
     panels = figure.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     told = []
@@ -71,8 +72,7 @@ def _beneath(panel):
     return panel.get_xaxis_transform() + ScaledTranslation(0, -6 / 72, panel.figure.dpi_scale_trans)
 
 
-def _edges(values: np.ndarray) -> np.ndarray:
-    """Edges of bins of a round width that hold every value."""
-    low, high = float(values.min()), float(values.max())
-    width = next((width for width in _WIDTHS if (high - low) / width <= _MOST_BINS), (high - low) / _MOST_BINS)
+def round_edges(low: float, high: float, widths: Sequence[float], most: int) -> np.ndarray:
+    """Edges of bins from `low` to `high`, of the first of these widths that makes no more than `most` of them."""
+    width = next((width for width in widths if (high - low) / width <= most), (high - low) / most)
     return width * np.arange(math.floor(low / width), math.floor(high / width) + 2)

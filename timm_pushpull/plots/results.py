@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from timm_pushpull import metrics
-from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.errors import InputError
 from timm_pushpull.plots.canvas import GREY, add_caption, bar_style, line_style
 from timm_pushpull.plots.legend import draw_legend, figure_with_legend, tidy
@@ -122,15 +121,14 @@ def corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figure:
 
 
 def measured_corruptions(results: Results) -> list[str]:
-    """Names of what was measured, in the paper's order, others after them.
+    """`Results.corruptions` of results that are to be drawn.
 
     Raises:
         InputError: Nothing but clean images was.
     """
     if not results.errors:
         raise InputError(f"{results.model} was measured on clean images only; measure some corruptions")
-    known = [name for name in CORRUPTIONS if name in results.errors]
-    return known + [name for name in results.errors if name not in CORRUPTIONS]
+    return results.corruptions
 
 
 def described(results: Results) -> str:

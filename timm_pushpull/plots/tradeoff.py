@@ -61,11 +61,11 @@ def tradeoff(baseline: Results, measured: Sequence[Results], series: Mapping[str
                     f"{alpha:g}", point, offset, textcoords="offset points", ha=side, size=8, color=style["color"]
                 )
     (left, right), vertical = (
-        _limits([100 * value for value in values])
+        limits([100 * value for value in values], 0.5)
         for values in zip(*((results.clean_error, results.mce) for results in everything), strict=True)
     )
     for (label, beta), dashes in zip(betas.items(), ((0, (6, 3)), (0, (1, 1.5))), strict=True):
-        ends = [mce - mce / (beta * clean) * (x - clean) for x in (left, right)]
+        ends = [metrics.mce_without_gain(x, clean, mce, beta) for x in (left, right)]
         axes.plot((left, right), ends, color=GREY, ls=dashes, lw=1.2, label=label, zorder=1)
     axes.set(xlim=(left, right), ylim=vertical)
     axes.set_title("below a line: a net gain over the baseline, $R_{net}$ > 0", size=9, color=GREY, loc="left")
@@ -104,7 +104,7 @@ def _caption(baseline: Results, groups: Sequence[tuple[str, Series]]) -> str:
     return minus(text)
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that leave room for markers, at least a percentage point apart."""
-    room = max(0.2 * (max(values) - min(values)), 0.5)
+def limits(values: Sequence[float], least: float) -> tuple[float, float]:
+    """Limits that leave room for markers around values, on either side at least so much."""
+    room = max(0.2 * (max(values) - min(values)), least)
     return min(values) - room, max(values) + room

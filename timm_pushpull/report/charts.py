@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from timm_pushpull import metrics
+from timm_pushpull.plots.tradeoff import limits
 from timm_pushpull.report import marks
 from timm_pushpull.report.groups import Entry, Group
 
@@ -78,10 +80,10 @@ def tradeoff(group: Group) -> Chart:
         ]
         for axis, key in enumerate(("clean_error", "mce"))
     ]
-    (left, right), vertical = (_limits(span) for span in spans)
+    (left, right), vertical = (limits(span, 0.005) for span in spans)
     traces = []
     for beta, dashes in ((1, "dash"), (mce / clean, "dot")):
-        ends = [mce - mce / (beta * clean) * (x - clean) for x in (left, right)]
+        ends = [metrics.mce_without_gain(x, clean, mce, beta) for x in (left, right)]
         traces.append(
             {
                 "type": "scatter",
@@ -210,12 +212,6 @@ def _chart(traces: list[dict[str, Any]], layouts: list[dict[str, Any]]) -> Chart
         figure["layout"].pop("template", None)  # the page's script has one of its own
         layout["layout"] = figure["layout"]
     return {"data": figure["data"], "layouts": layouts}
-
-
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that leave room around values, at least a percentage point apart."""
-    room = max(0.2 * (max(values) - min(values)), 0.005)
-    return min(values) - room, max(values) + room
 
 
 def _percent(values: Iterable[float]) -> list[float]:

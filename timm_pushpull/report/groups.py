@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timm_pushpull.comparison import Line, measured_lines
-from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.errors import InputError
 from timm_pushpull.results import Results
 
@@ -73,8 +72,7 @@ class Group:
     @property
     def corruptions(self) -> list[str]:
         """Names of what was measured, in the paper's order, others after them."""
-        measured = self.shared.errors
-        return [name for name in CORRUPTIONS if name in measured] + [n for n in measured if n not in CORRUPTIONS]
+        return self.shared.corruptions
 
 
 def load_groups(paths: Sequence[Path]) -> list[Group]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from timm_pushpull.files import sha256
+from timm_pushpull.hub import WEIGHTS
+from timm_pushpull.plots.alpha import round_edges
 from timm_pushpull.report.groups import Entry
 
-WEIGHTS = "model.safetensors"
 _WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _MOST_BINS = 32
 
@@ -54,9 +54,7 @@ def read_inhibition(entry: Entry) -> Inhibition:
 def bin_edges(inhibitions: Sequence[np.ndarray]) -> list[float]:
     """Edges of bins of a round width, the same for all models, that hold every value, and 0 and 1 for a scale."""
     low, high = (float(end(0.0, 1.0, *(end(alpha) for alpha in inhibitions))) for end in (min, max))
-    width = next((width for width in _WIDTHS if (high - low) / width <= _MOST_BINS), (high - low) / _MOST_BINS)
-    first, last = math.floor(low / width), math.floor(high / width) + 1
-    return [round(number * width, 6) for number in range(first, last + 1)]
+    return [round(float(edge), 6) for edge in round_edges(low, high, _WIDTHS, _MOST_BINS)]
 
 
 def _alphas(weights: Path) -> np.ndarray:

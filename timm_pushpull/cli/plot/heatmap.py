@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from timm_pushpull.cli.plot.figure import add_figure, add_model, add_seed, load_named
-from timm_pushpull.cli.source import add_columns
+from timm_pushpull.cli.source import add_columns, load
 from timm_pushpull.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from timm_pushpull.analysis import FourierHeatmap
+    from timm_pushpull.data import ImageSet
 
 
 def add(figures) -> None:
@@ -60,7 +60,8 @@ def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     sizes = sorted({model_geometry(model, options.image_size).size for model, _ in loaded})
     if len(sizes) > 1:
         raise InputError(f"the models take images of {' and '.join(map(str, sizes))} px; give one --image-size")
-    (name, measured, described), *others = [_measure(*one, options, device, precision) for one in loaded]
+    images = load(options, options.dataset, options.split)
+    (name, measured, described), *others = [_measure(*one, images, options, device, precision) for one in loaded]
     arrays = asdict(measured)
     if not others:
         return plots.fourier_heatmaps(measured, name, described), arrays
@@ -71,25 +72,20 @@ def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
 
 
 def _measure(
-    model: nn.Module, name: str, options: argparse.Namespace, device, precision: str
+    model: nn.Module, name: str, images: ImageSet, options: argparse.Namespace, device, precision: str
 ) -> tuple[str, FourierHeatmap, str]:
     """What figures call a model, its heat map, and what that was measured on in words."""
     import numpy as np
     import torch
 
     from timm_pushpull import analysis, benchmark
-    from timm_pushpull.data import load_images, read_batches
+    from timm_pushpull.data import read_batches
     from timm_pushpull.preprocess import model_geometry
     from timm_pushpull.weights import label_names
 
     geometry = model_geometry(model, options.image_size)
-    images = load_images(
-        options.dataset, options.split, image_column=options.image_column, label_column=options.label_column
-    )
     names = label_names(model)
-    if names and len(names) < len(images.classes):
-        with contextlib.suppress(InputError):  # the check of classes says it better
-            images = images.of_classes(names)
+    images = benchmark.of_model(images, names)
     benchmark.check_classes(names, images.classes, images.name)
     images = images.limited(options.limit)
     pixels = np.concatenate([np.stack(part) for part, _ in read_batches(images, geometry, 512)])
