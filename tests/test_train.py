@@ -116,6 +116,21 @@ def test_a_tracker_gets_the_losses_and_the_epochs(finished, tmp_path, run_inside
     assert [event.step for event in events.Scalars("loss")] == [3]
 
 
+def test_a_resumed_run_goes_on_in_the_trackers_own(finished, tmp_path):
+    folder, environment = tmp_path / "run", {"TRACKIO_DIR": str(tmp_path / "trackio")}
+    command = [*arguments(finished[0], folder, tracker="trackio", epochs=1), "--resume"]
+    for _ in range(2):
+        process = run_command(*command, **environment)
+        assert process.returncode == 0, process.stderr
+        (folder / "results.json").unlink()  # as if it was killed while it measured
+    asked = ["list", "runs", "--project", "timm-pushpull", "--json"]
+    (found,) = json.loads(run_command("-m", "trackio.cli", *asked, **environment).stdout)["runs"]
+    assert found.startswith(f"{MODEL}-")
+    asked = ["get", "run", "--project", "timm-pushpull", "--run", found, "--json"]
+    metrics = json.loads(run_command("-m", "trackio.cli", *asked, **environment).stdout)["metrics"]
+    assert {"loss", "learning_rate", "epoch_test_error", "alpha_mean"} <= set(metrics)
+
+
 def test_model_arguments_reach_the_network_and_its_folder(finished, tmp_path, run_inside):
     folder = tmp_path / "run"
     command = [*arguments(finished[0], folder, epochs=1), "--model-args", "alpha=2.5", "trainable_alpha=false"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from run_folder import TRACKING
 from settings import Settings
 from timm_pushpull.errors import InputError, one_line, unknown
-from timm_pushpull.files import make_folder
+from timm_pushpull.files import make_folder, write_file
 from timm_pushpull.hardware import choose_device
 
 
@@ -42,7 +43,9 @@ def check_tracker(name: str | None) -> None:
 
 @contextmanager
 def start_trackers(name: str | None, folder: Path, settings: Settings, accelerator: Accelerator) -> Iterator[None]:
-    """Send what is logged to one of Accelerate's trackers; local ones write into the run's folder.
+    """Send what is logged to one of Accelerate's trackers, under the network's name.
+
+    Those that need a folder, as TensorBoard does, get one in the run's; a resumed run goes on in the tracker's run.
 
     Raises:
         InputError: The tracker does not start.
@@ -52,13 +55,15 @@ def start_trackers(name: str | None, folder: Path, settings: Settings, accelerat
         return
     accelerator.log_with = [name]
     accelerator.project_configuration.logging_dir = str(folder / TRACKING)
+    arguments = {}
     if accelerator.is_main_process:
         make_folder(folder / TRACKING)
+        arguments = _run_in(name, folder / TRACKING, settings)
     config = {
         key: value if isinstance(value, (int, float, str)) else str(value) for key, value in settings.recorded().items()
     }
     try:
-        accelerator.init_trackers("timm-pushpull", config=config)
+        accelerator.init_trackers("timm-pushpull", config=config, init_kwargs={name: arguments})
     except Exception as error:  # each tracker has its own: no login, no network, a damaged configuration
         raise InputError(f"tracker {name!r} does not start: {one_line(error)}") from error
     try:
@@ -67,6 +72,19 @@ def start_trackers(name: str | None, folder: Path, settings: Settings, accelerat
         for tracker in accelerator.trackers:
             tracker.finish()
         accelerator.trackers = []
+
+
+def _run_in(tracker: str, folder: Path, settings: Settings) -> dict[str, str]:
+    """What makes a tracker that keeps runs elsewhere call this one by its name, and find it again."""
+    known = folder / "id"
+    if not known.exists():
+        write_file(known, uuid.uuid4().hex[:8])
+    (network,), identity = settings.models, known.read_text(encoding="utf-8")
+    if tracker == "wandb":
+        return {"name": network, "id": identity, "resume": "allow"}
+    if tracker == "trackio":  # knows runs by their names
+        return {"name": f"{network}-{identity}", "resume": "allow"}
+    return {}
 
 
 @contextmanager
