@@ -23,7 +23,12 @@ def units_of(model: nn.Module) -> dict[str, PushPullConv2d]:
     return {name: module for name, module in model.named_modules() if isinstance(module, PushPullConv2d)}
 
 
-@pytest.mark.parametrize("family", timm.list_modules())
+#: Needs numbers, and as many steps one after the other as a picture has rows and columns.
+SLOW = {"sequencer"}
+FAMILIES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in timm.list_modules()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family(family):
     name = next(name for name in timm.list_models(module=family) if not own(name))
     try:

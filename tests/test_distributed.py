@@ -31,7 +31,7 @@ def curve(folder: Path) -> np.ndarray:
 # A small learning rate, on pictures of nothing but noise: where regions are flat or classes differ in brightness alone,
 # batch norm of a few images lets a rounding decide, and any two ways of adding up drift apart within a few steps.
 GENTLE = {
-    "model-args": "drop_rate=0",
+    "model-args": ["layers=[1,1,1,1]", "channels=[16,16,16,16]"],
     "limit": 24,
     "lr-start": 0.001,
     "lr-peak": 0.002,
@@ -66,10 +66,9 @@ def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
 
 def test_two_processes_learn_and_share_hashes_as_one(tmp_path, noise, run_inside):
     settings = {"dataset": noise, **GENTLE, "task": "retrieval", "top": 10, "epochs": 1, "benchmark-limit": 6}
-    small = ("--sync-batch-norm", "--model-args", "layers=[1,1,1,1]", "channels=[16,16,16,16]")
-    one = run_inside(train.main, *arguments(tmp_path / "one", **settings), *small)
+    one = run_inside(train.main, *arguments(tmp_path / "one", **settings), "--sync-batch-norm")
     assert one.returncode == 0, one.stderr
-    wait_for_all(start(tmp_path / "two", 2, *small, **settings))
+    wait_for_all(start(tmp_path / "two", 2, "--sync-batch-norm", **settings))
     np.testing.assert_allclose(curve(tmp_path / "two"), curve(tmp_path / "one"), rtol=1e-3)
     asked = ["--model", f"local-dir:{tmp_path / 'two'}", "--dataset", noise, "--task", "retrieval", "--top", "10"]
     asked += [

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@pytest.fixture(params=["resnet18_cifar_pushpull5", "efficientnet_b0_pushpull"])
+@pytest.fixture(params=["resnet18_cifar_pushpull5", pytest.param("efficientnet_b0_pushpull", marks=pytest.mark.slow)])
 def model(request) -> nn.Module:
     torch.manual_seed(0)
     return timm.create_model(request.param, num_classes=5).eval()

@@ -34,7 +34,8 @@ def arguments(output: Path, **changes: object) -> list[str]:
         "save-minutes": 0,
         **changes,
     }
-    return [TRAIN, *(str(part) for name, value in settings.items() for part in (f"--{name}", value))]
+    given = [(f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in settings.items()]
+    return [TRAIN, *(str(part) for option in given for part in option)]
 
 
 def start(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:
