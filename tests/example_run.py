@@ -17,6 +17,8 @@ from timm_pushpull.weights import CONFIG, create_model, save_model
 CLASSES = ("dark", "light")
 #: A ResNet of a few thousand weights, for what is not about the network.
 SMALL = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
+#: One to train, as train.py's --model-args takes it.
+SMALL_ARGS = ["layers=[1,1,1,1]", "channels=[16,16,16,16]"]
 #: What results of retrieval say of the database.
 RETRIEVAL = {"hash_bits": 64, "top": 200, "database_split": "train", "database_images": 5000}
 TRAINING = {

@@ -177,7 +177,7 @@ def test_the_policy_follows_the_recipe_s_data(pictures, recipe, data, monkeypatc
 def test_the_augmentation_is_on_the_card(pictures, tmp_path, run_inside):
     run = tmp_path / "run"
     given = {"augmentation": "prime", "epochs": 1, "limit": 8, "batch-size": 4, "benchmark-limit": 1}
-    given |= {"model": "test_resnet", "image-size": 32}
+    given |= {"model": "test_resnet", "model-args": [], "image-size": 32}
     process = run_inside(train.main, *arguments(pictures, run, **given))
     assert process.returncode == 0, process.stderr
     assert yaml.safe_load((run / "recipe.yaml").read_text())["augmentation"] == "prime"

@@ -14,6 +14,7 @@ from torch import nn
 import train
 from batches import epoch_order, shares
 from conftest import ROOT, assert_one_clear_line
+from example_run import SMALL_ARGS
 from learner import Learner
 from processes import run_command, wait_for_all
 from settings import Settings
@@ -31,7 +32,7 @@ def curve(folder: Path) -> np.ndarray:
 # A small learning rate, on pictures of nothing but noise: where regions are flat or classes differ in brightness alone,
 # batch norm of a few images lets a rounding decide, and any two ways of adding up drift apart within a few steps.
 GENTLE = {
-    "model-args": ["layers=[1,1,1,1]", "channels=[16,16,16,16]"],
+    "model-args": SMALL_ARGS,
     "limit": 24,
     "lr-start": 0.001,
     "lr-peak": 0.002,

@@ -15,7 +15,7 @@ import yaml
 import release
 import stage
 from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL, write_run
+from example_run import SMALL, SMALL_ARGS, write_run
 from processes import run_command
 from timm_pushpull.files import sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
@@ -75,8 +75,8 @@ def test_every_release_loads_and_is_what_its_card_says(name):
 @pytest.mark.parametrize("name", OURS)
 def test_a_released_network_is_what_it_says_and_makes_the_errors_it_says(name, shared):
     found = Release.load(RELEASES / name)
-    lines = list(verify(found, str(shared / "data" / found.results.dataset), images=300))
-    assert sum("on 300 images" in line for line in lines) == 2
+    lines = list(verify(found, str(shared / "data" / found.results.dataset), images=100))
+    assert sum("on 100 images" in line for line in lines) == 2
 
 
 def half_run(folder, **changes):
@@ -154,6 +154,7 @@ def test_the_list_names_what_is_missing(tmp_path, run_inside):
 def test_the_next_release_is_trained_measured_and_staged(tmp_path):
     places = [part for name in ("runs", "releases", "cards") for part in (f"--{name}", tmp_path / name)]
     short = ["--dataset", "digits", "--limit", "60", "--epochs", "1", "--benchmark-limit", "4", "--batch-size", "20"]
+    short += ["--model-args", *SMALL_ARGS]
     process = run_command("train/release.py", "--next", *places, *short)
     assert process.returncode == 0, process.stderr
     results = Results.load(tmp_path / "releases" / "resnet18_cifar.cifar10")

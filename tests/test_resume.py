@@ -12,11 +12,12 @@ import torch
 
 import train
 from conftest import ROOT, assert_one_clear_line
+from example_run import SMALL_ARGS
 from processes import Command, launch, wait_for_all
 from run_folder import Checkpoints
 
 TRAIN = str(ROOT / "train" / "train.py")
-STEPS = 200  # 2 epochs of 200 images in batches of 2
+STEPS = 600  # 2 epochs of 600 images in batches of 2
 
 
 def arguments(output: Path, **changes: object) -> list[str]:
@@ -24,12 +25,12 @@ def arguments(output: Path, **changes: object) -> list[str]:
         "dataset": "digits",
         "model": "resnet18_cifar_pushpull",
         "output": output,
-        "limit": 200,
+        "limit": 600,
         "epochs": 2,
         "batch-size": 2,
         "precision": "fp32",
         "ema-decay": 0.9,
-        "model-args": "drop_rate=0.3",
+        "model-args": [*SMALL_ARGS, "drop_rate=0.3"],
         "benchmark-limit": 1,
         "save-minutes": 0,
         **changes,
@@ -87,7 +88,7 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
         before = newest(run)
         while number % 3 and newest(run) == before and all(command.is_running() for command in commands):
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 1))
+        time.sleep(rng.uniform(0, 0.1 if number % 3 else 1))
         for command in commands:
             assert command.is_running()
             command.close()
@@ -106,7 +107,7 @@ def cut_off(folder: Path, run: Path, step: int) -> None:
     shutil.copytree(folder, run)
     for name in ("results.json", "README.md", "model.safetensors", "config.json"):
         (run / name).unlink()
-    assert {path.name for path in (run / "state").iterdir()} == {"step-00000180.pt", f"step-{step:08d}.pt"}
+    assert {path.name for path in (run / "state").iterdir()} == {"step-00000580.pt", f"step-{step:08d}.pt"}
 
 
 def test_a_truncated_state_is_named_and_the_one_before_it_used(whole, tmp_path):
@@ -114,12 +115,12 @@ def test_a_truncated_state_is_named_and_the_one_before_it_used(whole, tmp_path):
     if processes > 1:
         pytest.skip("the same code in one process and in two")
     cut_off(folder, tmp_path / "run", STEPS)
-    newest = tmp_path / "run" / "state" / "step-00000200.pt"
+    newest = tmp_path / "run" / "state" / "step-00000600.pt"
     newest.write_bytes(newest.read_bytes()[:-1000])
     said = wait_for_all(start(tmp_path / "run", 1, "--resume")).stdout
-    assert "step-00000200.pt' is damaged" in said
-    assert "trying the one before it, step-00000180.pt" in said
-    assert "resumed in epoch 2, after step 80" in said
+    assert "step-00000600.pt' is damaged" in said
+    assert "trying the one before it, step-00000580.pt" in said
+    assert "resumed in epoch 2, after step 280" in said
     assert_same(state(tmp_path / "run"), state(folder))
 
 

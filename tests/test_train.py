@@ -18,6 +18,7 @@ import yaml
 import train
 from batches import TrainingImages, epoch_order
 from conftest import ROOT, assert_one_clear_line, run_command
+from example_run import SMALL_ARGS
 from launch import memory_advice
 from settings import Settings
 from timm_pushpull import InputError
@@ -34,6 +35,7 @@ def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
     settings = {
         "recipe": "digits",
         "model": MODEL,
+        "model-args": SMALL_ARGS,
         "dataset": dataset,
         "output": output,
         "epochs": 2,
@@ -44,7 +46,8 @@ def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
         "benchmark-limit": 4,
         **changes,
     }
-    return [str(TRAIN), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
+    given = [(f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in settings.items()]
+    return [str(TRAIN), *(str(part) for option in given for part in option)]
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
@@ -133,7 +136,13 @@ def test_a_resumed_run_goes_on_in_the_trackers_own(finished, tmp_path):
 
 def test_model_arguments_reach_the_network_and_its_folder(finished, tmp_path, run_inside):
     folder = tmp_path / "run"
-    command = [*arguments(finished[0], folder, epochs=1), "--model-args", "alpha=2.5", "trainable_alpha=false"]
+    command = [
+        *arguments(finished[0], folder, epochs=1),
+        "--model-args",
+        *SMALL_ARGS,
+        "alpha=2.5",
+        "trainable_alpha=false",
+    ]
     process = run_inside(train.main, *command)
     assert process.returncode == 0, process.stderr
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -230,6 +239,8 @@ def test_the_default_recipe_trains_a_baseline_and_compares_with_it(tmp_path):
         "-m",
         "accelerate.commands.launch",
         TRAIN,
+        "--model-args",
+        *SMALL_ARGS,
         "--limit",
         "40",
         "--epochs",
@@ -312,7 +323,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
     dataset, _, _ = finished
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", str(disk)], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
         pytest.skip("cannot mount here")
     try:
         assert_one_clear_line(run_command(*arguments(dataset, disk / "run")), "cannot write", "no space left")
