@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +83,12 @@ class Command:
                 self._process.wait(timeout)
         else:
             self._process.join(timeout)
+
+
+def options(settings: Mapping[str, object]) -> list[str]:
+    """Settings as a command line takes them; a list is several values of one option."""
+    given = [(f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in settings.items()]
+    return [str(part) for option in given for part in option]
 
 
 def launch(processes: int, *arguments: str | Path, **environment: str) -> list[Command]:

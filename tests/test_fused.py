@@ -160,7 +160,7 @@ def test_not_a_number_stays_one():
 
 
 def test_gradients_and_gradients_of_gradients_are_those_of_the_function():
-    unit = PushPullConv2d(2, 2, (3, 2), (2, 1), 1, bias=True, dtype=torch.float64)
+    unit = PushPullConv2d(2, 3, (3, 2), (2, 1), 1, bias=True, dtype=torch.float64)
     x = torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True)
     names, values = zip(*unit.named_parameters(), strict=True)
 

@@ -75,8 +75,8 @@ def test_every_release_loads_and_is_what_its_card_says(name):
 @pytest.mark.parametrize("name", OURS)
 def test_a_released_network_is_what_it_says_and_makes_the_errors_it_says(name, shared):
     found = Release.load(RELEASES / name)
-    lines = list(verify(found, str(shared / "data" / found.results.dataset), images=100))
-    assert sum("on 100 images" in line for line in lines) == 2
+    lines = list(verify(found, str(shared / "data" / found.results.dataset), images=300))
+    assert sum("on 300 images" in line for line in lines) == 2
 
 
 def half_run(folder, **changes):

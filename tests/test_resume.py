@@ -13,7 +13,7 @@ import torch
 import train
 from conftest import ROOT, assert_one_clear_line
 from example_run import SMALL_ARGS
-from processes import Command, launch, wait_for_all
+from processes import Command, launch, options, wait_for_all
 from run_folder import Checkpoints
 
 TRAIN = str(ROOT / "train" / "train.py")
@@ -35,8 +35,7 @@ def arguments(output: Path, **changes: object) -> list[str]:
         "save-minutes": 0,
         **changes,
     }
-    given = [(f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in settings.items()]
-    return [TRAIN, *(str(part) for option in given for part in option)]
+    return [TRAIN, *options(settings)]
 
 
 def start(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:

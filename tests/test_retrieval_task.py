@@ -13,7 +13,7 @@ import torch
 
 import train
 from conftest import assert_one_clear_line, make_image_folder
-from example_run import RETRIEVAL, SMALL, write_run
+from example_run import RETRIEVAL, SMALL, SMALL_ARGS, write_run
 from objectives import objective
 from run_folder import Checkpoints
 from settings import Settings
@@ -174,7 +174,7 @@ def test_three_phases_rise_fall_alike_and_fade():
 def training(dataset: Path, output: Path) -> list[str]:
     """A short training of hashes, with all that a state has to hold."""
     settings = {"task": "retrieval", "hash-bits": 16, "top": 10, "save-minutes": 0, "ema-decay": 0.5}
-    network = ("--model-args", "layers=[1,1,1,1]", "channels=[16,16,16,16]", "drop_rate=0.3")
+    network = ("--model-args", *SMALL_ARGS, "drop_rate=0.3")
     return [*arguments(dataset, output, **settings), "--three-phase", "--half-weights", *network]
 
 

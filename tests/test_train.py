@@ -20,6 +20,7 @@ from batches import TrainingImages, epoch_order
 from conftest import ROOT, assert_one_clear_line, run_command
 from example_run import SMALL_ARGS
 from launch import memory_advice
+from processes import options
 from settings import Settings
 from timm_pushpull import InputError
 from timm_pushpull.data import load_images
@@ -46,8 +47,7 @@ def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
         "benchmark-limit": 4,
         **changes,
     }
-    given = [(f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in settings.items()]
-    return [str(TRAIN), *(str(part) for option in given for part in option)]
+    return [str(TRAIN), *options(settings)]
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

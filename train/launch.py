@@ -76,15 +76,15 @@ def start_trackers(name: str | None, folder: Path, settings: Settings, accelerat
 
 def _run_in(tracker: str, folder: Path, settings: Settings) -> dict[str, str]:
     """What makes a tracker that keeps runs elsewhere call this one by its name, and find it again."""
+    if tracker not in ("wandb", "trackio"):
+        return {}
     known = folder / "id"
     if not known.exists():
         write_file(known, uuid.uuid4().hex[:8])
     (network,), identity = settings.models, known.read_text(encoding="utf-8")
     if tracker == "wandb":
         return {"name": network, "id": identity, "resume": "allow"}
-    if tracker == "trackio":  # knows runs by their names
-        return {"name": f"{network}-{identity}", "resume": "allow"}
-    return {}
+    return {"name": f"{network}-{identity}", "resume": "allow"}  # trackio knows runs by their names
 
 
 @contextmanager
