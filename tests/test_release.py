@@ -15,7 +15,7 @@ import yaml
 import release
 import stage
 from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL, SMALL_ARGS, write_run
+from example_run import SMALL, SMALL_ARGS, to_be_measured, write_run
 from processes import run_command
 from timm_pushpull.files import sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
@@ -166,6 +166,23 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path):
     assert f"clean error {results.clean_error:.2%}" in first
     assert "1 epochs of 30" in first
     assert "missing" in second
+
+    # The same on two machines: what is trained on the first is measured on the second.
+    run, name = tmp_path / "runs" / "resnet18_cifar.cifar10", "resnet18_cifar.cifar10"
+    places[1] = tmp_path / "first"
+    places += ["--trained", tmp_path / "trained"]
+    to_be_measured(run, tmp_path / "first" / name)
+    shutil.rmtree(tmp_path / "releases")
+    assert run_command("train/release.py", "--hand-over", name, *places).returncode == 0
+    places[1] = tmp_path / "second"
+    assert "trained, to be measured: 1 epochs of 30" in run_command("train/release.py", *places).stdout
+    process = run_command("train/release.py", "--next", *places, *short)
+    assert process.returncode == 0, process.stderr
+    assert "trained before" in process.stdout
+    again = Results.load(tmp_path / "releases" / name)
+    for field in ("clean_error", "errors", "training", "weights_sha256"):
+        assert getattr(again, field) == getattr(results, field)
+    assert not any((tmp_path / "trained").iterdir())
 
 
 def test_the_paper_s_row_of_a_network():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import train
 from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL_ARGS
+from example_run import SMALL_ARGS, to_be_measured
 from processes import Command, launch, options, wait_for_all
-from run_folder import Checkpoints
+from run_folder import JOURNAL, TRAINED, TRAINING, Checkpoints
+from timm_pushpull.benchmark.journal import packed
+from timm_pushpull.results import Results
+from timm_pushpull.weights import WEIGHTS
 
 TRAIN = str(ROOT / "train" / "train.py")
 STEPS = 600  # 2 epochs of 600 images in batches of 2
@@ -99,6 +104,51 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
     for name in ("model.safetensors", "log.csv", "recipe.yaml", "config.json"):
         assert (run / name).read_bytes() == (folder / name).read_bytes(), name
     assert not list(run.rglob("*.tmp"))
+
+
+def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(whole, tmp_path, run_inside):
+    processes, folder = whole
+    if processes > 1:
+        pytest.skip("the benchmark's own tests have two")
+    results, journal, limit = Results.load(folder), tmp_path / "killed" / JOURNAL, {"benchmark-limit": 100}
+    for name in ("whole", "killed"):
+        to_be_measured(folder, tmp_path / name, benchmark_limit=100)
+    wait_for_all(start(tmp_path / "whole", 1, "--resume", **limit))
+    (command,) = start(tmp_path / "killed", 1, "--resume", **limit)
+    while command.is_running() and (not journal.exists() or journal.read_bytes().count(b"\n") < 5):
+        time.sleep(0.01)
+    assert command.is_running()
+    command.close()
+    # What is kept is not measured again: an error in it stays.
+    identity, first, *others = journal.read_text().splitlines(keepends=True)
+    first = json.loads(first)
+    assert first["cell"] == ["clean", 0]
+    journal.write_text("".join([identity, json.dumps(first | packed(np.ones(100, bool))) + "\n", *others]))
+    said = wait_for_all(start(tmp_path / "killed", 1, "--resume", **limit)).stdout
+    assert "trained before" in said
+    once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))
+    assert (once.errors, once.training, once.weights_sha256) == (twice.errors, results.training, results.weights_sha256)
+    assert twice.clean_error == 1 > once.clean_error
+    left = {path.name for path in (tmp_path / "killed").iterdir()}
+    assert left == {*TRAINED, "results.json", "README.md"} - {TRAINING}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda run: (run / TRAINING).write_text("{}"), ("training.json' is damaged", "remove training.json")),
+        (lambda run: (run / WEIGHTS).write_bytes(b""), ("are not the weights that training.json is about",)),
+        (
+            lambda run: (run / JOURNAL).write_text('{"task": "x"}\n'),
+            ("another measurement", "remove it to measure anew"),
+        ),
+    ],
+)
+def test_what_is_no_trained_network_is_not_measured(whole, tmp_path, run_inside, spoil, words):
+    to_be_measured(whole[1], tmp_path / "run")
+    spoil(tmp_path / "run")
+    assert_one_clear_line(run_inside(train.main, *arguments(tmp_path / "run"), "--resume"), *words)
+    assert not (tmp_path / "run" / "results.json").exists()
 
 
 def cut_off(folder: Path, run: Path, step: int) -> None:

@@ -1,11 +1,14 @@
-"""Writing files whole or not at all."""
+"""Writing files and folders whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from timm_pushpull.errors import InputError
@@ -70,6 +73,29 @@ def write_file(path: Path | str, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that takes `path`'s place, and name, at the end of the context, and is gone if that fails.
+
+    Raises:
+        InputError: The place cannot be written to, or is full; what was there stays.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=make_folder(path.parent)))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        aside = path.with_name(f".{path.name}.old")
+        shutil.rmtree(aside, ignore_errors=True)
+        if path.exists():
+            path.rename(aside)
+        temporary.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sha256(path: Path | str) -> str:

@@ -14,15 +14,15 @@ from accelerate.utils import broadcast
 from torch import nn
 
 from objectives import Classes, Hashes
-from run_folder import RECIPE, RunFolder
+from run_folder import JOURNAL, RECIPE, RunFolder
 from settings import Settings
 from splits import Data
 from timm_pushpull import hardware
-from timm_pushpull.benchmark import Evaluation, evaluate, retrieval
+from timm_pushpull.benchmark import Evaluation, Journal, check_classes, evaluate, identity, retrieval
 from timm_pushpull.card import card_of
 from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
 from timm_pushpull.results import Results
-from timm_pushpull.weights import CONFIG, load_model, save_model
+from timm_pushpull.weights import CONFIG, label_names, load_model, save_model
 
 
 def class_error(
@@ -47,7 +47,9 @@ def class_error(
     return evaluation.clean_error
 
 
-def measure(model: nn.Module, data: Data, settings: Settings, accelerator: Accelerator) -> Evaluation:
+def measure(
+    model: nn.Module, data: Data, settings: Settings, accelerator: Accelerator, journal: Journal | None = None
+) -> Evaluation:
     """Errors of the task on clean images and under corruptions, over all processes."""
     shared = _shared(settings, accelerator) | {"progress": accelerator.is_main_process}
     task = None
@@ -61,6 +63,7 @@ def measure(model: nn.Module, data: Data, settings: Settings, accelerator: Accel
         preset=settings.preset,
         corruptions=CORRUPTIONS,
         jpeg_quality=JPEG_QUALITY[settings.preset],
+        journal=journal,
         **shared,
     )
 
@@ -104,21 +107,19 @@ def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) 
     )
 
 
-def finish(
+def keep(
     folder: RunFolder,
     model: nn.Module,
     data: Data,
     settings: Settings,
     seconds: float,
     accelerator: Accelerator,
-    baseline: Results | None,
     departures: list[str],
-) -> Results:
-    """Write the weights, load them as a user would, measure those, write the card and, last, the results."""
-    (name,) = settings.models
+) -> None:
+    """Write the trained weights and, last, what there is to say of the training."""
     tag = data.test.name.split("/")[-1] + ("_retrieval" if settings.task == "retrieval" else "")
     if accelerator.is_main_process:
-        save_model(
+        weights_sha256 = save_model(
             model,
             folder.path,
             classes=None if settings.task == "retrieval" else data.test.classes,
@@ -129,20 +130,37 @@ def finish(
             half=settings.half_weights,
             model_args=settings.model_args,
         )
+        training = describe_training(
+            data, settings, seconds, accelerator.num_processes, hardware.describe(accelerator.device), departures
+        )
+        folder.write_training(weights_sha256, training)
     accelerator.wait_for_everyone()
-    model, weights_sha256 = load_model(f"local-dir:{folder.path}")
+
+
+def finish(
+    folder: RunFolder, data: Data, settings: Settings, accelerator: Accelerator, baseline: Results | None
+) -> Results:
+    """Load the trained weights as a user would, measure them, write the card and, last, the results.
+
+    Raises:
+        InputError: The weights, or what was measured of them before, are not of this run and data set.
+    """
+    (name,) = settings.models
+    weights_sha256, training = folder.read_training()
+    model, _ = load_model(f"local-dir:{folder.path}")
+    check_classes(label_names(model), data.test.classes, data.test.name)
     model.to(accelerator.device, memory_format=torch.channels_last)
-    evaluation = measure(model, data, settings, accelerator)
     results = replace(
         unmeasured(name, data, settings, accelerator.device),
         weights_sha256=weights_sha256,
         image_size=data.geometry.size,
-        training=describe_training(
-            data, settings, seconds, accelerator.num_processes, hardware.describe(accelerator.device), departures
-        ),
+        training=training,
         baseline=baseline.as_baseline() if baseline else None,
-        **evaluation.as_results(),
     )
+    journal = None
+    if accelerator.is_main_process:
+        journal = Journal(folder.path / JOURNAL, identity(results), "remove it to measure anew")
+    results = replace(results, **measure(model, data, settings, accelerator, journal).as_results())
     if accelerator.is_main_process:
         folder.finish(card(folder, results, model), results)
     accelerator.wait_for_everyone()

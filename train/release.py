@@ -6,11 +6,16 @@ python train/release.py --make resnet18_cifar_pushpull.cifar10 --dataset FOLDER 
 
 A run that was cut off goes on where it stopped when the same command is given again. Further options are train.py's;
 what they change of the recipe is written on the card.
+
+python train/release.py --hand-over resnet18_cifar_pushpull.cifar10        # trained here, to be measured elsewhere
+
+copies a trained run to hub/trained, to be committed: another machine measures it with the command that trained it.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +23,11 @@ from pathlib import Path
 import yaml
 
 from command import training
+from run_folder import JOURNAL, TRAINED
 from settings import RECIPES, load_recipe
 from timm_pushpull import cli
 from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.files import new_folder
 from timm_pushpull.models import RELEASES
 from timm_pushpull.results import Results
 
@@ -38,19 +45,28 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--next", action="store_true", help="make the first release that is missing")
     which.add_argument("--make", metavar="NAME", help="make this release, again if it is there")
+    which.add_argument("--hand-over", metavar="NAME", help="let another machine measure this trained run")
     parser.add_argument("--runs", type=Path, default=Path("runs/releases"), help="folder of the runs")
     parser.add_argument("--releases", type=Path, default=RELEASES, help="folder of the releases")
+    parser.add_argument(
+        "--trained", type=Path, default=RELEASES.parent / "trained", help="folder of what is handed over"
+    )
     parser.add_argument("--cards", type=Path, default=HERE.parent / "model_cards", help="folder of the cards")
     options, more = parser.parse_known_args()
     planned = yaml.safe_load(PLANNED.read_text(encoding="utf-8"))
     missing = [name for name in planned if not (options.releases / name / "results.json").exists()]
-    if options.make and options.make not in planned:
-        raise unknown("release", options.make, planned)
+    for name in (options.make, options.hand_over):
+        if name and name not in planned:
+            raise unknown("release", name, planned)
     if not (options.next or options.make):
         if more:
             raise InputError(f"unknown options {' '.join(more)}; they need --next or --make NAME")
+        if options.hand_over:
+            copy_trained(options.runs / options.hand_over, options.trained / options.hand_over)
+            print(options.trained / options.hand_over)
+            return
         for name, plan in planned.items():
-            print(describe(name, plan, options.releases))
+            print(describe(name, plan, options))
         return
     if options.next and not missing:
         print("every release is there")
@@ -58,20 +74,39 @@ def main() -> None:
     make(options.make or missing[0], planned, options, more)
 
 
-def describe(name: str, plan: dict, releases: Path) -> str:
+def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
     """One line: what was reached and after how many epochs, or what it would take."""
-    recipe = load_recipe(RECIPES / f"{plan['recipe']}.yaml")
-    if not (releases / name / "results.json").exists():
+    recipe, release = load_recipe(RECIPES / f"{plan['recipe']}.yaml"), options.releases / name
+    if not (release / "results.json").exists():
+        if (options.trained / name).exists():
+            epochs = load_recipe(options.trained / name / "recipe.yaml").epochs
+            return f"{name:40} trained, to be measured: {epochs} epochs of {recipe.epochs} in the recipe"
         return f"{name:40} missing: recipe {plan['recipe']}, {recipe.epochs} epochs of {recipe.dataset}"
-    results, trained = Results.load(releases / name), load_recipe(releases / name / "recipe.yaml")
+    results, trained = Results.load(release), load_recipe(release / "recipe.yaml")
     return (
         f"{name:40} clean error {results.clean_error:.2%}, mCE {results.mce:.2%}; {trained.epochs} epochs of "
         f"{recipe.epochs} in the recipe, seed {trained.seed}"
     )
 
 
+def copy_trained(run: Path, target: Path) -> None:
+    """Copy what it takes to measure a trained network, and what has been measured of it, whole or not at all.
+
+    Raises:
+        InputError: The run is not trained yet, or the folder cannot be written to.
+    """
+    if missing := [file for file in TRAINED if not (run / file).is_file()]:
+        raise InputError(f"{str(run)!r} is not trained: it lacks {', '.join(missing)}; do that with --make")
+    with new_folder(target) as folder:
+        for file in (*TRAINED, JOURNAL):
+            if (run / file).is_file():
+                shutil.copyfile(run / file, folder / file)
+
+
 def make(name: str, planned: dict, options: argparse.Namespace, more: list[str]) -> None:
     """Train and measure a release, or go on with it, and stage it; ends with the exit code of what fails.
+
+    A run that was handed over is taken up, unless there is one here.
 
     Raises:
         InputError: Its baseline is missing.
@@ -83,12 +118,16 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
         if not (options.releases / baseline / "results.json").exists():
             raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
         command += ["--baseline", str(options.releases / baseline)]
+    trained = options.trained / name
+    if trained.exists() and not (options.runs / name).exists():
+        copy_trained(trained, options.runs / name)
     stage = [sys.executable, str(HERE.parent / "hub" / "stage.py"), str(options.runs / name), "--tag", tag]
     stage += ["--releases", str(options.releases), "--cards", str(options.cards)]
     for step in ([*command, *more], stage):
         code = subprocess.run(step, check=False).returncode
         if code:
             sys.exit(code)
+    shutil.rmtree(trained, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 import time
 import zipfile
@@ -16,14 +17,19 @@ import torch
 
 from settings import Settings, load_recipe
 from timm_pushpull.errors import InputError, one_line
-from timm_pushpull.files import make_folder, write_error, write_file
+from timm_pushpull.files import make_folder, sha256, write_error, write_file
 from timm_pushpull.results import Results
 from timm_pushpull.weights import CONFIG, WEIGHTS
 
-# All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last.
+# All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last. One
+# that tells of the training, as it does when the weights are there, is yet to be measured.
 RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
+TRAINING, JOURNAL = "training.json", f"{RESULTS}.part"
 _DEFAULTS = {entry.name: entry.default for entry in fields(Settings)}
-_FILES = (RESULTS, CARD, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
+_FILES = (RESULTS, JOURNAL, CARD, TRAINING, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
+_AGAIN = f"remove {TRAINING} to go on from the run's last state"
+#: What it takes to measure a trained network, or to go on with that, on another machine.
+TRAINED = (RECIPE, LOG, WEIGHTS, CONFIG, TRAINING)
 
 
 class RunFolder:
@@ -46,6 +52,7 @@ class RunFolder:
                 f"{str(path)!r} already holds {what}; give --resume to go on with a run, --overwrite to "
                 f"replace it, or another --output"
             )
+        self.is_trained = self.resume and (path / TRAINING).exists()
         self.results = Results.load(path) if self.resume and (path / RESULTS).exists() else None
 
     def check(self, settings: Settings) -> None:
@@ -76,9 +83,32 @@ class RunFolder:
         writer.writerows(rows)
         write_file(self.path / LOG, table.getvalue())
 
+    def write_training(self, weights_sha256: str, training: Mapping[str, object]) -> None:
+        content = {"weights_sha256": weights_sha256, **training}
+        write_file(self.path / TRAINING, json.dumps(content, indent=2) + "\n")
+
+    def read_training(self) -> tuple[str, dict[str, object]]:
+        """The SHA-256 of the weights, and what results say of their training.
+
+        Raises:
+            InputError: It cannot be read, or the weights are others.
+        """
+        path = self.path / TRAINING
+        try:
+            training = json.loads(path.read_text(encoding="utf-8"))
+            weights_sha256 = training.pop("weights_sha256")
+            same = sha256(self.path / WEIGHTS) == weights_sha256
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(f"{str(path)!r} is damaged ({one_line(error)}); {_AGAIN}") from error
+        if not same:
+            raise InputError(f"{str(self.path / WEIGHTS)!r} are not the weights that {TRAINING} is about; {_AGAIN}")
+        return weights_sha256, training
+
     def finish(self, card: str, results: Results) -> None:
         write_file(self.path / CARD, card)
         results.save(self.path / RESULTS)
+        for name in (JOURNAL, TRAINING):  # the results say it all
+            (self.path / name).unlink(missing_ok=True)
 
 
 class Checkpoints:

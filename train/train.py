@@ -21,7 +21,7 @@ from accelerate.utils import DistributedType
 from batches import epoch_order, shares
 from launch import check_gpus, check_tracker, memory_advice, start_trackers
 from learner import Learner
-from measuring import class_error, finish, unmeasured
+from measuring import class_error, finish, keep, unmeasured
 from monitor import Monitor, Position
 from run_folder import Checkpoints, RunFolder
 from settings import Settings, parse
@@ -88,6 +88,18 @@ def run(
         return folder.results
 
     accelerator.free_memory()  # of the network before this one
+    if folder.is_trained:
+        folder.check(settings)
+        accelerator.print(f"{settings.models[0]}: trained before, in {folder.path}; measuring it")
+    else:
+        train(folder, data, settings, options, accelerator)
+    return finish(folder, data, settings, accelerator, baseline)
+
+
+def train(
+    folder: RunFolder, data: Data, settings: Settings, options: argparse.Namespace, accelerator: Accelerator
+) -> None:
+    """Train one network, from the newest state on with --resume, and write its weights."""
     learner = Learner(settings, len(data.train), accelerator)
     folder.start(settings, accelerator.is_main_process)
     identity = {**settings.recorded(), "classes": data.train.images.classes, "images": len(data.train)}
@@ -105,7 +117,7 @@ def run(
                 folder.write_log(position.log)
                 if checkpoints.due() or position.epoch == settings.epochs:
                     save(learner, monitor, checkpoints)
-    return finish(folder, learner.best, data, settings, position.seconds, accelerator, baseline, options.departures)
+    keep(folder, learner.best, data, settings, position.seconds, accelerator, options.departures)
 
 
 def train_epoch(learner: Learner, data: Data, monitor: Monitor, checkpoints: Checkpoints) -> None:

@@ -13,7 +13,7 @@ threads beside the model.
 from timm_pushpull.benchmark.classes import check_classes, of_model
 from timm_pushpull.benchmark.database import retrieval
 from timm_pushpull.benchmark.evaluation import CLEAN, Evaluation
-from timm_pushpull.benchmark.journal import Journal
+from timm_pushpull.benchmark.journal import Journal, identity
 from timm_pushpull.benchmark.loop import evaluate
 from timm_pushpull.benchmark.sources import FilesSource, FlySource
 from timm_pushpull.benchmark.tasks import Classification, Retrieval
@@ -28,6 +28,7 @@ __all__ = [
     "Retrieval",
     "check_classes",
     "evaluate",
+    "identity",
     "of_model",
     "retrieval",
 ]

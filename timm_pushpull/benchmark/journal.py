@@ -12,7 +12,9 @@ import numpy as np
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.errors import InputError
 from timm_pushpull.files import write_error
+from timm_pushpull.results import Results
 
+OTHER_OUTPUT = "choose another --output, or --overwrite"
 _UNSAID = {"task": "classification"}  # in journals of versions that had no other
 
 
@@ -21,13 +23,14 @@ class Journal:
 
     Args:
         path: The file; it is begun at the first record, and gone on with where it exists.
-        identity: What is measured and how; a journal of anything else is refused.
+        identity: What is measured and how, `identity(...)`; a journal of anything else is refused.
+        advice: What to do about a journal of something else.
 
     Raises:
         InputError: The file is a journal of something else, or none.
     """
 
-    def __init__(self, path: Path, identity: dict) -> None:
+    def __init__(self, path: Path, identity: dict, advice: str = OTHER_OUTPUT) -> None:
         self.path, self.identity = path, identity
         self.parts: list[dict] = []
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -35,7 +38,7 @@ class Journal:
         entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
         self._size = sum(len(line) for line in lines if line.endswith(b"\n"))
         if entries:
-            refuse_other(str(path), entries[0], identity)
+            refuse_other(str(path), entries[0], identity, advice)
             self.parts = entries[1:]
 
     @property
@@ -93,11 +96,22 @@ def unpacked(part: dict) -> np.ndarray:
     return np.unpackbits(bits, count=part["count"]).astype(bool)
 
 
-def refuse_other(place: str, found: dict, wanted: dict) -> None:
+def identity(results: Results, details: bool = False) -> dict[str, object]:
+    """What two measurements agree on when one can go on with the other.
+
+    Args:
+        results: What they will fill.
+        details: Whether top-5 and calibration errors are counted.
+    """
+    names = ("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed")
+    names += ("num_images", "frost", "jpeg_quality", "image_size", "precision")
+    found = {name: getattr(results, name) for name in names}
+    found["versions"] = {name: results.versions.get(name) for name in ("timm-pushpull", "torch", "pillow")}
+    return found | {"details": details}
+
+
+def refuse_other(place: str, found: dict, wanted: dict, advice: str = OTHER_OUTPUT) -> None:
     """Raise InputError, naming the first difference, unless two measurements are of the same thing."""
     for name, value in wanted.items():
         if (theirs := found.get(name, _UNSAID.get(name))) != value:
-            raise InputError(
-                f"{place!r} is of another measurement: its {name} is {theirs!r}, not {value!r}; choose "
-                f"another --output, or --overwrite"
-            )
+            raise InputError(f"{place!r} is of another measurement: its {name} is {theirs!r}, not {value!r}; {advice}")

@@ -106,14 +106,14 @@ def _benchmark(options: argparse.Namespace) -> None:
         hardware=describe(device),
         **about,
     )
-    identity = _identity(results, options)
+    identity = benchmark.identity(results, options.details)
     journal_path = options.output.with_name(options.output.name + ".part")
     if options.overwrite and rank == 0:
         options.output.unlink(missing_ok=True)
         journal_path.unlink(missing_ok=True)
     if not options.overwrite and options.output.exists():
         finished = Results.load(options.output)
-        refuse_other(str(options.output), _identity(finished, options), identity)
+        refuse_other(str(options.output), benchmark.identity(finished, options.details), identity)
         if rank == 0:
             journal_path.unlink(missing_ok=True)  # of a process that was killed after its last word
             print_results(finished)
@@ -212,15 +212,6 @@ def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...],
         "database_split": images.split,
         "database_images": len(images),
     }
-
-
-def _identity(results: Results, options: argparse.Namespace) -> dict:
-    """What two measurements agree on when one can go on with the other."""
-    names = ("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed")
-    names += ("num_images", "frost", "jpeg_quality", "image_size", "precision")
-    identity = {name: getattr(results, name) for name in names}
-    identity["versions"] = {name: results.versions.get(name) for name in ("timm-pushpull", "torch", "pillow")}
-    return identity | {"details": options.details}
 
 
 def _processes():

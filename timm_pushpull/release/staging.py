@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from timm_pushpull import plots
 from timm_pushpull.card import eval_results_yaml, robustness_picture
 from timm_pushpull.data import UNREADABLE
 from timm_pushpull.errors import InputError, one_line
-from timm_pushpull.files import make_folder, sha256, write_error, write_file
+from timm_pushpull.files import make_folder, new_folder, sha256, write_error, write_file
 from timm_pushpull.models import NAMESPACE
 from timm_pushpull.release.folder import (
     CARD,
@@ -66,20 +65,13 @@ def stage(
     config = {**found.config, "pretrained_cfg": {**found.config["pretrained_cfg"], "tag": tag or found.tag}}
     name = release_name(config, run)
     make_folder(cards)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=make_folder(releases)))
-    try:
-        _copy(run, temporary, licence)
-        write_file(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
-        card = _write_card(temporary, f"{NAMESPACE}/{name}")
+    with new_folder(releases / name) as folder:
+        _copy(run, folder, licence)
+        write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+        card = _write_card(folder, f"{NAMESPACE}/{name}")
         if eval_results:
-            make_folder((temporary / EVAL_RESULTS).parent)
-            write_file(temporary / EVAL_RESULTS, eval_results_yaml(results, name))
-        temporary.chmod(0o755)
-        replace_folder(temporary, releases / name)
-    except OSError as error:
-        raise write_error(releases / name, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            make_folder((folder / EVAL_RESULTS).parent)
+            write_file(folder / EVAL_RESULTS, eval_results_yaml(results, name))
     write_file(cards / f"{name}.md", beside(card, releases / name, cards))
     return releases / name
 
@@ -142,13 +134,3 @@ def shown_results(picture: Path) -> str | None:
 def beside(card: str, release: Path, cards: Path) -> str:
     """A release's card as it reads from the folder of the cards."""
     return card.replace(f"]({PICTURE})", f"]({Path(os.path.relpath(release / PICTURE, cards)).as_posix()})")
-
-
-def replace_folder(new: Path, old: Path) -> None:
-    """Put a folder in another's place; the other one stays until the new one is there."""
-    aside = old.with_name(f".{old.name}.old")
-    shutil.rmtree(aside, ignore_errors=True)
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
