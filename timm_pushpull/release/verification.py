@@ -16,6 +16,7 @@ from timm_pushpull.card import discrepancies
 from timm_pushpull.data import DIGITS, load_images
 from timm_pushpull.errors import InputError, one_line
 from timm_pushpull.files import sha256
+from timm_pushpull.hardware import choose_precision
 from timm_pushpull.release.folder import CARD, PICTURE, RESULTS, Release
 from timm_pushpull.release.staging import shown_results
 from timm_pushpull.weights import WEIGHTS
@@ -152,7 +153,7 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
         severities=[severity],
         seed=results.seed,
         jpeg_quality=results.jpeg_quality,
-        precision=results.precision,
+        precision=choose_precision(),  # whatever is fast here; bf16, emulated, takes ten times as long
     )
     for what, error, expected in (
         ("clean error", found.clean_error, results.clean_error),
@@ -171,6 +172,6 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
 
 def reach(error: float, sample: int, images: int) -> float:
     """How far the error of a sub-sample may be from that of all images: four standard deviations of drawing without
-    replacement, and two images for another machine's rounding."""
+    replacement, and two images for another rounding, by machine or precision."""
     spread = math.sqrt(error * (1 - error) / sample * (images - sample) / max(images - 1, 1))
     return _SIGMAS * spread + 2 / sample
