@@ -27,6 +27,7 @@ RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state",
 TRAINING, JOURNAL = "training.json", f"{RESULTS}.part"
 _DEFAULTS = {entry.name: entry.default for entry in fields(Settings)}
 _FILES = (RESULTS, JOURNAL, CARD, TRAINING, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
+_ARITHMETIC = ("precision", "accumulation", "compile")
 _AGAIN = f"remove {TRAINING} to go on from the run's last state"
 #: What it takes to measure a trained network, or to go on with that, on another machine.
 TRAINED = (RECIPE, LOG, WEIGHTS, CONFIG, TRAINING)
@@ -56,9 +57,11 @@ class RunFolder:
         self.results = Results.load(path) if self.resume and (path / RESULTS).exists() else None
 
     def check(self, settings: Settings) -> None:
-        """Refuse to resume a run that had other settings."""
+        """Refuse to resume a run that had other settings; what is trained may be measured in other arithmetic."""
         theirs = load_recipe(self.path / RECIPE)
         for name, value in settings.recorded().items():
+            if self.is_trained and name in _ARITHMETIC:
+                continue
             if getattr(theirs, name) != value:
                 raise InputError(
                     f"the run in {str(self.path)!r} has {name} {getattr(theirs, name)!r}, not {value!r}; "
