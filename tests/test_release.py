@@ -17,6 +17,7 @@ import stage
 from conftest import ROOT, assert_one_clear_line
 from example_run import SMALL, SMALL_ARGS, to_be_measured, write_run
 from processes import run_command
+from run_folder import RunFolder
 from timm_pushpull.files import sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.paper import published
@@ -140,7 +141,8 @@ def test_what_is_no_release_is_not_staged(tmp_path, run_inside, spoil, words):
 
 
 def test_the_list_names_what_is_missing(tmp_path, run_inside):
-    everything = run_inside(release.main, "release.py", "--releases", tmp_path).stdout.splitlines()
+    places = ("--releases", tmp_path, "--trained", tmp_path)
+    everything = run_inside(release.main, "release.py", *places).stdout.splitlines()
     assert [line.split()[0] for line in everything] == list(yaml.safe_load(release.PLANNED.read_text()))
     assert all("missing" in line for line in everything)
     assert_one_clear_line(run_inside(release.main, "release.py", "--make", "resnet18"), "unknown release 'resnet18'")
@@ -149,6 +151,13 @@ def test_the_list_names_what_is_missing(tmp_path, run_inside):
     )
     assert_one_clear_line(process, "compared with resnet18_cifar.cifar10, which is missing")
     assert_one_clear_line(run_inside(release.main, "release.py", "--epochs", "3"), "--epochs 3", "--next")
+
+
+def test_what_waits_to_be_measured_is_planned_whole_and_not_released():
+    for folder in (RELEASES.parent / "trained").glob("*"):
+        assert folder.name in yaml.safe_load(release.PLANNED.read_text())
+        assert not (RELEASES / folder.name).exists()
+        RunFolder(folder, resume=True, overwrite=False).read_training()  # compares the weights' hash
 
 
 def test_the_next_release_is_trained_measured_and_staged(tmp_path):
