@@ -106,7 +106,7 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
     assert not list(run.rglob("*.tmp"))
 
 
-def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(whole, tmp_path, run_inside):
+def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(whole, tmp_path):
     processes, folder = whole
     if processes > 1:
         pytest.skip("the benchmark's own tests have two")

@@ -9,7 +9,8 @@ what they change of the recipe is written on the card.
 
 python train/release.py --hand-over resnet18_cifar_pushpull.cifar10        # trained here, to be measured elsewhere
 
-copies a trained run to hub/trained, to be committed: another machine measures it with the command that trained it.
+copies a trained run to hub/trained, to be committed: another machine measures it with the command that trained it. To
+train it anew instead, remove it from there.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from pathlib import Path
 import yaml
 
 from command import training
-from run_folder import JOURNAL, TRAINED
+from run_folder import JOURNAL, RECIPE, RESULTS, TRAINED
 from settings import RECIPES, load_recipe
 from timm_pushpull import cli
 from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.files import new_folder
+from timm_pushpull.files import copy_files, new_folder
 from timm_pushpull.models import RELEASES
 from timm_pushpull.results import Results
 
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--cards", type=Path, default=HERE.parent / "model_cards", help="folder of the cards")
     options, more = parser.parse_known_args()
     planned = yaml.safe_load(PLANNED.read_text(encoding="utf-8"))
-    missing = [name for name in planned if not (options.releases / name / "results.json").exists()]
+    missing = [name for name in planned if not (options.releases / name / RESULTS).exists()]
     for name in (options.make, options.hand_over):
         if name and name not in planned:
             raise unknown("release", name, planned)
@@ -77,12 +78,12 @@ def main() -> None:
 def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
     """One line: what was reached and after how many epochs, or what it would take."""
     recipe, release = load_recipe(RECIPES / f"{plan['recipe']}.yaml"), options.releases / name
-    if not (release / "results.json").exists():
+    if not (release / RESULTS).exists():
         if (options.trained / name).exists():
-            epochs = load_recipe(options.trained / name / "recipe.yaml").epochs
+            epochs = load_recipe(options.trained / name / RECIPE).epochs
             return f"{name:40} trained, to be measured: {epochs} epochs of {recipe.epochs} in the recipe"
         return f"{name:40} missing: recipe {plan['recipe']}, {recipe.epochs} epochs of {recipe.dataset}"
-    results, trained = Results.load(release), load_recipe(release / "recipe.yaml")
+    results, trained = Results.load(release), load_recipe(release / RECIPE)
     return (
         f"{name:40} clean error {results.clean_error:.2%}, mCE {results.mce:.2%}; {trained.epochs} epochs of "
         f"{recipe.epochs} in the recipe, seed {trained.seed}"
@@ -98,9 +99,7 @@ def copy_trained(run: Path, target: Path) -> None:
     if missing := [file for file in TRAINED if not (run / file).is_file()]:
         raise InputError(f"{str(run)!r} is not trained: it lacks {', '.join(missing)}; do that with --make")
     with new_folder(target) as folder:
-        for file in (*TRAINED, JOURNAL):
-            if (run / file).is_file():
-                shutil.copyfile(run / file, folder / file)
+        copy_files(run, folder, (*TRAINED, JOURNAL))
 
 
 def make(name: str, planned: dict, options: argparse.Namespace, more: list[str]) -> None:
@@ -115,7 +114,7 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
     settings = {"half_weights": True} | ({"model_args": plan["model_args"]} if "model_args" in plan else {})
     command = training(plan["recipe"], model, options.runs / name, settings)
     if baseline := plan.get("baseline"):
-        if not (options.releases / baseline / "results.json").exists():
+        if not (options.releases / baseline / RESULTS).exists():
             raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
         command += ["--baseline", str(options.releases / baseline)]
     trained = options.trained / name

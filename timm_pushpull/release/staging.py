@@ -15,7 +15,7 @@ from timm_pushpull import plots
 from timm_pushpull.card import eval_results_yaml, robustness_picture
 from timm_pushpull.data import UNREADABLE
 from timm_pushpull.errors import InputError, one_line
-from timm_pushpull.files import make_folder, new_folder, sha256, write_error, write_file
+from timm_pushpull.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
 from timm_pushpull.models import NAMESPACE
 from timm_pushpull.release.folder import (
     CARD,
@@ -96,9 +96,7 @@ def dress(run: Release, folder: Path, licence: Path, repo_id: str) -> Release:
 
 def _copy(run: Path, folder: Path, licence: Path) -> None:
     """What a release takes over from a run."""
-    for name in (WEIGHTS, CONFIG, RECIPE, RESULTS, LOG):
-        if (run / name).is_file():
-            shutil.copyfile(run / name, folder / name)
+    copy_files(run, folder, (WEIGHTS, CONFIG, RECIPE, RESULTS, LOG))
     shutil.copyfile(licence, folder / LICENSE)
 
 
