@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -226,12 +228,34 @@ def test_the_command_finds_what_the_run_has_found(trained, tmp_path, run_inside)
     assert_one_clear_line(process, "its retrieval is", "'top': 10", "--overwrite")
 
 
-def test_a_release_of_hashes_is_verified(trained):
+def test_a_release_of_hashes_is_verified(trained, monkeypatch):
     pytest.importorskip("transformers")
+    monkeypatch.setattr("timm_pushpull.release.verification.choose_precision", lambda: "fp32")  # as it was trained
     said = list(verify(Release.load(trained[1])))
     assert "logits are equal to the bit through timm, the registry, transformers" in said
     assert "every figure in README.md and its metadata follows from results.json" in said
-    assert "not measured again: 1 - mAP needs" in said[-1]
+    results = Results.load(trained[1])
+    for line, error in zip(said[-2:], (results.clean_error, results.errors["contrast"][2]), strict=True):
+        assert f"is {error:.2%} on 4 images, {error:.2%} on 4" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"clean_error": 0.99}, "the clean error of 4 images is .*more than chance allows"),
+        ({"database_images": 25}, "split 'train' of .* has 24 images, but the results are of a database of 25"),
+        ({"database_split": "val"}, "no split val"),
+    ],
+)
+def test_what_is_wrong_with_a_release_of_hashes_is_named(trained, tmp_path, changes, words):
+    pytest.importorskip("transformers")
+    run = shutil.copytree(trained[1], tmp_path / "run")
+    results = Results.load(run)
+    database = results.retrieval | {name: changes.pop(name) for name in list(changes) if name in results.retrieval}
+    replace(results, retrieval=database, **changes).save(run / "results.json")
+    (run / "README.md").write_text(Release.load(run).render())
+    with pytest.raises(InputError, match=words):
+        list(verify(Release.load(run)))
 
 
 def test_a_run_that_was_cut_off_ends_with_the_same_hashes(trained, tmp_path, run_inside, monkeypatch):
