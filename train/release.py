@@ -16,6 +16,7 @@ train it anew instead, remove it from there.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -116,7 +117,8 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
     if baseline := plan.get("baseline"):
         if not (options.releases / baseline / RESULTS).exists():
             raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
-        command += ["--baseline", str(options.releases / baseline)]
+        # As seen from here: results tell the command, and are for everybody.
+        command += ["--baseline", os.path.relpath(options.releases / baseline)]
     trained = options.trained / name
     if trained.exists() and not (options.runs / name).exists():
         copy_trained(trained, options.runs / name)
