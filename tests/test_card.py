@@ -89,6 +89,12 @@ def test_tables_beside_the_baseline():
     assert "mCE 19.1% to 20.9%" in card
     worse = replace(PAIR, errors={name: [0.5] * 5 for name in PAIR.errors})
     assert "it errs more than its baseline" in card_of(worse)
+    same = replace(PAIR, errors=BASELINE.errors, intervals=None)
+    assert "it errs as often as its baseline" in card_of(same)
+    alike = card_of(replace(PAIR, intervals={"mce": [PAIR.mce - 0.01, 0.4]}))
+    assert "it errs about as often as its baseline" in alike
+    assert "which may be chance" in alike
+    assert "chance:" not in card
 
 
 @pytest.mark.parametrize(

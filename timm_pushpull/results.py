@@ -84,6 +84,11 @@ class Results:
     def mce(self) -> float | None:
         return metrics.mean_corruption_error(self.errors) if self.errors else None
 
+    def near(self, mce: float) -> bool:
+        """Whether another mCE lies in the 95 % interval of this one's; not where there is no interval."""
+        low, high = (self.intervals or {}).get("mce") or (math.inf, -math.inf)
+        return low <= mce <= high
+
     @property
     def error_name(self) -> str:
         """What an error is, in a few words."""

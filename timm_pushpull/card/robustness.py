@@ -30,13 +30,15 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
     """What the summary says, in words, and how far chance goes."""
     sentences = []
     if comparison and comparison.mrce is not None:
-        how = (
-            "errs less than" if comparison.mrce < 1 else "errs more than" if comparison.mrce > 1 else "errs as much as"
-        )
         often = "much" if results.retrieval else "often"
+        if chance := results.near(comparison.baseline.mce):
+            how = f"about as {often} as"
+        else:
+            how = "less than" if comparison.mrce < 1 else "more than" if comparison.mrce > 1 else f"as {often} as"
         sentences.append(
-            f"**Under corruptions it {how} its baseline**: {number(comparison.mrce)} times as {often} in the mean over "
-            f"corruptions (mrCE, Eq. 10 of the paper; below 1 is better)."
+            f"**Under corruptions it errs {how} its baseline**: {number(comparison.mrce)} times as {often} in the mean "
+            f"over corruptions (mrCE, Eq. 10 of the paper; below 1 is better)"
+            f"{', which may be chance: the interval of its mCE holds that of the baseline' * chance}."
         )
     if comparison and comparison.r_net is not None:
         sentences.append(
