@@ -237,8 +237,7 @@ def test_the_header_is_what_the_hub_asks_of_a_space():
         *("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
     }
     assert len(header["emoji"].encode("utf-16-le")) // 2 <= 3
-    releases = [name for pair in networks.pairs().items() for name in pair]
-    assert sorted(header["models"]) == sorted(f"{NAMESPACE}/{name}" for name in releases)
+    assert header["models"] == [f"{NAMESPACE}/{name}" for name in networks.releases()]
     project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())["project"]
     assert Version(header["python_version"]) in Requirement(f"x{project['requires-python']}").specifier
 

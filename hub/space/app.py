@@ -114,7 +114,8 @@ def errors(name: str, corruption: str, severity: int) -> str:
         f"**One picture proves little.** Over {results.num_images:,} pictures of {results.dataset}, preset "
         f"{results.preset}, these networks err as follows:",
         "\n".join("| " + " | ".join(line) + " |" for line in lines),
-        f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points.",
+        f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points"
+        f"{', which may be chance' * results.near(both[PLAIN].mce)}.",
     ]
     departures = dict.fromkeys(line for one in both.values() for line in (one.training or {}).get("departures", ()))
     if departures:
@@ -130,8 +131,7 @@ def report() -> str:
     """The report of all releases in a frame of its own, one for each theme: alone it follows the system's."""
     from timm_pushpull.report import render
 
-    releases = [networks.release(name) for pair in networks.pairs().items() for name in reversed(pair)]
-    page = render(releases, images=[EXAMPLES[-1][0]])
+    page = render([networks.release(name) for name in networks.releases()], images=[EXAMPLES[-1][0]])
     for theme, where in zip(THEMES, ("not all", "screen"), strict=True):
         themed = re.sub(r"@media screen and \(prefers-color-scheme: ?dark\)", f"@media {where}", page)
         write_file(Path(REPORTS.name, f"{theme}.html"), themed.replace("light dark", theme))

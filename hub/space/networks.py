@@ -73,6 +73,11 @@ def pairs() -> dict[str, str]:
     return {name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in timm.list_pretrained("*_pushpull*")}
 
 
+def releases() -> list[str]:
+    """Every release of `pairs()` once, a baseline before the first that is compared with it."""
+    return list(dict.fromkeys(name for pair in pairs().items() for name in reversed(pair)))
+
+
 def compare(picture: Image.Image, push_pull: str, corruption: str, seed: int = 0) -> Comparison:
     """Classify a picture under a corruption, as the releases were measured: with their preset and JPEG quality.
 

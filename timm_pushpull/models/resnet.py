@@ -90,7 +90,7 @@ default_cfgs = generate_default_cfgs(
         "resnet50_pushpull5": resnet_cfg(),
         **released("resnet18_cifar.cifar10", cifar_cfg()),
         **released("resnet18_cifar_pushpull.cifar10", cifar_cfg()),
-        "resnet18_cifar_pushpull5": cifar_cfg(),
+        **released("resnet18_cifar_pushpull5.cifar10", cifar_cfg()),
         "resnet50_cifar": cifar_cfg(),
         "resnet50_cifar_pushpull": cifar_cfg(),
         "resnet50_cifar_pushpull5": cifar_cfg(),
