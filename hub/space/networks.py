@@ -70,7 +70,9 @@ class Comparison:
 @cache
 def pairs() -> dict[str, str]:
     """Every push-pull release and the plain one that it is compared with, by name."""
-    return {name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in timm.list_pretrained("*_pushpull*")}
+    return {
+        name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in sorted(timm.list_pretrained("*_pushpull*"))
+    }
 
 
 def releases() -> list[str]:
