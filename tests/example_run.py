@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
 import yaml
 
-import run_folder
 from timm_pushpull.card import card_of
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.preprocess import Geometry
@@ -90,14 +88,3 @@ def write_run(
     config = json.loads((folder / CONFIG).read_text())
     (folder / "README.md").write_text(card_of(model, results=results, recipe=recipe, config=config))
     return model
-
-
-def to_be_measured(finished: Path, folder: Path, **changes: object) -> None:
-    """Make a run folder whose network is trained, and not measured yet, of a finished one, with changed settings."""
-    folder.mkdir(parents=True)
-    for name in set(run_folder.TRAINED) - {run_folder.TRAINING}:
-        shutil.copyfile(finished / name, folder / name)
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) | changes
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    results = Results.load(finished)
-    run_folder.RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import pytest
 import safetensors.torch
@@ -15,9 +16,9 @@ import yaml
 import release
 import stage
 from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL, SMALL_ARGS, to_be_measured, write_run
+from example_run import SMALL, SMALL_ARGS, write_run
 from processes import run_command
-from run_folder import RunFolder
+from run_folder import RunFolder, copy_trained
 from timm_pushpull.files import sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.paper import published
@@ -152,6 +153,8 @@ def test_the_list_names_what_is_missing(tmp_path, run_inside):
     )
     assert_one_clear_line(process, "compared with resnet18_cifar.cifar10, which is missing")
     assert_one_clear_line(run_inside(release.main, "release.py", "--epochs", "3"), "--epochs 3", "--next")
+    process = run_inside(release.main, "release.py", "--measure", "resnet18_cifar.cifar10", *places)
+    assert_one_clear_line(process, "is not trained: it lacks recipe.yaml")
 
 
 def test_what_waits_to_be_measured_is_planned_whole_and_not_released():
@@ -161,7 +164,7 @@ def test_what_waits_to_be_measured_is_planned_whole_and_not_released():
         RunFolder(folder, resume=True, overwrite=False).read_training()  # compares the weights' hash
 
 
-def test_the_next_release_is_trained_measured_and_staged(tmp_path):
+def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside):
     places = [part for name in ("runs", "releases", "cards") for part in (f"--{name}", tmp_path / name)]
     short = ["--dataset", "digits", "--limit", "60", "--epochs", "1", "--benchmark-limit", "4", "--batch-size", "20"]
     short += ["--model-args", *SMALL_ARGS]
@@ -171,8 +174,7 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path):
     card = (tmp_path / "cards" / "resnet18_cifar.cifar10.md").read_text()
     assert (results.num_images, results.dataset) == (4, "digits")
     assert "epochs is 1, not 30" in card
-    process = run_command("train/release.py", *places)
-    first, second = process.stdout.splitlines()[:2]
+    first, second = run_inside(release.main, "release.py", *places).stdout.splitlines()[:2]
     assert f"clean error {results.clean_error:.2%}" in first
     assert "1 epochs of 30" in first
     assert "missing" in second
@@ -181,11 +183,12 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path):
     run, name = tmp_path / "runs" / "resnet18_cifar.cifar10", "resnet18_cifar.cifar10"
     places[1] = tmp_path / "first"
     places += ["--trained", tmp_path / "trained"]
-    to_be_measured(run, tmp_path / "first" / name)
+    copy_trained(run, tmp_path / "first" / name)
     shutil.rmtree(tmp_path / "releases")
-    assert run_command("train/release.py", "--hand-over", name, *places).returncode == 0
+    release_py = partial(run_inside, release.main, "release.py")
+    assert not release_py("--hand-over", name, *places).returncode
     places[1] = tmp_path / "second"
-    assert "trained, to be measured: 1 epochs of 30" in run_command("train/release.py", *places).stdout
+    assert "trained, to be measured: 1 epochs of 30" in release_py(*places).stdout
     process = run_command("train/release.py", "--next", *places, *short)
     assert process.returncode == 0, process.stderr
     assert "trained before" in process.stdout
@@ -193,6 +196,12 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path):
     for field in ("clean_error", "errors", "training", "weights_sha256"):
         assert getattr(again, field) == getattr(results, field)
     assert not any((tmp_path / "trained").iterdir())
+
+    # And what is released is measured anew.
+    process = run_command("train/release.py", "--measure", name, *places, "--benchmark-limit", "5")
+    assert process.returncode == 0, process.stderr
+    more = Results.load(tmp_path / "releases" / name)
+    assert (more.num_images, more.training, more.weights_sha256) == (5, results.training, results.weights_sha256)
 
 
 def test_the_paper_s_row_of_a_network():

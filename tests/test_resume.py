@@ -14,9 +14,10 @@ import torch
 
 import train
 from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL_ARGS, to_be_measured
+from example_run import SMALL_ARGS
 from processes import Command, launch, options, wait_for_all
-from run_folder import JOURNAL, TRAINED, TRAINING, Checkpoints
+from run_folder import JOURNAL, RECIPE, TRAINED, TRAINING, Checkpoints, copy_trained
+from settings import load_recipe
 from timm_pushpull.benchmark.journal import packed
 from timm_pushpull.results import Results
 from timm_pushpull.weights import WEIGHTS
@@ -112,7 +113,9 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
         pytest.skip("the benchmark's own tests have two")
     results, journal, limit = Results.load(folder), tmp_path / "killed" / JOURNAL, {"benchmark-limit": 100}
     for name in ("whole", "killed"):
-        to_be_measured(folder, tmp_path / name, benchmark_limit=100, precision="bf16")  # by a machine that has it
+        copy_trained(folder, tmp_path / name)
+        recipe = tmp_path / name / RECIPE
+        recipe.write_text(recipe.read_text().replace("precision: fp32", "precision: bf16"))  # by a machine that has it
     wait_for_all(start(tmp_path / "whole", 1, "--resume", **limit))
     (command,) = start(tmp_path / "killed", 1, "--resume", **limit)
     while command.is_running() and (not journal.exists() or journal.read_bytes().count(b"\n") < 5):
@@ -129,6 +132,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))
     assert (once.errors, once.training, once.weights_sha256) == (twice.errors, results.training, results.weights_sha256)
     assert twice.clean_error == 1 > once.clean_error
+    assert load_recipe(tmp_path / "killed" / RECIPE).benchmark_limit == twice.num_images == 100
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert left == {*TRAINED, "results.json", "README.md"} - {TRAINING}
 
@@ -145,7 +149,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     ],
 )
 def test_what_is_no_trained_network_is_not_measured(whole, tmp_path, run_inside, spoil, words):
-    to_be_measured(whole[1], tmp_path / "run")
+    copy_trained(whole[1], tmp_path / "run")
     spoil(tmp_path / "run")
     assert_one_clear_line(run_inside(train.main, *arguments(tmp_path / "run"), "--resume"), *words)
     assert not (tmp_path / "run" / "results.json").exists()

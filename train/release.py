@@ -7,6 +7,10 @@ python train/release.py --make resnet18_cifar_pushpull.cifar10 --dataset FOLDER 
 A run that was cut off goes on where it stopped when the same command is given again. Further options are train.py's;
 what they change of the recipe is written on the card.
 
+python train/release.py --measure resnet18_cifar_pushpull.cifar10 --dataset FOLDER   # its weights anew, not trained
+
+keeps the recipe that it was trained with; --benchmark-limit 10000 measures on so many images.
+
 python train/release.py --hand-over resnet18_cifar_pushpull.cifar10        # trained here, to be measured elsewhere
 
 copies a trained run to hub/trained, to be committed: another machine measures it with the command that trained it. To
@@ -25,11 +29,10 @@ from pathlib import Path
 import yaml
 
 from command import training
-from run_folder import JOURNAL, RECIPE, RESULTS, TRAINED
+from run_folder import RECIPE, RESULTS, TRAINING, copy_trained
 from settings import RECIPES, load_recipe
 from timm_pushpull import cli
 from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.files import copy_files, new_folder
 from timm_pushpull.models import RELEASES
 from timm_pushpull.results import Results
 
@@ -47,6 +50,7 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--next", action="store_true", help="make the first release that is missing")
     which.add_argument("--make", metavar="NAME", help="make this release, again if it is there")
+    which.add_argument("--measure", metavar="NAME", help="measure this release anew, without training")
     which.add_argument("--hand-over", metavar="NAME", help="let another machine measure this trained run")
     parser.add_argument("--runs", type=Path, default=Path("runs/releases"), help="folder of the runs")
     parser.add_argument("--releases", type=Path, default=RELEASES, help="folder of the releases")
@@ -57,12 +61,12 @@ def main() -> None:
     options, more = parser.parse_known_args()
     planned = yaml.safe_load(PLANNED.read_text(encoding="utf-8"))
     missing = [name for name in planned if not (options.releases / name / RESULTS).exists()]
-    for name in (options.make, options.hand_over):
+    for name in (options.make, options.measure, options.hand_over):
         if name and name not in planned:
             raise unknown("release", name, planned)
-    if not (options.next or options.make):
+    if not (options.next or options.make or options.measure):
         if more:
-            raise InputError(f"unknown options {' '.join(more)}; they need --next or --make NAME")
+            raise InputError(f"unknown options {' '.join(more)}; they need --next, --make NAME or --measure NAME")
         if options.hand_over:
             copy_trained(options.runs / options.hand_over, options.trained / options.hand_over)
             print(options.trained / options.hand_over)
@@ -73,7 +77,7 @@ def main() -> None:
     if options.next and not missing:
         print("every release is there")
         return
-    make(options.make or missing[0], planned, options, more)
+    make(options.make or options.measure or missing[0], planned, options, more)
 
 
 def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
@@ -91,38 +95,31 @@ def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
     )
 
 
-def copy_trained(run: Path, target: Path) -> None:
-    """Copy what it takes to measure a trained network, and what has been measured of it, whole or not at all.
-
-    Raises:
-        InputError: The run is not trained yet, or the folder cannot be written to.
-    """
-    if missing := [file for file in TRAINED if not (run / file).is_file()]:
-        raise InputError(f"{str(run)!r} is not trained: it lacks {', '.join(missing)}; do that with --make")
-    with new_folder(target) as folder:
-        copy_files(run, folder, (*TRAINED, JOURNAL))
-
-
 def make(name: str, planned: dict, options: argparse.Namespace, more: list[str]) -> None:
     """Train and measure a release, or go on with it, and stage it; ends with the exit code of what fails.
 
     A run that was handed over is taken up, unless there is one here.
 
     Raises:
-        InputError: Its baseline is missing.
+        InputError: Its baseline is missing, or the release that is to be measured.
     """
-    plan, (model, tag) = planned[name], name.split(".")
-    settings = {"half_weights": True} | ({"model_args": plan["model_args"]} if "model_args" in plan else {})
-    command = training(plan["recipe"], model, options.runs / name, settings)
-    if baseline := plan.get("baseline"):
-        if not (options.releases / baseline / RESULTS).exists():
-            raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
+    plan, (model, tag), run = planned[name], name.split("."), options.runs / name
+    baseline, trained = plan.get("baseline"), options.trained / name
+    if baseline and not (options.releases / baseline / RESULTS).exists():
+        raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
+    if options.measure:
+        if not (run / TRAINING).exists():  # else it goes on
+            copy_trained(options.releases / name, run)
+        command = training(str(run / RECIPE), model, run, {})
+    else:
+        if trained.exists() and not run.exists():
+            copy_trained(trained, run)
+        settings = {"half_weights": True} | ({"model_args": plan["model_args"]} if "model_args" in plan else {})
+        command = training(plan["recipe"], model, run, settings)
+    if baseline:
         # As seen from here: results tell the command, and are for everybody.
         command += ["--baseline", os.path.relpath(options.releases / baseline)]
-    trained = options.trained / name
-    if trained.exists() and not (options.runs / name).exists():
-        copy_trained(trained, options.runs / name)
-    stage = [sys.executable, str(HERE.parent / "hub" / "stage.py"), str(options.runs / name), "--tag", tag]
+    stage = [sys.executable, str(HERE.parent / "hub" / "stage.py"), str(run), "--tag", tag]
     stage += ["--releases", str(options.releases), "--cards", str(options.cards)]
     for step in ([*command, *more], stage):
         code = subprocess.run(step, check=False).returncode

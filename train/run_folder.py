@@ -9,7 +9,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 
 from settings import Settings, load_recipe
 from timm_pushpull.errors import InputError, one_line
-from timm_pushpull.files import make_folder, sha256, write_error, write_file
+from timm_pushpull.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
 from timm_pushpull.results import Results
 from timm_pushpull.weights import CONFIG, WEIGHTS
 
@@ -27,7 +27,8 @@ RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state",
 TRAINING, JOURNAL = "training.json", f"{RESULTS}.part"
 _DEFAULTS = {entry.name: entry.default for entry in fields(Settings)}
 _FILES = (RESULTS, JOURNAL, CARD, TRAINING, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
-_ARITHMETIC = ("precision", "accumulation", "compile")
+#: What a trained network may be measured with, whatever it was trained with; the data may lie elsewhere.
+_FREE = ("precision", "accumulation", "compile", "benchmark_limit", "dataset")
 _AGAIN = f"remove {TRAINING} to go on from the run's last state"
 #: What it takes to measure a trained network, or to go on with that, on another machine.
 TRAINED = (RECIPE, LOG, WEIGHTS, CONFIG, TRAINING)
@@ -57,10 +58,10 @@ class RunFolder:
         self.results = Results.load(path) if self.resume and (path / RESULTS).exists() else None
 
     def check(self, settings: Settings) -> None:
-        """Refuse to resume a run that had other settings; what is trained may be measured in other arithmetic."""
+        """Refuse to resume a run that had other settings, but for those that a trained network may be measured with."""
         theirs = load_recipe(self.path / RECIPE)
         for name, value in settings.recorded().items():
-            if self.is_trained and name in _ARITHMETIC:
+            if self.is_trained and name in _FREE:
                 continue
             if getattr(theirs, name) != value:
                 raise InputError(
@@ -78,6 +79,12 @@ class RunFolder:
                 entry = self.path / name
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
             write_file(self.path / RECIPE, settings.to_yaml())
+
+    def note_limit(self, settings: Settings) -> None:
+        """Say in the recipe of a trained network on how many images it is measured."""
+        recipe = load_recipe(self.path / RECIPE)
+        if recipe.benchmark_limit != settings.benchmark_limit:
+            write_file(self.path / RECIPE, replace(recipe, benchmark_limit=settings.benchmark_limit).to_yaml())
 
     def write_log(self, rows: list[dict[str, float]]) -> None:
         table = io.StringIO()
@@ -112,6 +119,24 @@ class RunFolder:
         results.save(self.path / RESULTS)
         for name in (JOURNAL, TRAINING):  # the results say it all
             (self.path / name).unlink(missing_ok=True)
+
+
+def copy_trained(run: Path, target: Path) -> None:
+    """Copy what it takes to measure a trained network, whole or not at all.
+
+    With what has been measured of it; or, where the run is finished, or released, to measure it anew.
+
+    Raises:
+        InputError: The run is not trained yet, its results do not tell of a training, or `target` cannot be written.
+    """
+    results = Results.load(run) if (run / RESULTS).is_file() else None
+    needed = [name for name in TRAINED if not (results and results.training and name == TRAINING)]
+    if missing := [name for name in needed if not (run / name).is_file()]:
+        raise InputError(f"{str(run)!r} is not trained: it lacks {', '.join(missing)}; do that with --make")
+    with new_folder(target) as folder:
+        copy_files(run, folder, needed if results else (*needed, JOURNAL))
+        if results:
+            RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)
 
 
 class Checkpoints:

@@ -90,6 +90,8 @@ def run(
     accelerator.free_memory()  # of the network before this one
     if folder.is_trained:
         folder.check(settings)
+        if accelerator.is_main_process:
+            folder.note_limit(settings)
         accelerator.print(f"{settings.models[0]}: trained before, in {folder.path}; measuring it")
     else:
         train(folder, data, settings, options, accelerator)
