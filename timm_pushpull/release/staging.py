@@ -7,7 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
 from PIL import Image
 from safetensors import safe_open
 
@@ -29,7 +28,7 @@ from timm_pushpull.release.folder import (
     release_name,
 )
 from timm_pushpull.results import Results
-from timm_pushpull.weights import CONFIG, WEIGHTS
+from timm_pushpull.weights import CONFIG, WEIGHTS, halved
 
 #: In the picture's metadata: the results that it shows, by the SHA-256 of their file.
 SHOWN = "results.json"
@@ -60,7 +59,8 @@ def stage(
     if results.partial or results.clean_error is None:
         raise InputError(f"{str(run / RESULTS)!r} is partial; a release needs all 15 x 5 cells")
     with safe_open(run / WEIGHTS, framework="pt") as file:
-        if any(file.get_tensor(name).dtype == torch.float32 for name in file.keys()):  # noqa: SIM118
+        tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+        if any(halved(tensor) is not tensor for tensor in tensors):
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
     config = {**found.config, "pretrained_cfg": {**found.config["pretrained_cfg"], "tag": tag or found.tag}}
     name = release_name(config, run)
