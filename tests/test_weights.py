@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     truncated.write_bytes((folder / "model.safetensors").read_bytes()[:1000])
     for name, weights, message in (
         ("resnet18_cifr", None, "did you mean 'resnet18_cifar'"),
-        ("resnet50_pushpull", None, "has no published weights yet"),
+        ("resnet50_pushpull5", None, "has no published weights yet"),
         ("resnet18_cifar", f"local-dir:{folder}", "are of resnet18_cifar_pushpull, not of resnet18_cifar"),
         ("resnet18_cifar_pushpull", f"local-dir:{tmp_path}", "lacks config.json and model.safetensors"),
         ("resnet18_cifar_pushpull", str(pickle), "no safetensors file"),

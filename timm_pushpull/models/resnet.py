@@ -86,7 +86,8 @@ default_cfgs = generate_default_cfgs(
         **released("resnet18_pushpull.tiny_imagenet", tiny_cfg()),
         "resnet18_pushpull.*": resnet_cfg(),  # the star: without weights too, these classes and this size are its own
         "resnet18_pushpull5": resnet_cfg(),
-        "resnet50_pushpull": resnet_cfg(),
+        **released("resnet50_pushpull.tiny_imagenet", tiny_cfg()),
+        "resnet50_pushpull.*": resnet_cfg(),
         "resnet50_pushpull5": resnet_cfg(),
         **released("resnet18_cifar.cifar10", cifar_cfg()),
         **released("resnet18_cifar_pushpull.cifar10", cifar_cfg()),
