@@ -197,7 +197,11 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside):
         assert getattr(again, field) == getattr(results, field)
     assert not any((tmp_path / "trained").iterdir())
 
-    # And what is released is measured anew.
+    # And what is released is measured anew, beside the run that made it.
+    before = sorted((tmp_path / "second").rglob("*"))
+    assert_one_clear_line(release_py("--measure", name, *places), "holds a run, which would be lost", "--runs")
+    assert sorted((tmp_path / "second").rglob("*")) == before
+    places[1] = tmp_path / "third"
     process = run_command("train/release.py", "--measure", name, *places, "--benchmark-limit", "5")
     assert process.returncode == 0, process.stderr
     more = Results.load(tmp_path / "releases" / name)

@@ -101,7 +101,7 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
     A run that was handed over is taken up, unless there is one here.
 
     Raises:
-        InputError: Its baseline is missing, or the release that is to be measured.
+        InputError: Its baseline is missing, or the release that is to be measured, or a run is in the way of that.
     """
     plan, (model, tag), run = planned[name], name.split("."), options.runs / name
     baseline, trained = plan.get("baseline"), options.trained / name
@@ -109,6 +109,8 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
         raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
     if options.measure:
         if not (run / TRAINING).exists():  # else it goes on
+            if run.exists():
+                raise InputError(f"{str(run)!r} holds a run, which would be lost; remove it, or choose another --runs")
             copy_trained(options.releases / name, run)
         command = training(str(run / RECIPE), model, run, {})
     else:

@@ -130,7 +130,8 @@ def copy_trained(run: Path, target: Path) -> None:
         InputError: The run is not trained yet, its results do not tell of a training, or `target` cannot be written.
     """
     results = Results.load(run) if (run / RESULTS).is_file() else None
-    needed = [name for name in TRAINED if not (results and results.training and name == TRAINING)]
+    told = results and results.training  # all that training.json would hold
+    needed = [name for name in TRAINED if not (told and name == TRAINING)]
     if missing := [name for name in needed if not (run / name).is_file()]:
         raise InputError(f"{str(run)!r} is not trained: it lacks {', '.join(missing)}; do that with --make")
     with new_folder(target) as folder:
