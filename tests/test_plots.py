@@ -71,6 +71,14 @@ def looks(lines) -> list[tuple]:
     return [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines]
 
 
+@pytest.mark.parametrize(("clean_error", "height"), [(0.1, 0.95), (0.7, 0.05)])
+def test_words_in_the_corners_stand_where_no_line_is(clean_error, height):
+    errors = {name: [clean_error + 0.05 * severity for severity in range(1, 6)] for name in ("fog", "snow")}
+    figure = plots.severity_curves([some_results(clean_error=clean_error, errors=errors)], {"fog": "1", "snow": "2"})
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [["2"], ["1"]]
+    assert {text.get_position() for axes in figure.axes for text in axes.texts} == {(0.05, height)}
+
+
 def test_severity_curves_hold_the_errors():
     measured = models(3)
     figure = plots.severity_curves(measured)

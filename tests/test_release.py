@@ -175,7 +175,7 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside):
     assert (results.num_images, results.dataset) == (4, "digits")
     assert "epochs is 1, not 30" in card
     first, second = run_inside(release.main, "release.py", *places).stdout.splitlines()[:2]
-    assert f"clean error {results.clean_error:.2%}" in first
+    assert f"clean error {results.clean_error:.2%}, mCE {results.mce:.2%} on 4 images" in first
     assert "1 epochs of 30" in first
     assert "missing" in second
 

@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
-    """One line: what was reached and after how many epochs, or what it would take."""
+    """One line: what was reached, on how many images and after how many epochs, or what it would take."""
     recipe, release = load_recipe(RECIPES / f"{plan['recipe']}.yaml"), options.releases / name
     if not (release / RESULTS).exists():
         if (options.trained / name).exists():
@@ -90,8 +90,8 @@ def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
         return f"{name:40} missing: recipe {plan['recipe']}, {recipe.epochs} epochs of {recipe.dataset}"
     results, trained = Results.load(release), load_recipe(release / RECIPE)
     return (
-        f"{name:40} clean error {results.clean_error:.2%}, mCE {results.mce:.2%}; {trained.epochs} epochs of "
-        f"{recipe.epochs} in the recipe, seed {trained.seed}"
+        f"{name:40} clean error {results.clean_error:.2%}, mCE {results.mce:.2%} on {results.num_images:,} images; "
+        f"{trained.epochs} epochs of {recipe.epochs} in the recipe, seed {trained.seed}"
     )
 
 

@@ -13,6 +13,7 @@ from timm_pushpull.plots.legend import draw_legend, figure_with_legend, tidy
 from timm_pushpull.results import Results
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}  # keeps text legible on a line
@@ -27,7 +28,7 @@ def severity_curves(
     Where a severity was not measured, the line connects those on either side.
 
     Args:
-        notes: Corruption to a word for the upper left corner of its panel.
+        notes: Corruption to a word for the upper left corner of its panel, or the lower one if every line begins high.
         caption: Whether to write one below; model cards have their own text.
 
     Raises:
@@ -51,12 +52,12 @@ def severity_curves(
             ]
             panel.plot(*zip(*points, strict=True), label=results.model, lw=1.2, ms=3.5, **line_style(number))
         panel.set_title(name.replace("_", " "), size=9, pad=3)
-        if notes and name in notes:
-            panel.text(0.05, 0.95, notes[name], transform=panel.transAxes, size=9, color=GREY, va="top", bbox=_PLATE)
         panel.set_xticks(range(6))
         panel.tick_params(labelsize=8, labelbottom=place + columns >= len(names))
         tidy(panel)
     panels[0].set_ylim(0, 1.06 * panels[0].get_ylim()[1])  # shared by all; the margin keeps markers whole
+    if notes:
+        _write_in_corners(dict(zip(names, panels, strict=False)), notes)
     figure.supxlabel("severity (0: clean images)", size=10)
     figure.supylabel(f"{measured[0].error_name} (%)", size=10)
     draw_legend(figure, panels[0])
@@ -69,6 +70,21 @@ def severity_curves(
             f"{described(measured[0])}. Lines that rise less are of models that withstand the corruption better.",
         )
     return figure
+
+
+def _write_in_corners(panels: Mapping[str, Axes], notes: Mapping[str, str]) -> None:
+    """Write a word into a left corner of each panel, the same in all: the lower ones where every line begins high."""
+    beginnings = [
+        error / panel.get_ylim()[1]
+        for panel in panels.values()
+        for line in panel.lines
+        for severity, error in line.get_xydata()
+        if severity <= 1
+    ]
+    height, aligned = (0.05, "bottom") if min(beginnings, default=0) > 0.3 else (0.95, "top")
+    for name in notes.keys() & panels.keys():
+        panel = panels[name]
+        panel.text(0.05, height, notes[name], transform=panel.transAxes, size=9, color=GREY, va=aligned, bbox=_PLATE)
 
 
 def corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figure:
