@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +88,19 @@ def run_inside(monkeypatch, capfd) -> Callable[..., subprocess.CompletedProcess[
         return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def start_quickly(monkeypatch) -> Callable[[ModuleType], None]:
+    """Let a script's module start its commands without Accelerate's launcher, in processes that spare the imports."""
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        process = run_command(*command[command.index("accelerate.commands.launch") + 1 if "-m" in command else 1 :])
+        print(process.stdout)
+        print(process.stderr, file=sys.stderr)
+        return process
+
+    return lambda module: monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run))
 
 
 def assert_one_clear_line(process: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -164,7 +164,7 @@ def test_what_waits_to_be_measured_is_planned_whole_and_not_released():
         RunFolder(folder, resume=True, overwrite=False).read_training()  # compares the weights' hash
 
 
-def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside):
+def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside, start_quickly):
     places = [part for name in ("runs", "releases", "cards") for part in (f"--{name}", tmp_path / name)]
     short = ["--dataset", "digits", "--limit", "60", "--epochs", "1", "--benchmark-limit", "4", "--batch-size", "20"]
     short += ["--model-args", *SMALL_ARGS]
@@ -185,12 +185,13 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside):
     places += ["--trained", tmp_path / "trained"]
     copy_trained(run, tmp_path / "first" / name)
     shutil.rmtree(tmp_path / "releases")
+    start_quickly(release)
     release_py = partial(run_inside, release.main, "release.py")
     assert not release_py("--hand-over", name, *places).returncode
     places[1] = tmp_path / "second"
     assert "trained, to be measured: 1 epochs of 30" in release_py(*places).stdout
-    process = run_command("train/release.py", "--next", *places, *short)
-    assert process.returncode == 0, process.stderr
+    process = release_py("--next", *places, *short)
+    assert not process.returncode, process.stderr
     assert "trained before" in process.stdout
     again = Results.load(tmp_path / "releases" / name)
     for field in ("clean_error", "errors", "training", "weights_sha256"):
@@ -202,8 +203,8 @@ def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside):
     assert_one_clear_line(release_py("--measure", name, *places), "holds a run, which would be lost", "--runs")
     assert sorted((tmp_path / "second").rglob("*")) == before
     places[1] = tmp_path / "third"
-    process = run_command("train/release.py", "--measure", name, *places, "--benchmark-limit", "5")
-    assert process.returncode == 0, process.stderr
+    process = release_py("--measure", name, *places, "--benchmark-limit", "5")
+    assert not process.returncode, process.stderr
     more = Results.load(tmp_path / "releases" / name)
     assert (more.num_images, more.training, more.weights_sha256) == (5, results.training, results.weights_sha256)
 

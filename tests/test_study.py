@@ -38,9 +38,10 @@ def folder(tmp_path) -> Path:
     return tmp_path / "small"
 
 
-def test_the_next_training_is_run_with_the_row_s_settings(folder, tmp_path, run_inside):
+def test_the_next_training_is_run_with_the_row_s_settings(folder, tmp_path, run_inside, start_quickly):
     (tmp_path / "runs" / "small" / "plain.1.lock").mkdir(parents=True)  # another process has begun it
     given = ("--study", folder, "--runs", tmp_path / "runs", "--next")
+    start_quickly(study)
     process = run_inside(study.main, "study.py", *given)
     assert process.returncode == 0, process.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["plan.yaml", "unit.1.json"]
