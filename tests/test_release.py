@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -19,6 +20,7 @@ from conftest import ROOT, assert_one_clear_line
 from example_run import SMALL, SMALL_ARGS, write_run
 from processes import run_command
 from run_folder import RunFolder, copy_trained
+from settings import RECIPES, load_recipe, parse
 from timm_pushpull.files import sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.paper import published
@@ -62,6 +64,7 @@ def test_every_release_loads_and_is_what_its_card_says(name):
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     plan = yaml.safe_load(release.PLANNED.read_text())[name]
     planned = yaml.safe_load((ROOT / "train" / "recipes" / f"{plan['recipe']}.yaml").read_text())
+    assert recipe | plan.get("settings", {}) == recipe
     if recipe["epochs"] != planned["epochs"]:
         assert f"epochs is {recipe['epochs']}, not {planned['epochs']}" in card
     model = timm.create_model(name if name in ADVERTISED else f"local-dir:{folder}", pretrained=True)
@@ -155,6 +158,25 @@ def test_the_list_names_what_is_missing(tmp_path, run_inside):
     assert_one_clear_line(run_inside(release.main, "release.py", "--epochs", "3"), "--epochs 3", "--next")
     process = run_inside(release.main, "release.py", "--measure", "resnet18_cifar.cifar10", *places)
     assert_one_clear_line(process, "is not trained: it lacks recipe.yaml")
+
+
+@pytest.mark.parametrize("name", yaml.safe_load(release.PLANNED.read_text()))
+def test_what_the_plan_says_reaches_the_training(tmp_path, run_inside, monkeypatch, name):
+    commands, plan = [], yaml.safe_load(release.PLANNED.read_text())[name]
+    done = SimpleNamespace(returncode=0)
+    monkeypatch.setattr(
+        release, "subprocess", SimpleNamespace(run=lambda command, check: commands.append(command) or done)
+    )
+    for baseline in filter(None, [plan.get("baseline")]):
+        (tmp_path / baseline).mkdir()
+        (tmp_path / baseline / "results.json").touch()
+    places = ("--releases", tmp_path, "--trained", tmp_path / "none")
+    assert not run_inside(release.main, "release.py", "--make", name, *places, "--epochs", "3").returncode
+    options, settings = parse(commands[0][commands[0].index("--recipe") :])
+    expected = load_recipe(RECIPES / f"{plan['recipe']}.yaml")
+    expected = dataclasses.replace(expected, **plan.get("settings", {}), epochs=3, half_weights=True)
+    assert settings == dataclasses.replace(expected, models=(name.split(".")[0],))
+    assert (options.recipe, bool(options.baseline)) == (plan["recipe"], "baseline" in plan)
 
 
 def test_what_waits_to_be_measured_is_planned_whole_and_not_released():

@@ -116,8 +116,7 @@ def make(name: str, planned: dict, options: argparse.Namespace, more: list[str])
     else:
         if trained.exists() and not run.exists():
             copy_trained(trained, run)
-        settings = {"half_weights": True} | ({"model_args": plan["model_args"]} if "model_args" in plan else {})
-        command = training(plan["recipe"], model, run, settings)
+        command = training(plan["recipe"], model, run, {"half_weights": True, **plan.get("settings", {})})
     if baseline:
         # As seen from here: results tell the command, and are for everybody.
         command += ["--baseline", os.path.relpath(options.releases / baseline)]
