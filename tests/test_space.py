@@ -66,7 +66,9 @@ def test_no_corruption_leaves_every_severity_clean():
 
 
 def test_every_push_pull_release_is_offered_with_its_baseline():
-    assert list(networks.pairs()) == sorted(folder.name for folder in RELEASES.glob("*_pushpull*"))
+    assert sorted(networks.pairs()) == sorted(folder.name for folder in RELEASES.glob("*_pushpull*"))
+    tags = [name.split(".")[1] for name in networks.pairs()]
+    assert tags == sorted(tags)
     for name, plain in networks.pairs().items():
         assert networks.measured(name).baseline["weights_sha256"] == networks.measured(plain).weights_sha256
 

@@ -38,7 +38,7 @@ REPORTS = tempfile.TemporaryDirectory(prefix="timm-pushpull-reports-")
 
 TITLE = "Push-pull networks under corruption"
 INTRODUCTION = f"""# {TITLE}
-How a plain ResNet and the same network with a push-pull unit as its first convolution classify your picture when it
+How a plain network and the same one with a push-pull unit as its first convolution classify your picture when it
 is noisy, blurred, foggy or compressed. The unit is that of *PushPull-Net: Inhibition-driven ResNet robust to image
 corruptions* (Bennabhaktula et al., ICPR 2024)."""
 

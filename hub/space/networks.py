@@ -69,10 +69,9 @@ class Comparison:
 
 @cache
 def pairs() -> dict[str, str]:
-    """Every push-pull release and the plain one that it is compared with, by name."""
-    return {
-        name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in sorted(timm.list_pretrained("*_pushpull*"))
-    }
+    """Every push-pull release and the plain one that it is compared with, by data set and name."""
+    names = sorted(timm.list_pretrained("*_pushpull*"), key=lambda name: name.split(".")[::-1])
+    return {name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in names}
 
 
 def releases() -> list[str]:

@@ -10,6 +10,9 @@ from timm_pushpull.inhibition import Alpha
 from timm_pushpull.push_pull import PushPullConv2d
 from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
 
+#: What differs in the default cfg of a network for Tiny ImageNet whose strides are ImageNet's.
+TINY_IMAGENET = {"num_classes": 200, "input_size": (3, 64, 64), "pool_size": (2, 2)}
+
 
 def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
     """The default cfg of an ImageNet model, tested as in the paper: resized to 224 px, then cropped to the centre."""

@@ -11,8 +11,8 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
-from timm_pushpull.models._releases import with_weights
-from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
+from timm_pushpull.models._releases import released, with_weights
+from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [
@@ -32,8 +32,15 @@ class PushPullEfficientNet(PushPullStem, EfficientNet):
     stem_conv = "conv_stem"
 
 
+def efficientnet_cfg(**kwargs: Any) -> dict[str, Any]:
+    return imagenet_cfg(first_conv="conv_stem", classifier="classifier", **kwargs)
+
+
 default_cfgs = generate_default_cfgs(
-    {"efficientnet_b0_pushpull": imagenet_cfg(first_conv="conv_stem", classifier="classifier")}
+    {
+        **released("efficientnet_b0_pushpull.tiny_imagenet", efficientnet_cfg(**TINY_IMAGENET)),
+        "efficientnet_b0_pushpull.*": efficientnet_cfg(),
+    }
 )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from timm_pushpull.models._pretrained import fit_weights
 from timm_pushpull.models._releases import released, with_weights
-from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
+from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
@@ -76,17 +76,12 @@ def cifar_cfg(**kwargs: Any) -> dict[str, Any]:
     return resnet_cfg(num_classes=10, mean=CIFAR_MEAN, std=CIFAR_STD, **size, **kwargs)
 
 
-def tiny_cfg(**kwargs: Any) -> dict[str, Any]:
-    size = {"input_size": (3, 64, 64), "pool_size": (2, 2)}
-    return {**resnet_cfg(), "num_classes": 200, **size, **kwargs}
-
-
 default_cfgs = generate_default_cfgs(
     {
-        **released("resnet18_pushpull.tiny_imagenet", tiny_cfg()),
+        **released("resnet18_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
         "resnet18_pushpull.*": resnet_cfg(),  # the star: without weights too, these classes and this size are its own
         "resnet18_pushpull5": resnet_cfg(),
-        **released("resnet50_pushpull.tiny_imagenet", tiny_cfg()),
+        **released("resnet50_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
         "resnet50_pushpull.*": resnet_cfg(),
         "resnet50_pushpull5": resnet_cfg(),
         **released("resnet18_cifar.cifar10", cifar_cfg()),
