@@ -74,13 +74,8 @@ def severity_curves(
 
 def _write_in_corners(panels: Mapping[str, Axes], notes: Mapping[str, str]) -> None:
     """Write a word into a left corner of each panel, the same in all: the lower ones where every line begins high."""
-    beginnings = [
-        error / panel.get_ylim()[1]
-        for panel in panels.values()
-        for line in panel.lines
-        for severity, error in line.get_xydata()
-        if severity <= 1
-    ]
+    lines = [(panel, line.get_xydata()) for panel in panels.values() for line in panel.lines]
+    beginnings = [y / panel.get_ylim()[1] for panel, points in lines for severity, y in points if severity <= 1]
     height, aligned = (0.05, "bottom") if min(beginnings, default=0) > 0.3 else (0.95, "top")
     for name in notes.keys() & panels.keys():
         panel = panels[name]
