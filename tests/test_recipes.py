@@ -70,18 +70,18 @@ def test_recipes_are_settings_and_survive_a_round_trip(recipe):
 @pytest.mark.parametrize(
     ("recipe", "epochs", "batch", "rates"),
     [
-        ("cifar10", 30, 64, (5e-3, 0.2, 5e-6)),
-        ("imagenet100", 20, 64, (5e-3, 0.2, 5e-6)),
-        ("imagenet200", 20, 64, (5e-3, 0.2, 5e-6)),
-        ("imagenet1k", 20, 128, (0.05, 1.0, 5e-5)),
+        ("cifar10", 30, 64, (5e-3, 0.2, 1.25e-7)),
+        ("imagenet100", 20, 64, (5e-3, 0.2, 1.25e-7)),
+        ("imagenet200", 20, 64, (5e-3, 0.2, 1.25e-7)),
+        ("imagenet1k", 20, 128, (0.05, 1.0, 2.5e-6)),
     ],
 )
 def test_the_paper_s_recipes(recipe, epochs, batch, rates):
     _, settings = parse(["--recipe", recipe])
-    assert (settings.epochs, settings.batch_size, settings.momentum, settings.weight_decay) == (
+    assert (settings.epochs, settings.batch_size, settings.cycle_momentum, settings.weight_decay) == (
         epochs,
         batch,
-        0.9,
+        True,
         1e-5,
     )
     assert (settings.lr_start, settings.lr_peak, settings.lr_end) == rates
@@ -97,8 +97,13 @@ def test_the_paper_s_recipes(recipe, epochs, batch, rates):
 def test_the_paper_s_recipe_of_retrieval():
     _, settings = parse(["--recipe", "cifar10-retrieval"])
     assert (settings.task, settings.hash_bits, settings.top, settings.outputs) == ("retrieval", 64, 200, 64)
-    assert (settings.epochs, settings.batch_size, settings.momentum, settings.weight_decay) == (50, 128, 0.9, 1e-4)
-    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == (5e-3, 0.1, 5e-6)
+    assert (settings.epochs, settings.batch_size, settings.cycle_momentum, settings.weight_decay) == (
+        50,
+        128,
+        True,
+        1e-4,
+    )
+    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == (5e-3, 0.1, 2.5e-7)
     assert (settings.warmup, settings.three_phase, settings.seed, settings.crop_padding) == (0.3, True, 1234, 4)
 
 

@@ -66,7 +66,7 @@ class Learner:
             anneal_strategy="cos",
             div_factor=settings.lr_peak / settings.lr_start,
             final_div_factor=settings.lr_start / settings.lr_end,
-            cycle_momentum=False,
+            cycle_momentum=settings.cycle_momentum,
             three_phase=settings.three_phase,
         )
         self.average = ModelEmaV3(self.network, decay=settings.ema_decay) if settings.ema_decay else None

@@ -24,6 +24,7 @@ RECIPES = Path(__file__).parent / "recipes"
 #: Settings whose change makes a training another one than its recipe's.
 _DECISIVE = (
     *("model_args", "classes", "limit", "epochs", "batch_size", "lr_start", "lr_peak", "lr_end", "warmup", "momentum"),
+    "cycle_momentum",
     *("weight_decay", "label_smoothing", "clip_grad", "ema_decay", "image_size", "resize", "crop_padding", "flip"),
     *("augmentation", "preset", "task", "hash_bits", "top", "three_phase"),
 )
@@ -60,7 +61,10 @@ class Settings:
     lr_end: float = setting(float, 5e-6, "learning rate at the last step")
     warmup: float = setting(float, 0.3, "share of the steps before the peak")
     three_phase: bool = setting(bool, False, "fall to the first learning rate as fast as it rose, then to the last")
-    momentum: float = setting(float, 0.9, "momentum of SGD")
+    momentum: float = setting(float, 0.9, "momentum of SGD, where it is constant")
+    cycle_momentum: bool = setting(
+        bool, False, "momentum from 0.95 to 0.85 at the peak learning rate and back, as OneCycleLR does by default"
+    )
     weight_decay: float = setting(float, 1e-5, "weight decay of SGD")
     label_smoothing: float = setting(float, 0.0, "share of a classifier's target spread over all classes")
     clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any")
@@ -170,6 +174,9 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     parser.add_argument("--baseline", type=Path, help="run folder or results file to compare with on the card")
     parser.add_argument("--resume", action="store_true", default=False, help="go on where the run in OUTPUT stopped")
     parser.add_argument("--overwrite", action="store_true", default=False, help="replace the run in OUTPUT")
+    parser.add_argument(
+        "--skip-benchmark", action="store_true", default=False, help="train only; --resume without it measures later"
+    )
     parser.add_argument("--save-minutes", type=float, default=5.0, help="time between two states to resume from")
     parser.add_argument("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu")

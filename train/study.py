@@ -31,7 +31,7 @@ from timm_pushpull.files import make_folder, write_file
 from timm_pushpull.results import Results
 
 HERE = Path(__file__).resolve().parent
-_ROW_KEYS = ("paper", "model", "baseline", "settings")
+_ROW_KEYS = ("paper", "model", "baseline", "settings", "seeds")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Row:
         paper: Its label in the study's table of the paper.
         baseline: The row that it is compared with, above it in the plan; None where it is one itself.
         settings: Of train.py, beyond the recipe's.
+        seeds: How often it is trained.
         results: Seed to results, of the seeds that were run.
     """
 
@@ -50,6 +51,7 @@ class Row:
     model: str
     baseline: Row | None
     settings: Mapping[str, Any]
+    seeds: tuple[int, ...]
     results: dict[int, Results] = field(default_factory=dict)
 
     @property
@@ -84,7 +86,6 @@ class Study:
     folder: Path
     table: str
     recipe: str
-    seeds: tuple[int, ...]
     rows: dict[str, Row]
     remarks: str
 
@@ -101,8 +102,9 @@ class Study:
                 if row.get("baseline") not in (None, *rows):
                     raise unknown(f"baseline in {path}", row["baseline"], rows)
                 baseline, settings = rows.get(row.get("baseline")), {**common, **row.get("settings", {})}
-                rows[name] = Row(name, row["paper"], row["model"], baseline, settings)
-            study = cls(folder, plan["table"], plan["recipe"], tuple(plan["seeds"]), rows, _remarks(text))
+                seeds = tuple(row.get("seeds", plan["seeds"]))
+                rows[name] = Row(name, row["paper"], row["model"], baseline, settings, seeds)
+            study = cls(folder, plan["table"], plan["recipe"], rows, _remarks(text))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{str(path)!r} is no plan of a study: {type(error).__name__}: {error}") from error
         first = None
@@ -117,7 +119,8 @@ class Study:
 
     def trainings(self) -> Iterator[tuple[Row, int]]:
         """All of them in the order in which they are to be run: every row once before any is repeated."""
-        return ((row, seed) for seed in self.seeds for row in self.rows.values())
+        seeds = sorted({seed for row in self.rows.values() for seed in row.seeds})
+        return ((row, seed) for seed in seeds for row in self.rows.values() if seed in row.seeds)
 
     def file(self, row: Row, seed: int) -> Path:
         return self.folder / f"{row.name}.{seed}.json"

@@ -51,9 +51,10 @@ def main() -> None:
         done = []
         for name, folder in zip(settings.models, folders, strict=True):
             results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
-            baseline = baseline or results
-            done.append((folder, results))
-    if accelerator.is_main_process:
+            if results:
+                baseline = baseline or results
+                done.append((folder, results))
+    if accelerator.is_main_process and done:
         report(done, baseline)
 
 
@@ -80,8 +81,8 @@ def run(
     options: argparse.Namespace,
     accelerator: Accelerator,
     baseline: Results | None,
-) -> Results:
-    """Train one network, or finish what --resume finds, and write its folder; returns what was measured of it."""
+) -> Results | None:
+    """Train one network, or finish what --resume finds, and write its folder; returns its results, if measured."""
     if folder.results:
         folder.check(settings)
         accelerator.print(f"{settings.models[0]}: finished before, in {folder.path}")
@@ -92,9 +93,11 @@ def run(
         folder.check(settings)
         if accelerator.is_main_process:
             folder.note_limit(settings)
-        accelerator.print(f"{settings.models[0]}: trained before, in {folder.path}; measuring it")
+        accelerator.print(f"{settings.models[0]}: trained before, in {folder.path}")
     else:
         train(folder, data, settings, options, accelerator)
+    if options.skip_benchmark:
+        return None
     return finish(folder, data, settings, accelerator, baseline)
 
 

@@ -42,6 +42,8 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
     )
     if all(name in recipe for name in _OPTIMISER):
         batch, momentum, decay, *rates = (plain(recipe[name]) for name in _OPTIMISER)
+        if recipe.get("cycle_momentum"):
+            momentum = "0.95 to 0.85 and back"
         lines.append(
             f"- **Optimiser:** SGD, momentum {momentum}, weight decay {decay}, batches of {batch}; learning rate "
             f"{' to '.join(rates)} in one cycle{' of three phases' if recipe.get('three_phase') else ''}"
