@@ -3,8 +3,8 @@
 python hub/paper.py             # -> model_cards/paper.md
 python hub/paper.py --figures   # the figures first: runs their commands, which write to model_cards/figures
 
-The words are in hub/paper.yaml; the published values are timm_pushpull.paper's; ours come from the results files of
-hub/releases and train/studies, and from nowhere else.
+The words are in hub/paper.yaml, the published values in timm_pushpull.benchmark.paper; ours come from the results files
+of hub/releases and train/studies, and from nowhere else.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 
 import yaml
 
-from timm_pushpull import cli, metrics, paper
-from timm_pushpull.card.markdown import number, percent, table
-from timm_pushpull.comparison import published_lines
-from timm_pushpull.files import make_folder, write_file
+from timm_pushpull import cli, metrics
+from timm_pushpull.benchmark import paper
+from timm_pushpull.benchmark.comparison import published_lines
+from timm_pushpull.benchmark.paper import summaries
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.hub.card.markdown import number, percent, table
 from timm_pushpull.models import RELEASES
-from timm_pushpull.paper import summaries
-from timm_pushpull.results import Results
+from timm_pushpull.utils.files import make_folder, write_file
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

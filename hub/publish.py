@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 from timm_pushpull import cli
-from timm_pushpull.card import HERE
-from timm_pushpull.errors import InputError
-from timm_pushpull.files import make_folder
+from timm_pushpull.hub import Release, check_repo_id, dress, publish, verify
+from timm_pushpull.hub.card import HERE
 from timm_pushpull.models import RELEASES
-from timm_pushpull.release import Release, check_repo_id, dress, publish, verify
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 

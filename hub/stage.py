@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from timm_pushpull import cli
-from timm_pushpull.errors import InputError
+from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
-from timm_pushpull.release import stage
+from timm_pushpull.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

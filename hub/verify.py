@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from timm_pushpull import cli
-from timm_pushpull.errors import InputError
-from timm_pushpull.release import Release, verify
+from timm_pushpull.hub import Release, verify
+from timm_pushpull.utils.errors import InputError
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from timm_pushpull import cli
 
 __all__ = ["ROOT", "run_command"]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "golden"
 SHARED = ROOT.parent / "shared"
 
 sys.path[:0] = [str(ROOT / "train"), str(ROOT / "hub")]  # scripts, not packages

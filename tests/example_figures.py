@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from example_run import some_results
-from timm_pushpull import PushPullConv2d, analysis, cli, plots
-from timm_pushpull.plots import canvas
+from timm_pushpull import PushPullConv2d, cli
+from timm_pushpull.figures import analysis, plots
+from timm_pushpull.figures.plots import canvas
 
 PARTIAL = {"gaussian_noise": [0.3, None, 0.5, None, None], "fog": [0.2, 0.2, 0.4, 0.4, 0.4]}
 

@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from example_run import some_results
-from timm_pushpull.files import sha256
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.metrics import confidence_interval
-from timm_pushpull.results import Results
+from timm_pushpull.utils.files import sha256
 
 EVIL = "</script><img src=x onerror=pwned=1><b>bold</b><script>pwned=1</script>"
 ALPHA = np.array([-0.25, 0.0, 0.3, 0.5, 0.5, 1.2], np.float32)

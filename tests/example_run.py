@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from timm_pushpull.card import card_of
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.preprocess import Geometry
-from timm_pushpull.results import Results
-from timm_pushpull.weights import CONFIG, create_model, save_model
+from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.hub.card import card_of
+from timm_pushpull.models.weights import CONFIG, create_model, save_model
 
 CLASSES = ("dark", "light")
 #: A ResNet of a few thousand weights, for what is not about the network.

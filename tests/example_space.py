@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT
-from timm_pushpull.preprocess import normalise
+from timm_pushpull.data.preprocessing import normalise
 
 gradio = pytest.importorskip("gradio")
 SPACE = ROOT / "hub" / "space"

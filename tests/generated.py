@@ -13,9 +13,9 @@ import numpy as np
 from processes import SERVER
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt
-from timm_pushpull.data import load_images
-from timm_pushpull.generate import generate
-from timm_pushpull.generate.source import geometry
+from timm_pushpull.data.generate import generate
+from timm_pushpull.data.generate.source import geometry
+from timm_pushpull.data.images import load_images
 
 FORMATS = ("npy", "imagefolder", "parquet")
 SMALL = {

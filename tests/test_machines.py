@@ -13,7 +13,7 @@ import pytest
 
 from conftest import ROOT
 from example_run import SMALL, write_run
-from timm_pushpull.results import Results
+from timm_pushpull.benchmark.results import Results
 
 pytestmark = pytest.mark.slow
 MACHINES = ("pushpull-a", "pushpull-b")

@@ -27,7 +27,7 @@ assert len(timm.list_models("*pushpull*")) >= 9
 model = timm.create_model("resnet18_cifar_pushpull", num_classes=10).eval()
 assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
 assert corrupt(np.zeros((32, 32, 3), np.uint8), "fog", 3).shape == (32, 32, 3)
-from timm_pushpull.paper import load
+from timm_pushpull.benchmark.paper import load
 
 assert load("table1")
 try:

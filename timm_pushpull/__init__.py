@@ -3,11 +3,11 @@
 from importlib.metadata import version
 
 from timm_pushpull import models
-from timm_pushpull.convert import convert_stem, set_inhibition
-from timm_pushpull.errors import InputError
-from timm_pushpull.fused import set_fused
-from timm_pushpull.push_pull import PushPullConv2d
-from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
+from timm_pushpull.layers.fused import set_fused
+from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
+from timm_pushpull.models.convert import convert_stem, set_inhibition
+from timm_pushpull.utils.errors import InputError
 
 __version__ = version("timm-pushpull")
 __all__ = [

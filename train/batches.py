@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from timm_pushpull.augment import POLICIES, Policy, prime
-from timm_pushpull.data import ImageSet, read_batches
-from timm_pushpull.errors import InputError
-from timm_pushpull.preprocess import Geometry
+from timm_pushpull.data.augment import POLICIES, Policy, prime
+from timm_pushpull.data.images import ImageSet, read_batches
+from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.utils.errors import InputError
 
 _ORDER, _AUGMENTATION = 0, 1
 _IN_MEMORY = 4 * 2**30  # bytes of decoded images that a process keeps
@@ -51,7 +51,7 @@ class TrainingImages(Dataset):
     workers as well; PRIME each batch after it, on the device.
 
     Args:
-        augmentation: One of `timm_pushpull.augment.AUGMENTATIONS`, if any.
+        augmentation: One of `timm_pushpull.data.augment.AUGMENTATIONS`, if any.
         data: The kind of data that it is made for, imagenet or cifar.
     """
 

@@ -14,9 +14,9 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
 from run_folder import TRACKING
 from settings import Settings
-from timm_pushpull.errors import InputError, one_line, unknown
-from timm_pushpull.files import make_folder, write_file
-from timm_pushpull.hardware import choose_device
+from timm_pushpull.utils.errors import InputError, one_line, unknown
+from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.hardware import choose_device
 
 
 def check_gpus(device: str) -> None:

@@ -17,9 +17,9 @@ from batches import steps_per_epoch
 from objectives import objective
 from settings import Settings
 from sync_batch_norm import synchronise
-from timm_pushpull.errors import InputError
-from timm_pushpull.preprocess import normalise
-from timm_pushpull.weights import create_model
+from timm_pushpull.data.preprocessing import normalise
+from timm_pushpull.models.weights import create_model
+from timm_pushpull.utils.errors import InputError
 
 
 class Learner:

@@ -17,12 +17,12 @@ from objectives import Classes, Hashes
 from run_folder import JOURNAL, RECIPE, RunFolder
 from settings import Settings
 from splits import Data
-from timm_pushpull import hardware
 from timm_pushpull.benchmark import Evaluation, Journal, check_classes, evaluate, identity, retrieval
-from timm_pushpull.card import card_of
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
-from timm_pushpull.results import Results
-from timm_pushpull.weights import CONFIG, label_names, load_model, save_model
+from timm_pushpull.hub.card import card_of
+from timm_pushpull.models.weights import CONFIG, label_names, load_model, save_model
+from timm_pushpull.utils import hardware
 
 
 def class_error(

@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from settings import Settings
-from timm_pushpull.errors import InputError
-from timm_pushpull.inhibition import inhibition
-from timm_pushpull.progress import progress_bar
+from timm_pushpull.layers.inhibited import inhibition
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.progress import progress_bar
 
 #: Steps between two looks at the losses. Looking waits for the device and for the other processes.
 WINDOW = 20

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from settings import Settings
-from timm_pushpull.retrieval import csq_loss, hash_targets
+from timm_pushpull.benchmark.hashing import csq_loss, hash_targets
 
 
 class Classes:

@@ -32,9 +32,9 @@ from command import training
 from run_folder import RECIPE, RESULTS, TRAINING, copy_trained
 from settings import RECIPES, load_recipe
 from timm_pushpull import cli
-from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models import RELEASES
-from timm_pushpull.results import Results
+from timm_pushpull.utils.errors import InputError, unknown
 
 HERE = Path(__file__).resolve().parent
 PLANNED = HERE / "releases.yaml"

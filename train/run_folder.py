@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from settings import Settings, load_recipe
-from timm_pushpull.errors import InputError, one_line
-from timm_pushpull.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
-from timm_pushpull.results import Results
-from timm_pushpull.weights import CONFIG, WEIGHTS
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.models.weights import CONFIG, WEIGHTS
+from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
 
 # All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last. One
 # that tells of the training, as it does when the weights are there, is yet to be measured.

@@ -32,8 +32,8 @@ from run_folder import RESULTS, TRAINING
 from settings import RECIPES, load_recipe
 from study import HERE, Study
 from timm_pushpull import cli
-from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.files import make_folder
+from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.files import make_folder
 
 PLAN = HERE / "queue.yaml"
 RELEASES = HERE / "releases.yaml"

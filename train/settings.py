@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from timm_pushpull.augment import AUGMENTATIONS
+from timm_pushpull.benchmark.hashing import BITS, TOP
+from timm_pushpull.benchmark.results import TASKS
 from timm_pushpull.cli import Parser
 from timm_pushpull.corruptions import PRESETS
-from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.hardware import PRECISIONS
-from timm_pushpull.results import TASKS
-from timm_pushpull.retrieval import BITS, TOP
+from timm_pushpull.data.augment import AUGMENTATIONS
+from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.hardware import PRECISIONS
 
 RECIPES = Path(__file__).parent / "recipes"
 

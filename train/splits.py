@@ -9,13 +9,13 @@ import torch
 
 from batches import TrainingImages, steps_per_epoch
 from settings import RECIPES, Settings
-from timm_pushpull.augment import check_size
+from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.tasks import check_top
-from timm_pushpull.data import ImageSet, load_images, read_batches, read_classes
-from timm_pushpull.errors import InputError
-from timm_pushpull.preprocess import Geometry
-from timm_pushpull.retrieval import hash_targets
-from timm_pushpull.weights import create_model
+from timm_pushpull.data.augment import check_size
+from timm_pushpull.data.images import ImageSet, load_images, read_batches, read_classes
+from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.models.weights import create_model
+from timm_pushpull.utils.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ from typing import Any
 import yaml
 
 from command import training
-from timm_pushpull import cli, metrics, paper
-from timm_pushpull.card import markdown
-from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.files import make_folder, write_file
-from timm_pushpull.results import Results
+from timm_pushpull import cli, metrics
+from timm_pushpull.benchmark import paper
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.hub.card import markdown
+from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.files import make_folder, write_file
 
 HERE = Path(__file__).resolve().parent
 _ROW_KEYS = ("paper", "model", "baseline", "settings", "seeds")

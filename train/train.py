@@ -26,9 +26,10 @@ from monitor import Monitor, Position
 from run_folder import Checkpoints, RunFolder
 from settings import Settings, parse
 from splits import Data, load_data
-from timm_pushpull import cli, hardware
-from timm_pushpull.errors import InputError
-from timm_pushpull.results import Results
+from timm_pushpull import cli
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.utils import hardware
+from timm_pushpull.utils.errors import InputError
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from gradio.media import get_image
 from PIL import Image
 
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
-from timm_pushpull.errors import InputError
-from timm_pushpull.files import write_file
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import write_file
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = [(path, Path(path).stem) for path in (*sorted(map(str, HERE.glob("examples/*.png"))), get_image("lion.jpg"))]
@@ -129,7 +129,7 @@ def errors(name: str, corruption: str, severity: int) -> str:
 @cache
 def report() -> str:
     """The report of all releases in a frame of its own, one for each theme: alone it follows the system's."""
-    from timm_pushpull.report import render
+    from timm_pushpull.figures.report import render
 
     page = render([networks.release(name) for name in networks.releases()], images=[EXAMPLES[-1][0]])
     for theme, where in zip(THEMES, ("not all", "screen"), strict=True):

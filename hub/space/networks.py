@@ -17,14 +17,14 @@ from PIL import Image, ImageOps
 from timm.data import ImageNetInfo
 from torch import nn
 
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
-from timm_pushpull.data import UNREADABLE
-from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.hub import WEIGHTS, download
+from timm_pushpull.data.images import UNREADABLE
+from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
 from timm_pushpull.models import NAMESPACE, RELEASES
-from timm_pushpull.preprocess import Geometry, model_geometry, normalise
-from timm_pushpull.results import Results
-from timm_pushpull.weights import CONFIG, label_names, load_model
+from timm_pushpull.models.weights import CONFIG, label_names, load_model
+from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.hub_client import WEIGHTS, download
 
 NONE = "none"
 MAX_PIXELS, MAX_ASPECT = 50_000_000, 20

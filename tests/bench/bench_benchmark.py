@@ -18,9 +18,9 @@ import torch
 import timm_pushpull  # noqa: F401
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.data import load_images
-from timm_pushpull.hardware import autocast, choose_device, choose_precision, describe
-from timm_pushpull.preprocess import Geometry
+from timm_pushpull.data.images import load_images
+from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.utils.hardware import autocast, choose_device, choose_precision, describe
 
 
 def main() -> None:

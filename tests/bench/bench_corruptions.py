@@ -27,7 +27,7 @@ import numpy as np
 
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt_batch
 
-DATA = np.load(Path(__file__).resolve().parents[1] / "data" / "corruptions.npz")
+DATA = np.load(Path(__file__).resolve().parents[1] / "golden" / "corruptions.npz")
 GOALS = {224: 9, 32: 10}
 
 

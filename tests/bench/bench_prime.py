@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 
 import timm_pushpull  # noqa: F401  (registers the CIFAR networks)
-from timm_pushpull.augment import PRIME_PRESETS, prime
-from timm_pushpull.hardware import PRECISIONS, autocast, choose_device, choose_precision, describe
+from timm_pushpull.data.augment import PRIME_PRESETS, prime
+from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_device, choose_precision, describe
 
 
 def main() -> None:

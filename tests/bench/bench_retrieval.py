@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from timm_pushpull.retrieval import BITS, TOP, average_precision, hash_targets, pack
+from timm_pushpull.benchmark.hashing import BITS, TOP, average_precision, hash_targets, pack
 
 
 def published_loop(

@@ -29,7 +29,7 @@ from monitor import Monitor, Position
 from run_folder import Checkpoints
 from settings import Settings
 from splits import load_data
-from timm_pushpull import hardware
+from timm_pushpull.utils import hardware
 from train import start_accelerator, train_epoch
 
 

@@ -22,7 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 import timm_pushpull
-from timm_pushpull.hardware import PRECISIONS, autocast, choose_precision, describe
+from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_precision, describe
 
 FORMS = ("plain", "published", "ours")
 

@@ -6,8 +6,8 @@ import contextlib
 import warnings
 from collections.abc import Sequence
 
-from timm_pushpull.data import ImageSet
-from timm_pushpull.errors import InputError
+from timm_pushpull.data.images import ImageSet
+from timm_pushpull.utils.errors import InputError
 
 
 def of_model(images: ImageSet, names: Sequence[str] | None) -> ImageSet:

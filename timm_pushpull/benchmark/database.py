@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timm_pushpull.benchmark.hashing import TOP, pack
 from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation, summed
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
-from timm_pushpull.data import ImageSet, read_batches
-from timm_pushpull.errors import InputError
-from timm_pushpull.hardware import autocast
-from timm_pushpull.preprocess import Geometry, model_geometry, normalise
-from timm_pushpull.progress import progress_bar
-from timm_pushpull.retrieval import TOP, pack
+from timm_pushpull.data.images import ImageSet, read_batches
+from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.hardware import autocast
+from timm_pushpull.utils.progress import progress_bar
 
 
 def retrieval(

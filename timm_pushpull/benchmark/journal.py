@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.benchmark.tasks import Cell
-from timm_pushpull.errors import InputError
-from timm_pushpull.files import write_error
-from timm_pushpull.results import Results
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import write_error
 
 OTHER_OUTPUT = "choose another --output, or --overwrite"
 _UNSAID = {"task": "classification"}  # in journals of versions that had no other

@@ -16,11 +16,11 @@ from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, n
 from timm_pushpull.benchmark.sources import FilesSource, FlySource
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.data import ImageSet
-from timm_pushpull.errors import InputError
-from timm_pushpull.hardware import autocast
-from timm_pushpull.preprocess import Geometry, model_geometry, normalise
-from timm_pushpull.progress import progress_bar
+from timm_pushpull.data.images import ImageSet
+from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.hardware import autocast
+from timm_pushpull.utils.progress import progress_bar
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

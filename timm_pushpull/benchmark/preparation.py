@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 Sum = Callable[[Tensor], Tensor]  # of an int64 tensor over all processes
 

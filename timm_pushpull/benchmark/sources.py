@@ -13,10 +13,10 @@ import numpy as np
 from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import corrupt_batch
-from timm_pushpull.data import ImageSet, balanced, read_batches
-from timm_pushpull.errors import InputError
-from timm_pushpull.layouts import CorruptedSet
-from timm_pushpull.preprocess import Geometry
+from timm_pushpull.data.images import ImageSet, balanced, read_batches
+from timm_pushpull.data.layouts import CorruptedSet
+from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.utils.errors import InputError
 
 #: A batch on its way to the model: its cell, the images' positions in the source, their pixels, and whether it is the
 #: cell's last one of the block.

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timm_pushpull.errors import InputError
-from timm_pushpull.retrieval import TOP, average_precision, pack
+from timm_pushpull.benchmark.hashing import TOP, average_precision, pack
+from timm_pushpull.utils.errors import InputError
 
 Cell = tuple[str, int]  # a corruption and its severity
 #: Fractions are kept and added up in whole units of 1/UNIT, so that their sum does not depend on an order.

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from timm_pushpull.cli import benchmark, compare, corrupt, info, plot, report
 from timm_pushpull.cli.tables import print_comparison
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 __all__ = ["Parser", "main", "print_comparison", "run"]
 

@@ -7,12 +7,12 @@ import dataclasses
 import os
 from pathlib import Path
 
+from timm_pushpull.benchmark.results import TASKS, Results
 from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells, load
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
-from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.files import make_folder
-from timm_pushpull.results import TASKS, Results
+from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.files import make_folder
 
 
 def add(commands) -> None:
@@ -74,9 +74,9 @@ def _benchmark(options: argparse.Namespace) -> None:
 
     from timm_pushpull import benchmark
     from timm_pushpull.benchmark.journal import refuse_other
-    from timm_pushpull.hardware import choose_precision, describe
-    from timm_pushpull.preprocess import model_geometry
-    from timm_pushpull.weights import label_names, load_model
+    from timm_pushpull.data.preprocessing import model_geometry
+    from timm_pushpull.models.weights import label_names, load_model
+    from timm_pushpull.utils.hardware import choose_precision, describe
 
     rank, processes, device, add_up = _processes()
     precision = choose_precision(options.precision, device)
@@ -154,7 +154,7 @@ def _benchmark(options: argparse.Namespace) -> None:
 def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     """What to measure on, and what results say of it; `names` are the model's classes, if it has names for them."""
     from timm_pushpull.benchmark import FilesSource, FlySource, of_model
-    from timm_pushpull.layouts import open_corrupted
+    from timm_pushpull.data.layouts import open_corrupted
 
     images = None
     if options.dataset:
@@ -193,8 +193,8 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
 
 def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...], bits: int):
     """The images to be retrieved for those of a split and its classes, and what results say of them."""
+    from timm_pushpull.benchmark.hashing import TOP
     from timm_pushpull.benchmark.tasks import check_top
-    from timm_pushpull.retrieval import TOP
 
     images = load(options, options.dataset, options.database_split)
     if images.split == split:
@@ -216,7 +216,7 @@ def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...],
 
 def _processes():
     """Rank, number of processes, device and the sum over processes, as torchrun or `accelerate launch` have set up."""
-    from timm_pushpull.hardware import choose_device, use_all_cores
+    from timm_pushpull.utils.hardware import choose_device, use_all_cores
 
     device = choose_device()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

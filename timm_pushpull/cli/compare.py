@@ -8,8 +8,8 @@ from pathlib import Path
 
 from timm_pushpull.cli.measured import load_results
 from timm_pushpull.cli.tables import PARTIAL, retrieval_note
-from timm_pushpull.errors import InputError, unknown
-from timm_pushpull.files import make_folder, write_file
+from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.files import make_folder, write_file
 
 FORMATS = ("table", "markdown", "latex", "csv")
 
@@ -37,8 +37,8 @@ def add(commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from timm_pushpull import paper
-    from timm_pushpull.comparison import ABSOLUTE, measured_lines, published_lines, require_errors
+    from timm_pushpull.benchmark import paper
+    from timm_pushpull.benchmark.comparison import ABSOLUTE, measured_lines, published_lines, require_errors
 
     if options.format not in (None, *FORMATS):
         raise unknown("format", options.format, FORMATS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells, load
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
-from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.utils.errors import InputError, unknown
 
 
 def add(commands) -> None:
@@ -43,7 +43,7 @@ def _corrupt(options: argparse.Namespace) -> int:
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a file; give a folder")
 
-    from timm_pushpull.generate import FORMATS, generate
+    from timm_pushpull.data.generate import FORMATS, generate
 
     if options.format not in FORMATS:
         raise unknown("format", options.format, FORMATS)

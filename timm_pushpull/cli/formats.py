@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from timm_pushpull.comparison import Line
+from timm_pushpull.benchmark.comparison import Line
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.metrics import GROUPS
 

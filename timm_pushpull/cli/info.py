@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.cli.tables import print_results
-from timm_pushpull.results import Results
 
 _PROVENANCE = ("corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256", "precision")
 _PROVENANCE += ("hardware", "seconds", "command", "commit")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from timm_pushpull.results import Results
+from timm_pushpull.benchmark.results import Results
 
 
 def load_results(paths: Sequence[Path]) -> list[Results]:

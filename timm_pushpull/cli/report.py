@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from timm_pushpull.corruptions import PRESETS
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 _SUFFIXES = (".html", ".htm")
 
@@ -36,8 +36,8 @@ def add(commands) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from timm_pushpull.files import make_folder, write_file
-    from timm_pushpull.report import TITLE, render
+    from timm_pushpull.figures.report import TITLE, render
+    from timm_pushpull.utils.files import make_folder, write_file
 
     output = options.output
     if output.is_dir():

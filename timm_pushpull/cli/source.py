@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timm_pushpull import corruptions
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from timm_pushpull.data import ImageSet
+    from timm_pushpull.data.images import ImageSet
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def load(options: argparse.Namespace, dataset: str, split: str | None) -> ImageS
     Raises:
         InputError: As in `data.load_images`.
     """
-    from timm_pushpull.data import load_images
+    from timm_pushpull.data.images import load_images
 
     return load_images(dataset, split, image_column=options.image_column, label_column=options.label_column)
 

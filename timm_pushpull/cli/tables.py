@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from timm_pushpull import metrics
+from timm_pushpull.benchmark.comparison import measured_lines
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.cli.formats import markdown
-from timm_pushpull.comparison import measured_lines
-from timm_pushpull.results import Results
 
 PARTIAL = "partial: not all of the 15 x 5 cells were measured; mCE and mrCE are means over those that were"
 

@@ -7,8 +7,8 @@ from itertools import groupby
 
 from rich.text import Text
 
+from timm_pushpull.benchmark.comparison import Line
 from timm_pushpull.cli.formats import Column, cell, columns, name
-from timm_pushpull.comparison import Line
 
 _GAP = 2
 _NARROWEST_NAME = 12

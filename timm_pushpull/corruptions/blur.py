@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import (
     add_enlarged,
@@ -16,6 +15,7 @@ from timm_pushpull.corruptions.filters import (
     gaussian_weights,
     mirrored,
 )
+from timm_pushpull.utils.compiled import compiled, kept
 
 _TRUNCATE = 4.0  # deviations at which scikit-image cuts a Gaussian
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
+from timm_pushpull.utils.compiled import compiled, kept
 
 
 def brightness(images: np.ndarray, shift: float, draws: Draws) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
+from timm_pushpull.utils.compiled import compiled, kept
 
 _BITS = 22  # fraction bits of Pillow's resampling weights
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
+from timm_pushpull.utils.compiled import compiled, kept
 
 _LANES = 256  # counters that are worked on side by side; each gives four words
 CHUNK = 4 * _LANES

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import gaussian_weights, mirrored, weigh_row
+from timm_pushpull.utils.compiled import compiled, kept
 
 _DENSE = 32  # taps from which on a filter is quicker as a product with a matrix
 

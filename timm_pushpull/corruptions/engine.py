@@ -12,7 +12,7 @@ from PIL import Image
 from timm_pushpull.corruptions import blur, colour, digital, elastic, noise, spatter, textures, weather
 from timm_pushpull.corruptions.draws import Draws, Replay, Streams
 from timm_pushpull.corruptions.severities import PRESET_CONSTANTS, SEVERITIES
-from timm_pushpull.errors import InputError, unknown
+from timm_pushpull.utils.errors import InputError, unknown
 
 _FUNCTIONS: dict[str, Callable[[np.ndarray, Any, Draws], np.ndarray]] = {
     "gaussian_noise": noise.gaussian_noise,

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled
+from timm_pushpull.utils.compiled import compiled
 
 
 @cache

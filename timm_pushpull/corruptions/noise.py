@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import CHUNK, Draws, Replay, fill_words
+from timm_pushpull.utils.compiled import compiled, kept
 
 _LEVELS = np.arange(256)
 

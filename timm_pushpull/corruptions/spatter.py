@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import clamped, gaussian_image, gaussian_weights, mirrored
+from timm_pushpull.utils.compiled import compiled, kept
 
 _WATER = np.array([175, 238, 238], np.float32) / np.float32(255)  # pale turquoise
 _MUD = np.array([63, 42, 20], np.float32) / np.float32(255)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from timm_pushpull.corruptions.draws import Streams
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 ENVIRONMENT = "TIMM_PUSHPULL_FROST_DIR"
 ORIGINAL, PROCEDURAL = "original", "procedural, not comparable with published results"

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from timm_pushpull.corruptions.engine import check, check_quality, corrupt
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from timm_pushpull.compiled import compiled, kept
 from timm_pushpull.corruptions import textures
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import add_enlarged, blur_along_line, crop_for
+from timm_pushpull.utils.compiled import compiled, kept
 
 _RED, _BLUE = float(np.float32(0.299)), float(np.float32(0.114))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.errors import InputError
 from timm_pushpull.metrics.tables import Errors, check, mean_error
+from timm_pushpull.utils.errors import InputError
 
 # AlexNet's mean error per corruption on ImageNet-C, the denominator of the original mCE; the values that AugMix's
 # published code takes from hendrycks/robustness.

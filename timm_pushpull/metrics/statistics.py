@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 NORMAL_95 = 1.959964  # 97.5 % quantile of the normal distribution
 

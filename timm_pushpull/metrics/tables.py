@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 Errors = Mapping[str, Sequence[float | None]]
 

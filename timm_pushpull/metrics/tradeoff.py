@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 
 def clean_error_reduction(clean: float, baseline_clean: float) -> float:

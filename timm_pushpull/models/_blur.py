@@ -10,8 +10,8 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-from timm_pushpull.inhibition import shape_of
-from timm_pushpull.push_pull import PushPullConv2d
+from timm_pushpull.layers.inhibited import shape_of
+from timm_pushpull.layers.push_pull import PushPullConv2d
 
 ZHANG_FILTER = 4
 VASCONCELOS_FILTER = 5

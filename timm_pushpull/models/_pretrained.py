@@ -9,8 +9,8 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from timm_pushpull.errors import InputError
-from timm_pushpull.hub import WEIGHTS, split_revision
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.hub_client import WEIGHTS, split_revision
 
 POOLING = "avg_size"  # the key in the metadata of safetensors files: tensors alone do not tell it
 

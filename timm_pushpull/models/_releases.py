@@ -7,9 +7,9 @@ from typing import Any
 
 from timm.models import resolve_pretrained_cfg
 
-from timm_pushpull.errors import InputError
-from timm_pushpull.hub import WEIGHTS, download, split_revision
 from timm_pushpull.models._pretrained import check_pooling
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
 NAMESPACE = "timm-pushpull"
 #: The releases of a source checkout, each as the Hub repository of its name holds it.

@@ -6,9 +6,9 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from timm_pushpull.inhibition import Alpha
-from timm_pushpull.push_pull import PushPullConv2d
-from timm_pushpull.push_pull_2020 import PushPull2020Conv2d
+from timm_pushpull.layers.inhibited import Alpha
+from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
 
 #: What differs in the default cfg of a network for Tiny ImageNet whose strides are ImageNet's.
 TINY_IMAGENET = {"num_classes": 200, "input_size": (3, 64, 64), "pool_size": (2, 2)}

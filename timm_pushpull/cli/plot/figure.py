@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
     """A model, as `weights.load_model` loads it, and what figures call it."""
-    from timm_pushpull.weights import load_model
+    from timm_pushpull.models.weights import load_model
 
     model, _ = load_model(name, weights)
     architecture, tag = model.pretrained_cfg["architecture"], model.pretrained_cfg.get("tag")
@@ -62,8 +62,8 @@ def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    from timm_pushpull import plots
-    from timm_pushpull.files import make_folder
+    from timm_pushpull.figures import plots
+    from timm_pushpull.utils.files import make_folder
 
     plots.check_output(options.output)
     if options.data:
@@ -86,7 +86,7 @@ def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
 
     import numpy as np
 
-    from timm_pushpull.files import write_file
+    from timm_pushpull.utils.files import write_file
 
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from timm_pushpull.cli.plot.figure import add_figure, add_model, add_seed, load_named
 from timm_pushpull.cli.source import add_columns, load
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
-    from timm_pushpull.analysis import FourierHeatmap
-    from timm_pushpull.data import ImageSet
+    from timm_pushpull.data.images import ImageSet
+    from timm_pushpull.figures.analysis import FourierHeatmap
 
 
 def add(figures) -> None:
@@ -44,9 +44,9 @@ def add(figures) -> None:
 
 
 def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull import plots
-    from timm_pushpull.hardware import choose_device, choose_precision
-    from timm_pushpull.preprocess import model_geometry
+    from timm_pushpull.data.preprocessing import model_geometry
+    from timm_pushpull.figures import plots
+    from timm_pushpull.utils.hardware import choose_device, choose_precision
 
     for option in ("batch_size", "image_size"):
         value = getattr(options, option)
@@ -78,10 +78,11 @@ def _measure(
     import numpy as np
     import torch
 
-    from timm_pushpull import analysis, benchmark
-    from timm_pushpull.data import read_batches
-    from timm_pushpull.preprocess import model_geometry
-    from timm_pushpull.weights import label_names
+    from timm_pushpull import benchmark
+    from timm_pushpull.data.images import read_batches
+    from timm_pushpull.data.preprocessing import model_geometry
+    from timm_pushpull.figures import analysis
+    from timm_pushpull.models.weights import label_names
 
     geometry = model_geometry(model, options.image_size)
     names = label_names(model)

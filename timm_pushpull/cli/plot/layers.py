@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timm_pushpull.cli.plot.figure import add_figure, add_model, add_seed, load_named
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def _add_channel(parser: argparse.ArgumentParser) -> None:
 
 
 def _kernels(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull import analysis, plots
+    from timm_pushpull.figures import analysis, plots
 
     model, name = load_named(options.model, options.weights)
     kernels = analysis.kernels(analysis.push_pull_layer(model), options.count, options.channel, options.seed)
@@ -82,8 +82,9 @@ def _kernels(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
 def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     import numpy as np
 
-    from timm_pushpull import analysis, plots, set_inhibition
-    from timm_pushpull.preprocess import model_geometry
+    from timm_pushpull import set_inhibition
+    from timm_pushpull.data.preprocessing import model_geometry
+    from timm_pushpull.figures import analysis, plots
 
     model, name = load_named(options.model, options.weights)
     layer = analysis.push_pull_layer(model)
@@ -110,7 +111,7 @@ def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
 
 
 def _spectra(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull import analysis, plots
+    from timm_pushpull.figures import analysis, plots
 
     model, name = load_named(options.model, options.weights)
     spectra = analysis.push_pull_spectra(
@@ -124,7 +125,7 @@ def _spectra(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
 
 
 def _alpha(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull import analysis, plots
+    from timm_pushpull.figures import analysis, plots
 
     if len(options.weights) not in (0, len(options.model)):
         raise InputError(

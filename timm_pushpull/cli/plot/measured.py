@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from timm_pushpull.cli.measured import load_results
 from timm_pushpull.cli.plot.figure import add_figure, add_seed
 from timm_pushpull.corruptions import PRESETS
-from timm_pushpull.errors import InputError
+from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,20 +44,20 @@ def _add_compared(parser: argparse.ArgumentParser, count: str) -> None:
 
 
 def _corruptions(options: argparse.Namespace) -> Figure:
-    from timm_pushpull import plots
+    from timm_pushpull.figures import plots
 
     image = plots.read_image(options.image, options.preset)
     return plots.corruption_sheet(image, options.preset, options.seed, options.frost_dir)
 
 
 def _severity(options: argparse.Namespace) -> Figure:
-    from timm_pushpull import plots
+    from timm_pushpull.figures import plots
 
     return plots.severity_curves(load_results(options.results), caption=True)
 
 
 def _tradeoff(options: argparse.Namespace) -> Figure:
-    from timm_pushpull import plots
+    from timm_pushpull.figures import plots
 
     series = {}
     for label, *paths in options.series:
@@ -81,7 +81,7 @@ def _fixed_alpha(path: Path) -> float | None:
 
 
 def _bars(options: argparse.Namespace) -> Figure:
-    from timm_pushpull import plots
+    from timm_pushpull.figures import plots
 
     baseline, *measured = load_results([options.baseline, *options.results])
     return plots.corruption_bars(baseline, measured)

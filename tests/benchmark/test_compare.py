@@ -1,0 +1,272 @@
+"""`timm-pushpull compare`: the paper's Table 1 for results of one's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from conftest import assert_one_clear_line
+from example_run import some_results
+from timm_pushpull import InputError, cli, metrics
+from timm_pushpull.benchmark import paper
+from timm_pushpull.benchmark.comparison import measured_lines, published_lines
+from timm_pushpull.cli.formats import latex, markdown
+from timm_pushpull.cli.terminal import terminal
+from timm_pushpull.corruptions import CORRUPTIONS
+
+BASE_ERRORS = {name: [0.1 + 0.01 * i] * 5 for i, name in enumerate(CORRUPTIONS)}
+# Better on noise, worse on fog, equal elsewhere.
+OWN_ERRORS = {
+    name: [error * (0.9 if "noise" in name else 1.2 if name == "fog" else 1) for error in row]
+    for name, row in BASE_ERRORS.items()
+}
+
+
+def baseline(**changes):
+    return some_results("resnet18_cifar", **{"errors": BASE_ERRORS, **changes})
+
+
+def own(**changes):
+    return some_results(**{"errors": OWN_ERRORS, "clean_error": 0.055, **changes})
+
+
+@pytest.fixture
+def files(tmp_path):
+    baseline().save(tmp_path / "base.json")
+    own().save(tmp_path / "own.json")
+    return tmp_path / "base.json", tmp_path / "own.json"
+
+
+def compare(run_inside, *arguments):
+    return run_inside(cli.main, "timm-pushpull", "compare", *arguments)
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_figures_are_those_of_the_metrics():
+    first, second = measured_lines([baseline(), own()])
+    assert (first.is_baseline, first.mrce, first.r_net, first.improved) == (True, 1.0, 0.0, frozenset())
+    assert second.relative == metrics.relative_corruption_errors(OWN_ERRORS, BASE_ERRORS)
+    assert second.mrce == pytest.approx((3 * 0.9 + 1.2 + 11) / 15)
+    assert second.r_net == metrics.net_error_reduction(0.055, own().mce, 0.05, baseline().mce)
+    noises = {"gaussian_noise", "shot_noise", "impulse_noise"}
+    assert second.improved & set(CORRUPTIONS) == noises
+    assert "mrce" in second.improved
+    assert "clean_error" not in second.improved
+
+
+def test_markdown_is_what_is_printed_without_a_terminal(run_inside, files):
+    process = compare(run_inside, *files)
+    assert process.returncode == 0, process.stderr
+    header, rule, first, second = process.stdout.splitlines()
+    assert cells(header) == ["model", "E", "mCE", "mrCE", "R_net %", *CORRUPTIONS]
+    assert set(rule) <= set("|-: ")
+    assert cells(first)[:4] == ["resnet18_cifar (baseline)", "0.0500", f"{baseline().mce:.4f}", "1.000"]
+    assert "**" not in first
+    assert cells(second)[:2] == ["resnet18_cifar_pushpull", "0.0550"]
+    assert cells(second)[5:8] == ["**0.90**"] * 3
+    assert cells(second)[8] == "1.00"
+    assert cells(second)[5 + CORRUPTIONS.index("fog")] == "1.20"
+    assert len({len(line) for line in process.stdout.splitlines()}) == 1
+
+
+def test_corruptions_stand_in_the_papers_order():
+    turned = {name: BASE_ERRORS[name] for name in reversed(CORRUPTIONS)}
+    header = markdown(measured_lines([baseline(errors=turned)])).splitlines()[0]
+    assert cells(header)[5:] == list(CORRUPTIONS)
+
+
+def test_latex(run_inside, files):
+    text = compare(run_inside, *files, "--format", "latex").stdout
+    assert "resnet18\\_cifar\\_pushpull & 0.0550" in text
+    assert text.count("\\textbf{0.90}") == 3
+    rows = [line for line in text.splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
+    assert {row.count("&") for row in rows} == {19}
+    assert "\\multicolumn{3}{c}{Noise} & \\multicolumn{4}{c}{Blur} & \\multicolumn{3}{c}{Weather}" in text
+    assert "\\cmidrule(lr){6-8}" in text
+    assert text.count("{") == text.count("}")
+    assert re.findall(r"(?<!\\)[_%#]", text.split("\n", 1)[1].replace("R_{net}", "")) == []
+
+
+def test_csv(run_inside, files):
+    text = compare(run_inside, *files, "--format", "csv", "--paper", "table1").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["baseline"] for row in rows[:3]] == ["1", "0", "1"]
+    assert float(rows[1]["gaussian_noise"]) == 0.9
+    assert len(rows) == 2 + 24
+    assert rows[2]["section"] == "published, Table 1, CIFAR10"
+
+
+@pytest.mark.parametrize("table", ["table1", "table2"])
+def test_published_rows_stand_beside_ours(run_inside, files, table):
+    text = compare(run_inside, *files, "--paper", table).stdout
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert cells(lines[0])[:2] == ["model", "source"]
+    assert [cells(line)[1] for line in lines[2:4]] == ["measured"] * 2
+    assert len(lines) == 4 + len(paper.load(table))
+    assert all(f"published, Table {table[-1]}, " in line for line in lines[4:])
+    row = next(cells(line) for line in lines if "ResNet50 PushPull avg3" in line and ", ImageNet " in line)
+    assert row[2:6] == ["0.282", "**0.6454**" if table == "table1" else "**0.6450**", "**0.967**", "**1.67**"]
+    assert "Published rows are as printed" in text
+    assert "0.2809" in text  # the tables' disagreement is told
+
+
+def test_published_baselines_and_their_variants():
+    lines = published_lines("table2")
+    by_name = {line.model: line for line in lines if "ImageNet" in line.section}
+    assert by_name["Res50+PRIME"].is_baseline
+    assert by_name["Res50+PRIME"].r_net == 0
+    assert by_name["Res50+PRIME+PP3"].r_net == pytest.approx(metrics.net_error_reduction(0.306, 0.4995, 0.298, 0.5223))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_no_line_is_wider_than_the_terminal(width):
+    long = own(model="vit_large_patch14_reg4_dinov2.lvd142m_with_a_push_pull_stem_that_has_a_long_name")
+    text = terminal(measured_lines([baseline(), own(), long]) + published_lines("table2"), width)
+    lines = text.plain.splitlines()
+    assert max(map(len, lines)) <= width
+    for heading in ("E", "mCE", "Ga", "Jp"):
+        assert len([line for line in lines if line.startswith("model") and heading in line.split()]) == 1
+    assert "vit_" in text.plain
+    assert text.plain.count("published, Table 2, ImageNet") == len([x for x in lines if x.startswith("model")])
+
+
+def test_green_marks_improvements():
+    text = terminal(measured_lines([baseline(), own()]), 200)
+    green = [text.plain[span.start : span.end].strip() for span in text.spans if "green" in str(span.style)]
+    line = measured_lines([baseline(), own()])[1]
+    assert green.count("0.90") == 3
+    assert len(green) == len(line.improved)
+
+
+def test_on_a_terminal(files, tmp_path):
+    """On a pseudo-terminal of 70 columns: colours, and nothing wraps."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "70", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "timm_pushpull.cli", "compare", *map(str, files)],
+        stdout=slave, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    os.close(slave)
+    output = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        output += block
+    os.close(master)
+    assert process.wait(60) == 0, process.stderr.read()
+    process.stderr.close()
+    text = output.decode()
+    assert "\x1b[1;32m0.90" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
+    assert max(map(len, plain.splitlines())) <= 70
+    assert "─ Noise ─" in plain
+
+
+def test_written_files(run_inside, files, tmp_path):
+    for name, start in (("t.md", "| model"), ("t.tex", "% needs"), ("t.csv", "model,section")):
+        output = tmp_path / "new" / name
+        process = compare(run_inside, *files, "-o", output)
+        assert "written to" in process.stdout
+        assert output.read_text().startswith(start)
+    process = compare(run_inside, *files, "--format", "table", "-o", tmp_path / "t.txt")
+    assert "─ Noise ─" in (tmp_path / "t.txt").read_text()
+    assert "\x1b" not in (tmp_path / "t.txt").read_text()
+
+
+def test_partial_results_are_compared_and_told(run_inside, tmp_path):
+    some = {"fog": [0.1, None, 0.2, None, None], "pixelate": [0.3, None, 0.2, None, None]}
+    baseline(errors=some).save(tmp_path / "base.json")
+    own(errors={"fog": [0.1, None, 0.1, None, None], "pixelate": [0.3, None, 0.3, None, None]}).save(
+        tmp_path / "own.json"
+    )
+    text = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json").stdout
+    assert cells(text.splitlines()[0])[5:] == ["fog", "pixelate"]
+    assert cells(text.splitlines()[3])[5:] == ["**0.67**", "1.20"]
+    assert "partial" in text
+    published = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json", "--paper", "table1").stdout
+    assert len({line.count("|") for line in published.splitlines() if line.startswith("|")}) == 1
+
+
+def test_without_clean_images_their_figures_are_open(run_inside, tmp_path):
+    baseline(clean_error=None).save(tmp_path / "base.json")
+    own(clean_error=None).save(tmp_path / "own.json")
+    text = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json").stdout
+    assert [cells(line)[1] for line in text.splitlines()[2:]] == ["-", "-"]
+    assert [cells(line)[4] for line in text.splitlines()[2:]] == ["-", "-"]
+    assert "**0.90**" in text
+
+
+def test_models_of_one_name_carry_their_files(run_inside, tmp_path):
+    for name in ("a", "b"):
+        own().save(tmp_path / f"{name}.json")
+    text = compare(run_inside, tmp_path / "a.json", tmp_path / "b.json").stdout
+    assert "a.json] (baseline)" in text
+    assert "b.json]" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "others"}, ("cannot be compared", "dataset", "'others'")),
+        ({"preset": "imagenet-c"}, ("cannot be compared", "preset")),
+        ({"seed": 1}, ("cannot be compared", "seed")),
+        ({"num_images": 3}, ("cannot be compared", "num_images")),
+        ({"errors": {"fog": [0.1] * 5}}, ("cannot be compared", "different corruptions")),
+    ],
+)
+def test_unlike_results_are_refused(run_inside, files, tmp_path, change, words):
+    own(**change).save(tmp_path / "other.json")
+    assert_one_clear_line(compare(run_inside, files[0], files[1], tmp_path / "other.json"), *words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"errors": {**BASE_ERRORS, "snow": [0.0] * 5}}, ("error on snow is 0",)),
+        ({"clean_error": 0.0}, ("baseline's clean error is 0.0",)),
+        ({"errors": {}}, ("empty",)),
+    ],
+)
+def test_nothing_is_relative_to_no_error(run_inside, tmp_path, change, words):
+    baseline(**change).save(tmp_path / "base.json")
+    own(**({"errors": {}} if change.get("errors") == {} else {})).save(tmp_path / "own.json")
+    assert_one_clear_line(compare(run_inside, tmp_path / "base.json", tmp_path / "own.json"), *words)
+
+
+def test_bad_options_are_one_line(run_inside, files, tmp_path):
+    assert_one_clear_line(compare(run_inside, *files, "--format", "latx"), "did you mean 'latex'")
+    assert_one_clear_line(
+        compare(run_inside, *files, "--paper", "table3"), "table3", "table1 or table2 or table5 or table8"
+    )
+    assert_one_clear_line(compare(run_inside, *files, "-o", tmp_path), "is a folder")
+    assert_one_clear_line(compare(run_inside, tmp_path / "nowhere.json", files[1]), "nowhere.json")
+
+
+def test_print_comparison_leaves_open_what_is_not_defined(capsys):
+    no_fog = {**BASE_ERRORS, "fog": [0.0] * 5}
+    cli.print_comparison([baseline(errors=no_fog, clean_error=0.0), own()])
+    _, _, first, second = capsys.readouterr().out.splitlines()
+    assert cells(first)[1:3] == ["0.0000", f"{baseline(errors=no_fog).mce:.4f}"]
+    assert cells(second)[3:] == ["-"] * 17
+    with pytest.raises(InputError, match="clean images only"):
+        cli.print_comparison([baseline(errors={}), own(errors={})])
+
+
+def test_latex_escapes_names():
+    line = measured_lines([own(model="a_b&c%d#e{f}~g^h\\i$")])
+    assert "a\\_b\\&c\\%d\\#e\\{f\\}\\textasciitilde{}g\\textasciicircum{}h\\textbackslash{}i\\$" in latex(line)

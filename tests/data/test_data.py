@@ -1,0 +1,193 @@
+"""Where images come from, and the way to a network's input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional as tv
+
+from conftest import make_image_folder
+from timm_pushpull import InputError
+from timm_pushpull.data.images import load_images, read_batches, read_classes
+from timm_pushpull.data.preprocessing import Geometry, normalise
+
+
+def test_digits_are_split_the_same_way_in_every_class():
+    train, test = load_images("digits", train=True), load_images("digits")
+    assert (len(train), len(test)) == (1442, 355)
+    assert train.classes == tuple("0123456789")
+    shares = np.bincount(test.labels) / (np.bincount(test.labels) + np.bincount(train.labels))
+    assert ((shares > 0.19) & (shares <= 0.2)).all()
+    pictures = [image for batch, _ in read_batches(test, Geometry(32, 32), 100) for image in batch]
+    assert all(image.shape == (32, 32, 3) for image in pictures)
+    assert len({image.tobytes() for image in pictures}) == 355
+    # A one is narrow and a zero is not: labels and pictures belong together.
+    zero, one = (
+        np.mean([p for p, label in zip(pictures, test.labels, strict=True) if label == digit], axis=0)
+        for digit in (0, 1)
+    )
+    assert zero[12:20, 14:18].mean() < one[12:20, 14:18].mean() / 2
+
+
+def test_cifar10(shared):
+    test = load_images(str(shared / "data" / "cifar10"))
+    assert (test.name, test.split, test.image_column, len(test)) == ("cifar10", "test", "img", 10_000)
+    assert [test.classes[label] for label in test.labels[:4]] == ["cat", "ship", "ship", "airplane"]
+    assert test.read(0).size == (32, 32)
+
+
+def test_tiny_imagenet_with_its_grey_images(shared):
+    train = load_images(str(shared / "data" / "tiny-imagenet-200"), train=True)
+    assert (len(train), len(train.classes)) == (50_000, 200)
+    batch, _ = next(read_batches(train, Geometry(64, 64), 512))
+    assert all(image.shape == (64, 64, 3) for image in batch)
+    assert any((image == image[..., :1]).all() for image in batch)
+
+
+def test_a_folder_of_pictures(image_folder):
+    train, test = load_images(str(image_folder), train=True), load_images(str(image_folder))
+    assert (train.name, train.classes, len(train), len(test)) == ("pictures", ("dark", "light"), 24, 10)
+    assert test.split == "test"
+
+
+def test_columns_are_found_by_type_whatever_their_names(tmp_path):
+    import datasets
+
+    pictures = [Image.new("L", (8, 8), value) for value in (0, 255)]
+    features = datasets.Features(
+        wort=datasets.ClassLabel(names=["a", "b"]), bild=datasets.Image(), nummer=datasets.Value("int64")
+    )
+    table = datasets.Dataset.from_dict({"wort": [1, 0], "bild": pictures, "nummer": [7, 8]}, features=features)
+    table.to_parquet(tmp_path / "validation-00000-of-00001.parquet")
+    images = load_images(str(tmp_path))
+    assert (images.split, images.image_column, images.labels.tolist()) == ("validation", "bild", [1, 0])
+    assert images.read(1).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_whole_numbers_serve_as_labels_where_there_are_no_class_names(tmp_path):
+    import datasets
+
+    table = datasets.Dataset.from_dict(
+        {"x": [Image.new("RGB", (8, 8))] * 3, "y": [0, 2, 1]},
+        features=datasets.Features(x=datasets.Image(), y=datasets.Value("int32")),
+    )
+    table.to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    images = load_images(str(tmp_path))
+    assert (images.classes, images.labels.tolist()) == (("0", "1", "2"), [0, 2, 1])
+
+
+def test_limits_are_fixed_class_balanced_and_nested():
+    images = load_images("digits", train=True)
+    small, large = images.limited(25), images.limited(100)
+    assert np.bincount(small.labels[small.indices]).tolist().count(2) == 5
+    assert set(np.bincount(large.labels[large.indices])) == {10}
+    assert set(small.indices) < set(large.indices)
+    np.testing.assert_array_equal(small.indices, images.limited(25).indices)
+    assert images.limited(10_000) is images
+
+
+@pytest.mark.parametrize("size", [(302, 200), (200, 301), (224, 224), (90, 80)])
+def test_geometry_is_torchvisions_resize_and_centre_crop(size):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    expected = tv.center_crop(tv.resize(picture, 256), [224, 224])
+    np.testing.assert_array_equal(Geometry(224, 256)(picture), np.asarray(expected))
+
+
+def test_normalise():
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    expected = torch.stack([tv.normalize(tv.to_tensor(image), mean, std) for image in images])
+    actual = normalise(images, mean, std)
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_unknown_places_are_named(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "train.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    for place, message in (
+        (tmp_path / "nowhere", "no data set folder"),
+        (tmp_path / "texts", "holds no images"),
+        (tmp_path / "empty", "cannot load data set"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_images(str(place), train=True)
+
+
+def test_missing_splits_and_columns_are_named(image_folder):
+    for arguments, message in (
+        ({"split": "val"}, "no split val; it has: train, test"),
+        ({"image_column": "img"}, "no column 'img'"),
+        ({"label_column": "labels"}, "it has: image"),
+        ({"label_column": "image"}, "not class numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_images(str(image_folder), **arguments)
+
+
+def test_a_choice_between_columns_is_left_to_the_user(tmp_path):
+    import datasets
+
+    label = datasets.ClassLabel(names=["a"])
+    table = datasets.Dataset.from_dict(
+        {"image": [Image.new("RGB", (8, 8))], "fine": [0], "coarse": [0]},
+        features=datasets.Features(image=datasets.Image(), fine=label, coarse=label),
+    )
+    table.to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    with pytest.raises(InputError, match="choose one with --label-column: fine, coarse"):
+        load_images(str(tmp_path))
+    assert load_images(str(tmp_path), label_column="fine").classes == ("a",)
+
+
+def test_unlabelled_images_are_refused(tmp_path):
+    import datasets
+
+    table = datasets.Dataset.from_dict(
+        {"image": [Image.new("RGB", (8, 8))], "label": [-1]},
+        features=datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a"])),
+    )
+    table.to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    with pytest.raises(InputError, match="labels from -1 to -1 for 1 classes"):
+        load_images(str(tmp_path))
+
+
+def test_a_truncated_picture_is_named(tmp_path):
+    folder = make_image_folder(tmp_path / "pictures")
+    victim = folder / "test" / "light" / "2.png"
+    victim.write_bytes(victim.read_bytes()[:500])
+    images = load_images(str(folder))
+    with pytest.raises(InputError, match=r"image 7 \(.*light/2.png\) of 'pictures', split 'test', cannot be read"):
+        list(read_batches(images, Geometry(32, 32), 4))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((64, 32), "size 64"), ((32, 32, "cubic"), "cubic")])
+def test_impossible_geometry_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Geometry(*arguments)
+
+
+def test_a_selection_of_classes_has_its_own_labels(image_folder, tmp_path):
+    images = load_images(str(image_folder))
+    light = images.of_classes(["light"])
+    assert (light.classes, len(light)) == (("light",), 5)
+    assert set(light.labels[light.indices]) == {0}
+    swapped = images.of_classes(["light", "dark"])
+    assert np.array_equal(swapped.labels, 1 - images.labels)
+    with pytest.raises(InputError, match="unknown class 'ligth'; did you mean 'light'"):
+        images.of_classes(["ligth"])
+    (tmp_path / "names.txt").write_text("light\n\ndark\nlight\n")
+    with pytest.raises(InputError, match="names class 'light' twice"):
+        read_classes(tmp_path / "names.txt")
+
+
+def test_wordnet_ids_choose_from_imagenet_s_named_classes(image_folder):
+    images = load_images(str(image_folder))
+    names = ("tench, Tinca tinca", *(f"class {number}" for number in range(1, 1000)))
+    named = replace(images, classes=names, labels=np.where(images.labels == 0, 0, 15))
+    robins = named.of_classes(["n01558993", "n01440764"])  # American robin is class 15, tench class 0
+    assert np.array_equal(robins.labels, 1 - images.labels)

@@ -1,0 +1,226 @@
+"""The figures of networks, the captions of all figures, and the commands that draw them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import assert_one_clear_line
+from example_figures import a_heatmap, all_figures, caption, plot, some_layer
+from example_run import SMALL, write_run
+from timm_pushpull import InputError
+from timm_pushpull.figures import analysis, plots
+from timm_pushpull.figures.plots import canvas
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+def test_captions_lie_inside_the_figure_below_everything_else():
+    for name, figure in all_figures().items():
+        figure.draw_without_rendering()
+        (written,) = [text for text in figure.texts if text.get_gid() == "caption"]
+        place, whole = written.get_window_extent(), figure.bbox
+        assert whole.x0 < place.x0 < place.x1 < whole.x1, name
+        assert whole.y0 < place.y0, name
+        others = [*figure.axes, *(text for text in figure.texts if text is not written and text.get_text())]
+        for other in others:
+            box = other.get_tightbbox() if hasattr(other, "get_tightbbox") else other.get_window_extent()
+            assert box.y0 >= place.y1 - 1, (name, other)
+        labels = [text.get_window_extent() for text in figure.texts if text.get_text() == figure.get_supxlabel() != ""]
+        assert all(axes.get_tightbbox().y0 >= label.y1 - 1 for label in labels for axes in figure.axes), name
+
+
+def test_the_layout_of_what_is_saved_has_no_last_digits(tmp_path):
+    """They are others every time, and the names in an SVG are made of them."""
+    figure = plots.kernel_pairs(analysis.kernels(some_layer(), 3), "a_model")
+    plots.save(figure, tmp_path / "f.svg")
+    sides = [side for axes in figure.axes for side in axes.get_position(original=True).bounds]
+    assert sides == pytest.approx([round(side, 9) for side in sides], abs=1e-15)
+
+
+def test_colour_maps_survive_a_black_and_white_print():
+    for name in (canvas.MAGNITUDES, canvas.SIGNED):
+        colours = matplotlib.colormaps[name](np.linspace(0, 1, 64))[:, :3]
+        assert (np.diff(colours @ [0.2126, 0.7152, 0.0722]) > 0).all(), name
+
+
+def test_kernels_are_drawn_in_pairs_on_one_scale():
+    kernels = analysis.kernels(some_layer(), 3, channel=2, seed=4)
+    figure = plots.kernel_pairs(kernels, "a_model")
+    images = [axes.images[0] for axes in figure.axes if axes.images and len(axes.images[0].get_array()) == 3]
+    limits = np.maximum(np.abs(kernels.push).max(axis=(1, 2)), np.abs(kernels.pull).max(axis=(1, 2)))
+    for image, kernel, limit in zip(images, (*kernels.push, *kernels.pull), (*limits, *limits), strict=True):
+        np.testing.assert_allclose(image.get_array() * limit, kernel, rtol=1e-6)
+        assert (image.norm.vmin, image.norm.vmax) == (-1, 1)
+    assert "3 of the 8 filters in the push-pull layer of a_model" in caption(figure)
+    assert "(seed 4), input channel 2" in caption(figure)
+
+
+def test_signal_to_noise_shows_a_filter_and_all_of_them():
+    push, both = np.array([10.0, 12.0, 3.0, -5.0, np.nan, 20.0]), np.array([11.0, 15.0, 9.0, -9.0, np.nan, -np.inf])
+    alpha = np.array([0.5, 0.5, 0.5, 0.5, 0.5, -0.5], np.float32)
+    maps = np.random.default_rng(0).random((2, 6, 4, 4)).astype(np.float32)
+    ratios = analysis.SignalToNoise(
+        push, both, *maps, np.zeros((3, 8, 8)), np.ones((4, 4), bool), alpha, np.full(3, 0.2), 5
+    )
+    figure = plots.signal_to_noise_maps(ratios, np.zeros((8, 8)), "a_model", described="a bar")
+    shown = [axes.images[0].get_array() for axes in figure.axes[1:3]]
+    np.testing.assert_array_equal(shown, maps[:, 1])  # of 0, 1 and 5 only 0 and 1 have alpha > 0
+    assert [axes.get_title() for axes in figure.axes[1:3]] == ["push: 12.0 dB", "push-pull: 15.0 dB"]
+    text = caption(figure)
+    assert "Of 6 filters 4 respond to the signal" in text
+    assert "with α > 0 push-pull has the higher SNR in 3 of 3 (median change +3.0 dB)" in text
+    assert "with α < 0 push-pull has the higher SNR in 0 of 1 (median change −∞ dB)" in text
+    points = {tuple(np.ravel(line.get_data())) for line in figure.axes[3].lines if line.get_markersize() == 4}
+    assert {(10, 11), (12, 15), (3, 9), (-5, -9)} < points
+    assert plots.signal_to_noise_maps(ratios, np.zeros((8, 8)), "", described="", shown=4).axes[1].get_title() == (
+        "push: no response"
+    )
+    with pytest.raises(InputError, match="no filter 6; use 0 to 5"):
+        plots.signal_to_noise_maps(ratios, np.zeros((8, 8)), "a_model", described="a bar", shown=6)
+
+
+def test_spectra_are_on_one_scale():
+    spectra = analysis.push_pull_spectra(some_layer(), (-1, 0.5), (0, 3, 5))
+    figure = plots.spectra_grid(spectra, "a_model")
+    images = {axes.get_title(): axes.images[0] for axes in figure.axes if axes.images}
+    assert len({(image.norm.vmin, image.norm.vmax) for image in images.values()}) == 1
+    np.testing.assert_allclose(images["push"].get_array(), 20 * np.log10(spectra.push / spectra.push.max()))
+    np.testing.assert_allclose(
+        images["α = −1"].get_array(), 20 * np.log10(spectra.push_pull[0, 0] / spectra.push.max())
+    )
+    grid = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert sum(len(image) == 64 for image in grid) == 6 + 2
+    assert "of the 8 kernels in the push-pull unit of a_model, input channel 0" in caption(figure)
+    centre = 20 * np.log10(spectra.push_pull[:, 0, 32, 32] / spectra.push.max())
+    told = f"the centres lie at {centre.min():.1f} dB to {centre.max():.1f} dB".replace("-", "−")
+    assert told in caption(figure)
+
+
+def test_a_band_pass_is_told_from_a_low_pass():
+    """A difference has a centre of 0, a sum has its highest value there."""
+    low, high = (some_layer(alpha=0.0) for _ in range(2))
+    low.weight.data.fill_(1.0)
+    high.weight.data.copy_(torch.tensor([[-1.0, 0.0, 1.0]] * 3))
+    for layer, word in ((low, "Push is not one"), (high, "Push is one, its centre lies at −∞ dB; of the 1 with")):
+        spectra = analysis.push_pull_spectra(layer, (0.5,), (0,))
+        assert word in caption(plots.spectra_grid(spectra, "a_model"))
+
+
+def test_histograms_hold_every_channel():
+    alphas = {"one": np.array([-0.52, -0.01, 0.02, 0.31, 1.22]), "other": np.array([0.31, 0.32, 0.36])}
+    figure = plots.alpha_histograms(alphas)
+    for axes, (name, alpha), expected in zip(
+        figure.axes,
+        alphas.items(),
+        ({-0.55: 20, -0.05: 20, 0: 20, 0.3: 20, 1.2: 20}, {0.3: 200 / 3, 0.35: 100 / 3}),
+        strict=True,
+    ):
+        assert axes.get_title(loc="left") == name
+        np.testing.assert_array_equal(axes.lines[0].get_xdata(), alpha)
+        heights = {round(bar.get_x(), 6): bar.get_height() for bar in axes.patches if bar.get_height()}
+        assert heights == pytest.approx(expected)
+    assert ("one, 5 channels: median 0.02, nine in ten from −0.42 to 1.04, 40 % below 0, 80 % with |α| ≤ 1") in caption(
+        figure
+    )
+    with pytest.raises(InputError, match="bad has inhibition strengths that are no numbers"):
+        plots.alpha_histograms({"bad": np.array([np.nan])})
+
+
+def test_heat_maps_and_their_difference():
+    first, second = a_heatmap(0.5), a_heatmap()
+    figure = plots.fourier_heatmaps(first, "a_model", "400 images", second, "another")
+    drawn = [axes.images[0] for axes in figure.axes if axes.images]
+    for image, errors in zip(drawn, (first.error, second.error, first.error - second.error), strict=False):
+        np.testing.assert_allclose(image.get_array(), 100 * errors)
+    assert (drawn[0].norm.vmin, drawn[0].norm.vmax) == (drawn[1].norm.vmin, drawn[1].norm.vmax)
+    assert drawn[2].norm.vmin == -drawn[2].norm.vmax == pytest.approx(100 * (first.error - second.error).min())
+    text = caption(figure)
+    assert "norm 4 a channel (intensities 0 to 1; random signs, seed 3) is added to 400 images" in text
+    assert "errs less at 100 % of the frequencies and more at 0 %, by −25.0 points on average" in text
+    assert "a_model 25.0 % below 0.125" in text
+    assert "± 4.9 points" in text
+    for changes in ({"norm": 2.0}, {"seed": 1}, {"num_images": 5}, {"frequencies": np.arange(5) / 9}):
+        with pytest.raises(InputError, match="measure both alike"):
+            plots.fourier_heatmaps(first, "a_model", "", a_heatmap(**changes), "another")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> dict[str, str]:
+    """Names of untrained networks: with a unit, with a layer of 2020, without either."""
+    folder = tmp_path_factory.mktemp("networks")
+    names = {"unit": "resnet18_cifar_pushpull", "2020": "resnet18_cifar_pushpull2020", "plain": "resnet18_cifar"}
+    torch.manual_seed(0)
+    for name, model in names.items():
+        write_run(folder / name, model, **SMALL)
+    return {name: f"local-dir:{folder / name}" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("figure", "kind", "more", "arrays"),
+    [
+        ("kernels", "unit", ["--count", "2"], {"filters": (2,), "push": (2, 3, 3), "pull": (2, 3, 3)}),
+        ("kernels", "2020", ["--count", "2"], {"pull": (2, 7, 7)}),
+        ("snr", "unit", ["--alpha", "-0.5"], {"push_db": (64,), "push_pull": (64, 128, 128)}),
+        ("snr", "2020", ["PICTURE"], {"push_pull_db": (64,), "noisy": (3, 32, 32)}),
+        ("spectra", "unit", ["--alphas", "-1", "2", "--avg-sizes", "3"], {"push_pull": (1, 2, 64, 64)}),
+        ("alpha", "unit", ["--model", "2020"], {"resnet18_cifar_pushpull.pictures": (64,)}),
+        ("fourier-heatmap", "plain", ["--frequencies", "3", "DATA"], {"error": (3, 3), "clean_error": ()}),
+        ("fourier-heatmap", "unit", ["--baseline", "plain", "--frequencies", "3", "DATA"], {"baseline_error": (3, 3)}),
+    ],
+)
+def test_commands_of_networks(tmp_path, run_inside, networks, picture, image_folder, figure, kind, more, arrays):
+    places = {"PICTURE": [picture], "DATA": ["--dataset", image_folder, "--limit", "4", "--image-size", "8"]}
+    more = [part for word in more for part in places.get(word, [networks.get(word, word)])]
+    written = []
+    for name in ("one", "two") if figure in ("spectra", "fourier-heatmap") else ("one",):
+        output, data = tmp_path / "new" / f"{name}.svg", tmp_path / "new" / f"{name}.npz"
+        process = plot(run_inside, figure, "--model", networks[kind], *more, "-o", output, "--data", data)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout == f"written to {output}\narrays written to {data}\n"
+        written.append((output.read_bytes(), data.read_bytes()))
+        with np.load(data) as found:
+            assert {key: found[key].shape for key in arrays} == arrays
+    assert written[0] == written[-1]
+    assert len(list((tmp_path / "new").iterdir())) == 2 * len(written)
+
+
+def test_bad_input_about_networks_is_one_line(tmp_path, run_inside, networks, image_folder, monkeypatch):
+    unit, output = networks["unit"], tmp_path / "f.png"
+
+    def refused(figure, *arguments, model=unit):
+        return plot(run_inside, figure, "--model", model, "-o", output, *arguments)
+
+    for figure in ("kernels", "snr", "spectra", "alpha"):
+        assert_one_clear_line(refused(figure, model=networks["plain"]), "resnet18_cifar has no push-pull layer")
+        assert_one_clear_line(refused(figure, model="resnet18_cifar_pushpul"), "did you mean")
+    assert_one_clear_line(refused("kernels", "--count", "65"), "cannot show 65 filters")
+    assert_one_clear_line(refused("kernels", "--channel", "3"), "no channel 3")
+    assert_one_clear_line(refused("kernels", "--seed", "-1"), "--seed is -1")
+    assert_one_clear_line(refused("kernels", "--data", tmp_path / "f.csv"), "f.csv", ".npz")
+    assert_one_clear_line(refused("snr", "--sigma", "0"), "noise above 0")
+    assert_one_clear_line(refused("snr", "--filter", "64"), "no filter 64")
+    assert_one_clear_line(refused("snr", tmp_path / "nowhere.png"), "nowhere.png")
+    assert_one_clear_line(refused("spectra", "--avg-sizes", "2"), "avg_size is 2")
+    assert_one_clear_line(refused("spectra", model=networks["2020"]), "PushPull2020Conv2d pools nothing")
+    assert_one_clear_line(refused("alpha", "--model", unit, "--weights", unit), "2 --model and 1 --weights")
+    data = ["--dataset", image_folder]
+    assert_one_clear_line(refused("fourier-heatmap", "--dataset", "./nowhere"), "no data set folder")
+    assert_one_clear_line(refused("fourier-heatmap", *data, "--batch-size", "0"), "--batch-size is 0")
+    assert_one_clear_line(refused("fourier-heatmap", *data, "--norm", "-1"), "norm of the noise is -1")
+    assert_one_clear_line(refused("fourier-heatmap", *data, "--frequencies", "99"), "cannot measure 99 frequencies")
+    assert_one_clear_line(refused("fourier-heatmap", *data, "--precision", "fp8"), "precision is 'fp8'")
+    shutil.copytree(networks["plain"].removeprefix("local-dir:"), tmp_path / "larger")
+    config = json.loads((tmp_path / "larger" / "config.json").read_text())
+    config["pretrained_cfg"]["input_size"] = [3, 64, 64]
+    (tmp_path / "larger" / "config.json").write_text(json.dumps(config))
+    larger = ["--baseline", f"local-dir:{tmp_path / 'larger'}"]
+    assert_one_clear_line(refused("fourier-heatmap", *data, *larger), "32 and 64 px; give one --image-size")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert_one_clear_line(refused("fourier-heatmap", *data), "pip install 'timm-pushpull[plot]'")
+    assert not output.exists()

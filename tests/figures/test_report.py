@@ -1,0 +1,349 @@
+"""The report: its figures, and what keeps it safe and the same. In a browser: test_report_browser.py."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import assert_one_clear_line
+from example_report import ALPHA, EVIL, save_weights, scaled, write_results
+from example_run import RETRIEVAL, some_results
+from timm_pushpull import cli, metrics
+from timm_pushpull.benchmark.comparison import measured_lines
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.corruptions import CORRUPTIONS, corrupt
+from timm_pushpull.figures import report
+from timm_pushpull.figures.plots import read_image
+from timm_pushpull.figures.report.text import MINUS, NO_BREAK, NONE, TO
+from timm_pushpull.metrics import confidence_interval
+from timm_pushpull.utils.files import sha256
+
+pytest.importorskip("plotly")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory) -> list[Path]:
+    return write_results(tmp_path_factory.mktemp("given"))
+
+
+@pytest.fixture(scope="module")
+def given(paths) -> Path:
+    return paths[0].parent
+
+
+@pytest.fixture(scope="module")
+def page(given, paths) -> str:
+    return report.render(paths, [given / "picture.png"], title=f"Title {EVIL}")
+
+
+class Tables(HTMLParser):
+    """All tables: class to bodies' rows, a row being pairs of a cell's text and its data-value."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, list[list[list[str]]]]] = []
+        self.part = self.cell = None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "table":
+            self.found.append((attributes.get("class", ""), []))
+        elif tag in ("thead", "tbody", "tfoot"):
+            self.part = tag
+        elif tag == "tr" and self.part == "tbody":
+            self.found[-1][1].append([])
+        elif tag in ("td", "th") and self.part == "tbody":
+            self.cell = ["", attributes.get("data-value")]
+            self.found[-1][1][-1].append(self.cell)
+        elif tag == "small" and self.cell:
+            self.cell[0] += "|"
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.cell = None
+
+    def handle_data(self, text):
+        if self.cell:
+            self.cell[0] += text
+
+
+def tables(page: str, kind: str) -> list[list[list[list[str]]]]:
+    return [rows for name, rows in Tables(page).found if kind in name.split()]
+
+
+def embedded(page: str, name: str) -> dict:
+    return json.loads(re.search(f'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def text_of(page: str) -> str:
+    """The page's words, without scripts and styles, on one line."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(bare).split())
+
+
+@pytest.fixture(scope="module")
+def expected(given):
+    """The first group, baseline first, and its lines."""
+    found = [Results.load(given / name) for name in ("base.json", "worse.json", "better", "between.json")]
+    return found, measured_lines(found)
+
+
+def test_the_leaderboard_has_the_figures_of_the_results(page, expected):
+    rows = tables(page, "leaderboard")[0]
+    lines = sorted(expected[1], key=lambda line: line.mce)
+    assert [row[0][1] for row in rows] == [line.model for line in lines]
+    for row, line in zip(rows, lines, strict=True):
+        values = [float(value) for _, value in row[1:]]
+        assert values == [line.clean_error, line.mce, line.mrce, line.r_net]
+        low, high = confidence_interval(line.mce, 100)
+        assert row[2][0] == f"{100 * line.mce:.1f}{NO_BREAK}%|{100 * low:.1f}{TO}{100 * high:.1f}"
+        assert row[3][0] == f"{line.mrce:.3f}"
+        assert row[4][0].replace(MINUS, "-") == f"{100 * line.r_net:.1f}{NO_BREAK}%"
+
+
+def test_the_best_of_a_column_is_marked(page, expected):
+    best = expected[1][2]  # of all columns
+    assert best.model == "pushpull"
+    shown = [f"{100 * value:.1f}{NO_BREAK}%" for value in (best.clean_error, best.mce, best.r_net)]
+    first, *_ = page.split("</table>")
+    assert re.findall('class="best">([^<]*)<', first) == [*shown[:2], f"{best.mrce:.3f}", shown[2]]
+
+
+def test_relative_errors_and_all_errors_are_in_tables(page, expected):
+    found, lines = expected
+    rows = tables(page, "relative")[0]
+    assert [row[1][1] for row in rows] == list(CORRUPTIONS)
+    for row in rows:
+        name = row[1][1]
+        assert float(row[2][1]) == metrics.mean_error(found[0].errors[name])
+        assert [float(value) for _, value in row[3:]] == [line.relative[name] for line in lines[1:]]
+    rows = tables(page, "errors")[0]
+    cells = [text for row in rows for text, _ in row if text.endswith("%")]
+    means = [
+        (*results.errors[name], metrics.mean_error(results.errors[name])) for name in CORRUPTIONS for results in found
+    ]
+    assert cells == [f"{100 * error:.1f}{NO_BREAK}%" for row in means for error in row]
+
+
+def test_the_charts_hold_the_figures_of_the_results(page, expected):
+    found, _ = expected
+    charts = embedded(page, "charts")
+    traces = iter(charts["results-1-severity"]["data"])
+    for name in (None, *CORRUPTIONS):
+        for place, results in enumerate(found):
+            trace = next(traces)
+            rows = [results.errors[name]] if name else list(results.errors.values())
+            wanted = [results.clean_error, *np.mean(rows, axis=0)]
+            np.testing.assert_allclose(trace["y"], np.multiply(100, wanted), atol=1e-3)
+            assert (trace["x"], trace["meta"]["series"]) == ([0, 1, 2, 3, 4, 5], place)
+            if name:
+                ends = [results.intervals["clean_error"], *results.intervals["errors"][name]]
+                bars = trace["error_y"]
+                drawn = np.stack([np.subtract(trace["y"], bars["arrayminus"]), np.add(trace["y"], bars["array"])])
+                np.testing.assert_allclose(drawn.T, np.multiply(100, ends), atol=1e-3)
+    assert next(traces, None) is None
+    for layout in charts["results-1-severity"]["layouts"]:
+        titles = [annotation["text"] for annotation in layout["layout"]["annotations"]]
+        assert titles == ["<b>mean of 15</b>", *(name.replace("_", " ") for name in CORRUPTIONS)]
+    partial = charts["results-2-severity"]["data"][2]
+    assert (partial["x"], partial["y"]) == ([0, 1, 3], [10, 20, 40])  # frost comes before fog
+
+
+def test_r_net_is_0_on_the_lines_of_the_plane(page, expected):
+    base = expected[0][0]
+    *guides, plain = embedded(page, "charts")["results-1-tradeoff"]["data"][:3]
+    assert (plain["x"], plain["y"]) == (
+        [pytest.approx(100 * base.clean_error)],
+        [pytest.approx(100 * base.mce, abs=1e-3)],
+    )
+    for guide, beta in zip(guides, (1, base.mce / base.clean_error), strict=True):
+        for x, y in zip(guide["x"], guide["y"], strict=True):
+            net = metrics.net_error_reduction(x / 100, y / 100, base.clean_error, base.mce, beta)
+            assert net == pytest.approx(0, abs=1e-4)
+    assert "results-2-tradeoff" not in embedded(page, "charts")
+    assert "Left out: it needs clean errors of all models" in text_of(page)
+
+
+def test_the_captions_say_what_is_to_be_seen(page, expected):
+    text, (found, lines) = text_of(page), expected
+    assert "1 of 3 models err less than plain under corruptions" in text
+    assert f"the best trade with the clean error is pushpull's (R net {100 * lines[2].r_net:.1f}" in text
+    assert "Of 3 models 1 below the dashed and 1 below the dotted one." in text
+    assert "plain errs most under" in text
+    gap = max(
+        abs(error - other)
+        for name in CORRUPTIONS
+        for error, other in zip(*(r.errors[name] for r in (found[2], found[0])), strict=True)
+    )
+    assert f"{100 * gap:.1f} percentage points less" in text
+
+
+def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path):
+    charts = embedded(page, "charts")
+    (bars,) = charts["results-1-alpha-2"]["data"]
+    edges = np.array(bars["x"])[:, None] + np.array([-0.5, 0.5]) * bars["width"]
+    counted = [np.sum((low <= ALPHA) & (high > ALPHA)) for low, high in edges.round(6)]
+    assert bars["y"] == counted
+    assert sum(bars["y"]) == len(ALPHA)
+    text = text_of(page)
+    assert f"6 channels: median 0.40, from {MINUS}0.25 to 1.20; 1 below 0." in text
+    assert "plain, between: no model.safetensors lies beside the results" in text.replace(f"{EVIL}, ", "")
+    save_weights(tmp_path / "run", ALPHA + 1)
+    scaled(1.0).save(tmp_path / "run" / "results.json")
+    other = text_of(report.render([tmp_path / "run"], [given / "picture.png"]))
+    assert "is not the one that was measured" in other
+    assert "There is nothing to compare it with" in other
+
+
+def test_the_viewer_holds_every_corruption_and_what_models_make_of_it(page, given, expected):
+    content = embedded(page, "pictures")
+    (picture,) = content["pictures"]
+    image = read_image(given / "picture.png", "cifar10-c")
+    assert list(picture["images"]) == sorted(CORRUPTIONS)
+
+    def pixels(uri):
+        head, data = uri.split(",")
+        assert head == "data:image/webp;base64"
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+    np.testing.assert_array_equal(pixels(picture["clean"]), image)
+    for name, severity in (("gaussian_noise", 1), ("frost", 5), ("jpeg_compression", 3)):
+        wanted = corrupt(image, name, severity, "cifar10-c", seed=0, index=0)
+        np.testing.assert_array_equal(pixels(picture["images"][name][severity - 1]), wanted)
+    assert len({uri for row in picture["images"].values() for uri in row}) == 75
+    assert "Frost: " in picture["note"]
+    errors = {model["model"]: model["errors"] for model in content["errors"]["cifar10-c"]}
+    assert errors["plain"]["fog"][2][0] == f"{100 * expected[0][0].errors['fog'][2]:.1f}{NO_BREAK}%"
+    assert errors["partial"]["clean"] == [[f"10.0{NO_BREAK}%", ""]]
+
+
+def test_provenance_and_caveats_are_told(page, given):
+    text = text_of(page)
+    for words in (
+        "100 images of pictures, split test, corrupted on the fly with the constants of cifar10-c, seed 0",
+        f"weights, SHA-256 {sha256(given / 'better' / 'model.safetensors')}",
+        "command train.py --recipe cifar10",
+        "commit of timm-pushpull c0ffee",
+        "training images 50,000 training epochs 5 training time 2 min not as in the recipe epochs is 5, not 30",
+        "baseline named in the results plain",
+        "75 cells, all of the 15 \N{MULTIPLICATION SIGN} 5",
+        "4 cells (partial)",
+        "Partial: mCE and mrCE are means over what was measured",
+        "Frost was procedural, differs",
+    ):
+        assert words in text, words
+
+
+def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
+    page = report.render([given / "better"], [given / "picture.png"])
+    names = [row[0][0] for row in tables(page, "leaderboard")[0]]
+    assert names == ["pushpull", "plain baseline"]
+    assert "recorded in the results of a model that names it as baseline" in text_of(page)
+    assert "pushpull errs 0.800 times as much as plain under corruptions" in text_of(page)
+
+
+def test_models_of_one_name_and_groups_of_one_data_set_are_told_apart(given, tmp_path):
+    for number, changes in enumerate(({}, {}, {"seed": 3})):
+        some_results("same", **changes).save(tmp_path / f"{number}.json")
+    page = report.render(sorted(tmp_path.glob("*.json")), [given / "picture.png"])
+    first, second = tables(page, "leaderboard")
+    assert [row[0][1] for row in first] == [f"same [{tmp_path}/{number}.json]" for number in (0, 1)]
+    assert [row[0][1] for row in second] == ["same"]
+    assert re.findall("<h2 id=.results.*?>(.*?)</h2>", page) == [
+        "pictures (cifar10-c), seed 0",
+        "pictures (cifar10-c), seed 3",
+    ]
+
+
+def test_retrieval_is_told_from_classification(given, tmp_path):
+    some_results("classifier").save(tmp_path / "a.json")
+    some_results("hashes", task="retrieval", retrieval=RETRIEVAL).save(tmp_path / "b.json")
+    text = text_of(report.render([tmp_path / "a.json", tmp_path / "b.json"], [given / "picture.png"]))
+    for words in (
+        "pictures (cifar10-c), classification pictures (cifar10-c), retrieval from split train Corruption viewer",
+        "Retrieval with 100 images of pictures, split test, among 5,000 of split train, corrupted",
+        "Errors (1 - mAP@200) in percent",
+        "database split train, 5,000 images",
+        "hash 64 bits",
+    ):
+        assert words in text, words
+
+
+def test_relative_figures_that_are_not_defined_are_dashes(given, tmp_path):
+    zero = some_results("zero", errors={**some_results().errors, "fog": [0.0] * 5})
+    zero.save(tmp_path / "zero.json")
+    some_results("other").save(tmp_path / "other.json")
+    page = report.render([tmp_path / "zero.json", tmp_path / "other.json"], [given / "picture.png"])
+    assert {row[0][1]: row[3] for row in tables(page, "leaderboard")[0]}["other"] == [NONE, ""]
+    assert "so relative figures are not defined" in text_of(page)
+
+
+def test_the_same_input_gives_the_same_page(page, given, paths):
+    assert report.render(paths, [given / "picture.png"], title=f"Title {EVIL}") == page
+
+
+def test_without_a_picture_there_is_one_at_hand(given, monkeypatch):
+    from timm_pushpull.figures.report import pictures
+
+    for name, installed in (("china.jpg", True), ("test chart", False)):
+        if not installed:
+            monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
+        (found,) = pictures.corrupted_pictures([], [pictures.Setting("cifar10-c", corruptions=("fog",))])
+        assert (found.name, found.size) == (name, (32, 32))
+        assert ("CC BY 2.0" in found.credit) == installed
+
+
+def test_nothing_from_a_file_is_markup(page):
+    assert EVIL not in page
+    assert "<img src=x" not in page
+    assert "&lt;/script&gt;&lt;img src=x" in page
+    assert page.count("<script") == page.count("</script>") == 4
+    assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page.split("<script")[0]) == []
+
+
+def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
+    def write(*arguments, output="report.html"):
+        process = run_inside(cli.main, "timm-pushpull", "report", *arguments, "-o", tmp_path / output)
+        assert not (tmp_path / output).is_file()
+        return process
+
+    results, picture = given / "base.json", ("--image", given / "picture.png")
+    (tmp_path / "broken.json").write_text("{}")
+    (tmp_path / "folder.html").mkdir()
+    some_results(errors={}).save(tmp_path / "clean.json")
+    replace(some_results(), intervals=[]).save(tmp_path / "odd.json")
+    replace(some_results(), baseline={"model": "x"}).save(tmp_path / "odd_baseline.json")
+    assert_one_clear_line(write(given / "none.json", *picture), "cannot read results file", "none.json")
+    assert_one_clear_line(write(tmp_path / "broken.json", *picture), "broken.json is not a results file")
+    assert_one_clear_line(write(tmp_path / "clean.json", *picture), "measured on clean images only")
+    assert_one_clear_line(write(tmp_path / "odd.json", *picture), "intervals is []")
+    assert_one_clear_line(write(tmp_path / "odd_baseline.json", *picture), "its baseline cannot be read")
+    assert_one_clear_line(write(results, "--image", given / "none.png"), "none.png' is no picture")
+    assert_one_clear_line(write(results, *picture, "--preset", "cifar-c"), "did you mean 'cifar10-c'")
+    assert_one_clear_line(write(results, *picture, "--frost-dir", tmp_path), "frost")
+    assert_one_clear_line(write(results, *picture, output="report.pdf"), "does not end in .html")
+    assert_one_clear_line(write(results, *picture, output="folder.html"), "is a folder")
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    assert_one_clear_line(write(results, *picture), "pip install 'timm-pushpull[report]'")
+
+
+def test_command(given, tmp_path, run_inside):
+    output = tmp_path / "new" / "report.html"
+    picture = ("--image", given / "picture.png")
+    process = run_inside(cli.main, "timm-pushpull", "report", given / "base.json", *picture, "-o", output)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == f"written to {output} ({output.stat().st_size / 1e6:.1f} MB)\n"
+    assert [path.name for path in output.parent.iterdir()] == ["report.html"]
+    assert output.read_text().startswith("<!DOCTYPE html>")

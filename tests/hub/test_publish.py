@@ -1,0 +1,320 @@
+"""Publishing with the real client to a Hub on loopback: whole or not at all, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+
+import publish as script
+from conftest import assert_one_clear_line
+from example_run import SMALL, write_run
+from hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN
+from timm_pushpull import InputError
+from timm_pushpull.hub import Release, publish
+
+REPO = "me/resnet18_cifar_pushpull.pictures"
+FILES = {"model.safetensors", "config.json", "README.md", "results.json", "recipe.yaml"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    write_run(folder, **SMALL)
+    (folder / "state").mkdir()
+    (folder / "state" / "last.pt").write_text("not for others")
+    return folder
+
+
+@pytest.fixture
+def release(finished, tmp_path) -> Release:
+    shutil.copytree(finished, tmp_path / "run")
+    return Release.load(tmp_path / "run")
+
+
+@pytest.fixture
+def fast(monkeypatch) -> None:
+    """The client waits between its tries; five seconds are enough to know that it does."""
+    import time
+
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+
+
+def again(release: Release) -> Release:
+    """The same release with another recipe: a newer version."""
+    recipe = release.path / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "# once more\n")
+    return Release.load(release.path)
+
+
+def quietly(release: Release, **options):
+    return publish(release, REPO, **{"say": lambda line: None, **options})
+
+
+def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_inside, tmp_path):
+    process = run_inside(script.main, "publish.py", finished, "--namespace", "me", "--private")
+    assert process.returncode == 0, process.stderr
+    repo = hub[REPO]
+    assert set(repo.files()) == FILES | {"LICENSE", "robustness.png", ".gitattributes"}
+    assert repo.private
+    assert [commit.title for commit in repo.log()] == [
+        "resnet18_cifar_pushpull.pictures, by timm-pushpull",
+        "initial commit",
+    ]
+    assert (repo.branches, repo.tags) == ({"main": repo.head()}, {"v1": repo.head()})
+    assert f"{REPO}@v1: {hub.endpoint}/{REPO}/commit/{repo.head()}" in process.stdout
+    for name in FILES - {"README.md"}:
+        assert repo.files()[name] == (finished / name).read_bytes()
+    card = repo.files()["README.md"].decode()
+    assert f'"hf-hub:{REPO}"' in card
+    assert "local-dir:" not in card
+    assert "](robustness.png)" in card
+    pulled = timm.create_model(f"hf-hub:{REPO}@v1", pretrained=True).eval()
+    local = timm.create_model(f"local-dir:{finished}", pretrained=True).eval()
+    x = torch.ones(1, 3, 32, 32)
+    assert torch.equal(pulled(x), local(x))
+
+
+def test_a_card_that_its_owner_has_edited_is_published_as_it_is(release, hub, run_inside):
+    path = release.path / "README.md"
+    path.write_text(path.read_text().replace("## Citation", "## Thanks\n\nTo my cats.\n\n## Citation"))
+    process = run_inside(script.main, "publish.py", release.path, "--namespace", "me")
+    assert process.returncode == 0, process.stderr
+    card = hub[REPO].files()["README.md"].decode()
+    assert "To my cats." in card
+    assert f'"hf-hub:{REPO}"' in card
+
+
+def test_publishing_twice_uploads_nothing_and_a_change_is_a_new_version(release, hub):
+    first = quietly(release)
+    assert set(first.uploaded) == FILES
+    before = len(hub.asked("commit"))
+    second = quietly(release)
+    assert (second.commit, second.tag, second.uploaded) == (first.commit, "v1", ())
+    assert len(hub.asked("commit")) == before
+    assert not hub.asked("upload")[1:]
+    third = quietly(again(release))
+    assert (third.tag, third.uploaded) == ("v2", ("recipe.yaml",))
+    assert hub[REPO].tags == {"v1": first.commit, "v2": third.commit}
+    assert len(hub[REPO].log()) == 3
+
+
+def test_files_of_others_in_the_repository_stay(release, hub):
+    hub.add(REPO, {"notes.txt": b"mine", "README.md": b"old"})
+    quietly(release)
+    assert hub[REPO].files()["notes.txt"] == b"mine"
+    assert hub[REPO].files()["README.md"] != b"old"
+
+
+def test_a_pull_request_is_left_for_others(release, hub):
+    first = quietly(release)
+    made = quietly(again(release), create_pr=True)
+    (pull,) = hub[REPO].pulls.values()
+    assert (pull.status, pull.oid, made.tag) == ("open", made.commit, None)
+    assert hub[REPO].head() == first.commit
+    assert hub[REPO].files("refs/pr/1")["recipe.yaml"].endswith(b"# once more\n")
+
+
+@pytest.mark.parametrize("collection", ["Robust networks", "slug"])
+def test_collections(release, hub, collection):
+    if collection == "slug":
+        from huggingface_hub import HfApi
+
+        collection = HfApi(hub.endpoint, TOKEN).create_collection("Of mine").slug
+    for _ in range(2):
+        quietly(release, collection=collection)
+    (found,) = hub.collections.values()
+    assert [item["id"] for item in found.items] == [REPO]
+
+
+def test_two_publishers_at_once(release, hub):
+    """The other one is done first, between our upload and our last commit: the whole of it stays, nothing of ours."""
+    hub.add(REPO, {"README.md": b"# before"})
+    hub.before("commit", lambda: hub[REPO].commit({"model.safetensors": b"theirs"}, "theirs"), after=1)
+    with pytest.raises(InputError, match="somebody else has changed the repository meanwhile"):
+        quietly(release)
+    assert hub[REPO].files() == {"README.md": b"# before", "model.safetensors": b"theirs"}
+    assert (set(hub[REPO].branches), hub[REPO].tags) == ({"main"}, {})
+    quietly(release)
+    assert hub[REPO].files()["model.safetensors"] == (release.path / "model.safetensors").read_bytes()
+
+
+EXPIRED = "Invalid credentials in Authorization header"
+FAULTS = {
+    "an expired token": ("branch", {"status": 401, "message": EXPIRED}, "does not accept the token"),
+    "no such namespace": ("create", {"status": 404, "code": "RepoNotFound"}, "no such repository"),
+    "no right to commit": ("commit", {"status": 403}, "may not write there"),
+    "taken branch": ("branch", {"status": 409}, "exists there already"),
+    "stale parent": ("commit", {"status": 412, "after": 1}, "somebody else has changed"),
+    "too many requests": ("preupload", {"status": 429, "retry_after": 1, "times": None}, "fewer requests"),
+    "a failing Hub": ("commit", {"status": 500, "times": None}, "failed with status 500"),
+    "a failing store": ("upload", {"status": 500, "times": None}, "failed with status 500"),
+    "a broken upload": ("upload", {"drop": 1000, "times": None}, "broke off"),
+    "a broken download": ("download", {"drop": 1000, "times": None}, "broke off"),
+    "a short download": ("download", {"truncate": 1000, "times": None}, "broke off"),
+    "another content": ("download", {"corrupt": True}, "damaged on the way"),
+    "no last commit": ("commit", {"status": 500, "after": 1, "times": None}, "failed with status 500"),
+    "an echo of the token": ("commit", {"status": 418, "message": f"who is {TOKEN}?"}, r"who is \*\*\*\?"),
+    "no tag": ("tag", {"status": 500, "times": None}, "failed with status 500"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_after_every_fault_the_version_before_is_current_and_a_second_try_succeeds(release, hub, fast, name):
+    kind, how, words = FAULTS[name]
+    before = quietly(release)
+    newer = with_other_weights(release)
+    hub.fail(kind, **how)
+    with pytest.raises(InputError, match=words) as error:
+        quietly(newer)
+    assert "\n" not in str(error.value)
+    assert TOKEN not in str(error.value)
+    if name != "no tag":
+        assert hub[REPO].head() == before.commit
+    assert (set(hub[REPO].branches), hub[REPO].tags) == ({"main"}, {"v1": before.commit})
+    hub.heal()
+    after = quietly(newer)
+    assert after.tag == "v2"
+    assert {name: hub[REPO].files()[name] for name in FILES - {"README.md"}} == {
+        name: (release.path / name).read_bytes() for name in FILES - {"README.md"}
+    }
+
+
+def with_other_weights(release: Release) -> Release:
+    """A newer version with other weights, which go through Git LFS."""
+    shutil.rmtree(release.path)
+    write_run(release.path, **SMALL)
+    return Release.load(release.path)
+
+
+@pytest.mark.parametrize("kind", ["create", "commit"])
+def test_a_lost_answer_is_made_good_by_running_again(release, hub, kind):
+    """The Hub has done what it was asked, and nobody was told."""
+    hub.fail(kind, drop=0, after=1 if kind == "commit" else 0)
+    with pytest.raises(InputError, match="broke off"):
+        quietly(release)
+    assert hub[REPO].tags == {}
+    after = quietly(release)
+    assert (after.tag, after.commit) == ("v1", hub[REPO].head())
+    assert len(hub[REPO].log()) == 2
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "words"),
+    [
+        (None, REPO, "HF_TOKEN"),
+        ("hf_wrong", REPO, "does not accept the token"),
+        (READ_TOKEN, REPO, "may not write there"),
+        (OTHER_TOKEN, REPO, "may not write there"),
+        (TOKEN, "others/x", "may not write there"),
+    ],
+)
+def test_whom_the_hub_does_not_let_in(finished, hub, run_inside, monkeypatch, token, repo, words):
+    monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", repo)
+    assert_one_clear_line(process, words)
+    assert hub.repositories == {}
+    assert token is None or token not in process.stderr + process.stdout
+
+
+def test_a_public_repository_is_not_taken_for_a_private_one(release, hub):
+    hub.add(REPO)
+    with pytest.raises(InputError, match="is public already"):
+        quietly(release, private=True)
+
+
+def test_what_comes_back_is_compared_with_what_was_sent(release, hub, monkeypatch):
+    """A Hub that serves other content under a hash of its own."""
+    hub.add(REPO)
+
+    def swap() -> None:
+        repo = hub[REPO]
+        (branch,) = set(repo.branches) - {"main"}
+        repo.commits[repo.branches[branch]].files["recipe.yaml"] = b"epochs: 90\n"
+
+    hub.before("resolve", swap)
+    with pytest.raises(InputError, match=r"gives back another recipe.yaml than was sent"):
+        quietly(release)
+    assert hub[REPO].files() == {}
+
+
+def test_no_token_is_left_anywhere(finished, hub, run_inside, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO)
+    assert process.returncode == 0, process.stderr
+    assert any(request.authorized for request in hub.requests)
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or TOKEN.encode() not in path.read_bytes(), path
+    assert TOKEN not in process.stdout + process.stderr + caplog.text
+    assert caplog.text
+
+
+def test_dry_run_needs_neither_token_nor_network(finished, run_inside, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--dry-run")
+    assert process.returncode == 0, process.stderr
+    for name in FILES | {"LICENSE", "robustness.png"}:
+        assert name in process.stdout
+    assert "last.pt" not in process.stdout
+    assert "nothing was uploaded" in process.stdout
+
+
+def test_no_network_is_one_line(finished, hub, run_inside):
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--endpoint", "http://127.0.0.1:9")
+    assert_one_clear_line(process, "http://127.0.0.1:9 is out of reach")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["RUN", "--repo-id", "no-namespace"], "repository id 'no-namespace' is not NAMESPACE/NAME"),
+        (["RUN", "--repo-id", "me/two/three"], "is not NAMESPACE/NAME"),
+        (["RUN", "--namespace", "../me"], "is not NAMESPACE/NAME"),
+        (["RUN", "RUN", "--repo-id", REPO], "is for one folder, not for 2"),
+        (["--namespace", "me"], "--all for every release"),
+        (["RUN", "--all", "--namespace", "me"], "--all takes no folders"),
+        (["RUN"], "--namespace --repo-id is required"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line(finished, run_inside, arguments, words):
+    given = [finished if argument == "RUN" else argument for argument in arguments]
+    assert_one_clear_line(run_inside(script.main, "publish.py", *given, "--dry-run"), words)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "README.md", "results.json"])
+def test_what_does_not_verify_is_not_published(release, hub, run_inside, name):
+    path = release.path / name
+    if name == "model.safetensors":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif name == "README.md":
+        path.write_text(path.read_text().replace("5.00%", "4.00%"))
+    else:
+        results = json.loads(path.read_text())
+        path.write_text(json.dumps({**results, "clean_error": 0.04}))
+    process = run_inside(script.main, "publish.py", release.path, "--namespace", "me")
+    words = {"model.safetensors": "damaged", "README.md": "README.md", "results.json": "README.md"}[name]
+    assert_one_clear_line(process, words)
+    assert hub.repositories == {}
+
+
+def test_the_whole_checkout_at_once(hub, run_inside, monkeypatch, tmp_path, finished):
+    monkeypatch.setattr(script, "RELEASES", tmp_path)
+    for number in range(2):
+        shutil.copytree(finished, tmp_path / f"run{number}")
+        path = tmp_path / f"run{number}" / "config.json"
+        path.write_text(path.read_text().replace('"tag": "pictures"', f'"tag": "pictures{number}"'))
+        card = tmp_path / f"run{number}" / "README.md"
+        card.write_text(card.read_text().replace("pushpull.pictures", f"pushpull.pictures{number}"))
+    process = run_inside(script.main, "publish.py", "--all", "--namespace", "lab", "--collection", "All")
+    assert process.returncode == 0, process.stderr
+    names = {f"lab/resnet18_cifar_pushpull.pictures{number}" for number in range(2)}
+    assert set(hub.repositories) == names
+    (found,) = hub.collections.values()
+    assert {item["id"] for item in found.items} == names

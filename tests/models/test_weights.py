@@ -1,0 +1,119 @@
+"""Model folders: written, loaded by timm, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from example_run import CLASSES, SMALL, write_run
+from timm_pushpull import InputError
+from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.models.weights import create_model, label_names, load_model, pooling, save_model
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18_cifar", "resnet18_cifar_pushpull", "efficientnet_b0_pushpull", "test_convnext"]
+)
+def test_timm_loads_a_folder_with_identical_logits(tmp_path, name):
+    model = write_run(tmp_path / "run", name)
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+    config = timm.data.resolve_model_data_config(loaded)
+    assert tuple(config["input_size"]) == (3, 32, 32)
+    assert (tuple(config["mean"]), tuple(config["std"])) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert config["crop_pct"] == pytest.approx(32 / 36)
+    assert list(label_names(loaded)) == list(CLASSES)
+    assert loaded.pretrained_cfg["tag"] == "pictures"
+
+
+def test_the_pooling_travels_with_the_weights(tmp_path):
+    folder = tmp_path / "run"
+    model = write_run(folder, avg_size=5)
+    assert json.loads((folder / "config.json").read_text())["model_args"] == {"avg_size": 5}
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+
+
+def test_the_same_weights_are_the_same_file(tmp_path):
+    model, options = create_model("resnet18_cifar_pushpull", **SMALL), {"mean": (0, 0, 0), "std": (1, 1, 1), "tag": "x"}
+    names = tuple(map(str, range(model.num_classes)))
+    hashes = {save_model(model, tmp_path, classes=names, geometry=Geometry(32, 36), **options) for _ in range(9)}
+    assert len(hashes) == 1
+    stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(stored[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_half_weights_take_half_the_space_and_load_as_float32(tmp_path):
+    model = write_run(tmp_path / "run")
+    whole = (tmp_path / "run" / "model.safetensors").stat().st_size
+    geometry, statistics = Geometry(32, 36), {"mean": (0, 0, 0), "std": (1, 1, 1)}
+    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.51 * whole
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    for (name, tensor), original in zip(loaded.state_dict().items(), model.state_dict().values(), strict=True):
+        expected = original.half().float() if original.is_floating_point() else original
+        torch.testing.assert_close(tensor, expected, rtol=0, atol=0, msg=name)
+    model.bn1.running_var[3] = 1e6
+    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
+    stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    assert {name for name, tensor in stored.items() if tensor.dtype == torch.float32} == {"bn1.running_var"}
+    assert torch.equal(stored["bn1.running_var"], model.bn1.running_var)  # beyond float16's range
+
+
+def test_weights_of_another_pooling_are_refused_wherever_they_come_from(tmp_path):
+    folder, name = tmp_path / "run", "resnet18_cifar_pushpull"
+    model = write_run(folder, name, avg_size=5)
+    message = "avg_size is 3 but these weights were trained with 5; use avg_size=5"
+    with pytest.raises(InputError, match=message):
+        load_model(name, str(folder / "model.safetensors"))
+    with pytest.raises(InputError, match=message):
+        timm.create_model(f"local-dir:{folder}", pretrained=True, avg_size=3)
+    overlay = {"file": str(folder / "model.safetensors"), "num_classes": model.num_classes}
+    options = {"pretrained": True, "num_classes": model.num_classes, "pretrained_cfg_overlay": overlay}
+    with pytest.raises(InputError, match=message):
+        timm.create_model(name, **options)
+    assert pooling(timm.create_model(name, avg_size=5, **options)) == 5
+
+
+@pytest.mark.parametrize("source", ["folder", "weights folder", "weights file"])
+def test_load_model_names_its_weights_by_hash(tmp_path, source):
+    folder = tmp_path / "run"
+    written = write_run(folder)
+    name, weights = {
+        "folder": (f"local-dir:{folder}", None),
+        "weights folder": ("resnet18_cifar_pushpull", f"local-dir:{folder}"),
+        "weights file": ("resnet18_cifar_pushpull", str(folder / "model.safetensors")),
+    }[source]
+    model, sha256 = load_model(name, weights)
+    assert sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert not model.training
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(model(x), written(x), rtol=0, atol=0)
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder)
+    pickle = tmp_path / "weights.pth"
+    pickle.write_bytes(b"")
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    for name, weights, message in (
+        ("resnet18_cifr", None, "did you mean 'resnet18_cifar'"),
+        ("resnet50_pushpull5", None, "has no published weights yet"),
+        ("resnet18_cifar", f"local-dir:{folder}", "are of resnet18_cifar_pushpull, not of resnet18_cifar"),
+        ("resnet18_cifar_pushpull", f"local-dir:{tmp_path}", "lacks config.json and model.safetensors"),
+        ("resnet18_cifar_pushpull", str(pickle), "no safetensors file"),
+        ("resnet18_cifar_pushpull", str(truncated), "cannot load weights"),
+        ("resnet18_cifar", str(folder / "model.safetensors"), "conv1.alpha"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_model(name, weights)

@@ -1,0 +1,127 @@
+"""Every recipe, on pictures in the layout of its data set: it starts, takes steps, and writes its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import train
+from settings import RECIPES, Settings, load_recipe, parse
+from splits import load_data
+from timm_pushpull.data.images import read_classes
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+#: The side of the data set's pictures, and the names of its classes.
+WORDNET = ("n01440764", "n01514668", "n01537544", "n01560419", "n02086240", "n03792782")
+SHAPES = {"cifar10": (32, 32), "cifar10-retrieval": (32, 32), "digits": (32, 32), "tiny-imagenet-200": (64, 64)}
+
+
+def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
+    """Random pictures as `datasets.load_dataset` finds them on a disk: SPLIT/CLASS/NUMBER.jpg."""
+    rng, settings = np.random.default_rng(0), load_recipe(RECIPES / f"{recipe}.yaml")
+    classes = WORDNET if "imagenet" in settings.dataset else ("cat", "dog")
+    if settings.classes:
+        classes = (*read_classes(RECIPES / "classes" / f"{settings.classes}.txt"), "n99999999")  # one to be left out
+    for split in ("train", settings.test_split or "test"):
+        for name in classes:
+            (folder / split / name).mkdir(parents=True)
+            for number in range(per_class):
+                shape = SHAPES.get(recipe, (300 + number, 280))
+                picture = Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+                picture.save(folder / split / name / f"{number}.jpg", quality=30)
+    return folder
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
+    data = write_layout(tmp_path / "data", recipe)
+    settings = load_recipe(RECIPES / f"{recipe}.yaml")
+    changes = {"limit": 4, "batch-size": 2, "epochs": 1, "benchmark-limit": 1, "lr-peak": 0.01, "workers": 1}
+    changes["precision"] = "fp32"  # Accelerate keeps the first choice of a process
+    if settings.image_size == 224:  # spares time; what the recipe says is tested below
+        changes |= {"image-size": 64, "resize": 72}
+    if settings.task == "retrieval":
+        changes["top"] = 3
+    given = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
+    run = tmp_path / "run"
+    process = run_inside(
+        train.main, "train.py", "--recipe", recipe, "--dataset", data, "--model", settings.models[-1], "--output", run,
+        *given,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    written = load_recipe(run / "recipe.yaml")
+    listed = {"imagenet100": 100, "imagenet200": 200}
+    assert written.num_classes == (listed.get(settings.classes) or (6 if "imagenet" in settings.dataset else 2))
+    assert written.preset == settings.preset
+    assert "epochs is 1, not" in (run / "README.md").read_text()
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_recipes_are_settings_and_survive_a_round_trip(recipe):
+    _, settings = parse(["--recipe", recipe])
+    assert Settings.from_mapping(yaml.safe_load(settings.to_yaml()), "text") == settings
+    assert "Cost: " in (RECIPES / f"{recipe}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "batch", "rates"),
+    [
+        ("cifar10", 30, 64, (5e-3, 0.2, 1.25e-7)),
+        ("imagenet100", 20, 64, (5e-3, 0.2, 1.25e-7)),
+        ("imagenet200", 20, 64, (5e-3, 0.2, 1.25e-7)),
+        ("imagenet1k", 20, 128, (0.05, 1.0, 2.5e-6)),
+    ],
+)
+def test_the_paper_s_recipes(recipe, epochs, batch, rates):
+    _, settings = parse(["--recipe", recipe])
+    assert (settings.epochs, settings.batch_size, settings.cycle_momentum, settings.weight_decay) == (
+        epochs,
+        batch,
+        True,
+        1e-5,
+    )
+    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == rates
+    assert (settings.warmup, settings.seed, settings.flip) == (0.3, 1234, True)
+    assert (settings.label_smoothing, settings.clip_grad, settings.ema_decay) == (0, None, None)
+    if recipe == "cifar10":
+        assert settings.crop_padding == 4
+    else:
+        assert (settings.resize, settings.image_size, settings.crop_padding) == (256, 224, 0)
+        assert settings.model_args == {"zero_init_last": False}
+
+
+def test_the_paper_s_recipe_of_retrieval():
+    _, settings = parse(["--recipe", "cifar10-retrieval"])
+    assert (settings.task, settings.hash_bits, settings.top, settings.outputs) == ("retrieval", 64, 200, 64)
+    assert (settings.epochs, settings.batch_size, settings.cycle_momentum, settings.weight_decay) == (
+        50,
+        128,
+        True,
+        1e-4,
+    )
+    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == (5e-3, 0.1, 2.5e-7)
+    assert (settings.warmup, settings.three_phase, settings.seed, settings.crop_padding) == (0.3, True, 1234, 4)
+
+
+def test_labels_of_a_subset_are_positions_in_its_list(tmp_path):
+    import torch
+
+    data = write_layout(tmp_path / "data", "imagenet100", per_class=1)
+    _, settings = parse(["--recipe", "imagenet100", "--dataset", str(data), "--batch-size", "2", "--image-size", "32"])
+    loaded, settings = load_data(settings_with_parts(settings), 1, torch.device("cpu"))
+    names = read_classes(RECIPES / "classes" / "imagenet100.txt")
+    assert loaded.test.classes == names
+    assert len(loaded.test) == 100  # the class outside the list is left out
+    folders = sorted((*names, "n99999999"))
+    for row in loaded.test.indices:
+        assert names[loaded.test.labels[row]] == folders[row]
+
+
+def settings_with_parts(settings: Settings) -> Settings:
+    from dataclasses import replace
+
+    return replace(settings, accumulation=1, resize=36)

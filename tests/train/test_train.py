@@ -1,0 +1,399 @@
+"""Training as users start it: real processes on a small image folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+import yaml
+
+import train
+from batches import TrainingImages, epoch_order
+from conftest import ROOT, assert_one_clear_line, run_command
+from example_run import SMALL_ARGS
+from launch import memory_advice
+from processes import options
+from settings import Settings
+from timm_pushpull import InputError
+from timm_pushpull.data.images import load_images
+from timm_pushpull.data.preprocessing import Geometry
+
+TRAIN = ROOT / "train" / "train.py"
+RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml", "state"}
+MODEL = "resnet18_cifar_pushpull"
+
+
+def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
+    """A short training of one network on the image folder."""
+    settings = {
+        "recipe": "digits",
+        "model": MODEL,
+        "model-args": SMALL_ARGS,
+        "dataset": dataset,
+        "output": output,
+        "epochs": 2,
+        "batch-size": 8,
+        "resize": 36,
+        "lr-peak": 0.05,
+        "precision": "fp32",
+        "benchmark-limit": 4,
+        **changes,
+    }
+    return [str(TRAIN), *options(settings)]
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    with open(folder / "log.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+    """One short run: its data, its folder, its process."""
+    from conftest import make_image_folder
+
+    base = tmp_path_factory.mktemp("finished")
+    dataset = make_image_folder(base / "pictures")
+    return dataset, base / "run", run_command(*arguments(dataset, base / "run"))
+
+
+def test_a_run_writes_the_whole_folder(finished):
+    _, folder, process = finished
+    assert process.returncode == 0, process.stderr
+    assert {entry.name for entry in folder.iterdir()} == RUN_FILES
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["model"], results["dataset"], results["num_images"]) == (MODEL, "pictures", 4)
+    assert results["partial"] is False
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    assert (recipe["models"], recipe["epochs"], recipe["image_size"], recipe["num_classes"]) == ([MODEL], 2, 32, 2)
+    assert "pictures" in (folder / "README.md").read_text()
+
+
+def test_the_log_follows_the_one_cycle_schedule(finished):
+    log = read_log(finished[1])
+    assert [row["epoch"] for row in log] == [1, 2]
+    # 24 images in batches of 8 for 2 epochs: 6 steps, peak after 30 %. The log has the last step's.
+    assert log[-1]["learning_rate"] == pytest.approx(5e-6, rel=1e-6)
+    assert log[0]["learning_rate"] == pytest.approx(one_cycle(2, 6, 0.005, 0.05, 5e-6), rel=1e-6)
+
+
+def one_cycle(step: int, steps: int, start: float, peak: float, end: float) -> float:
+    """The cosine one-cycle learning rate before a step, counted from 0 (Smith and Topin 2019; peak at 30 %)."""
+    top = 0.3 * steps - 1
+    part, first, last = (step / top, start, peak) if step <= top else ((step - top) / (steps - 1 - top), peak, end)
+    return last + (first - last) * (1 + np.cos(np.pi * part)) / 2
+
+
+def test_the_log_tells_how_alpha_is_distributed(finished):
+    alpha = weights(finished[1])["conv1.alpha"]
+    last = read_log(finished[1])[-1]
+    expected = (alpha.mean(), alpha.std(correction=0), alpha.min(), alpha.max())
+    found = [last[f"alpha_{name}"] for name in ("mean", "std", "min", "max")]
+    assert found == pytest.approx([value.item() for value in expected], rel=1e-6)
+
+
+def test_a_tracker_gets_the_losses_and_the_epochs(finished, tmp_path, run_inside):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run"
+    process = run_inside(train.main, *arguments(finished[0], folder, tracker="tensorboard", epochs=1))
+    assert process.returncode == 0, process.stderr
+    events = EventAccumulator(str(folder / "tracking" / "timm-pushpull")).Reload()
+    (row,) = read_log(folder)
+    for tag, column in (("epoch_loss", "loss"), ("epoch_test_error", "test_error"), ("alpha_mean", "alpha_mean")):
+        ((value, step),) = ((event.value, event.step) for event in events.Scalars(tag))
+        assert (value, step) == (pytest.approx(row[column], rel=1e-6), 3)
+    assert [event.step for event in events.Scalars("loss")] == [3]
+
+
+def test_a_resumed_run_goes_on_in_the_trackers_own(finished, tmp_path):
+    folder, environment = tmp_path / "run", {"TRACKIO_DIR": str(tmp_path / "trackio")}
+    command = [*arguments(finished[0], folder, tracker="trackio", epochs=1), "--resume"]
+    for _ in range(2):
+        process = run_command(*command, **environment)
+        assert process.returncode == 0, process.stderr
+        (folder / "results.json").unlink()  # as if it was killed while it measured
+    asked = ["list", "runs", "--project", "timm-pushpull", "--json"]
+    (found,) = json.loads(run_command("-m", "trackio.cli", *asked, **environment).stdout)["runs"]
+    assert found.startswith(f"{MODEL}-")
+    asked = ["get", "run", "--project", "timm-pushpull", "--run", found, "--json"]
+    metrics = json.loads(run_command("-m", "trackio.cli", *asked, **environment).stdout)["metrics"]
+    assert {"loss", "learning_rate", "epoch_test_error", "alpha_mean"} <= set(metrics)
+
+
+def test_model_arguments_reach_the_network_and_its_folder(finished, tmp_path, run_inside):
+    folder = tmp_path / "run"
+    command = [
+        *arguments(finished[0], folder, epochs=1),
+        "--model-args",
+        *SMALL_ARGS,
+        "alpha=2.5",
+        "trainable_alpha=false",
+    ]
+    process = run_inside(train.main, *command)
+    assert process.returncode == 0, process.stderr
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    assert model.conv1.alpha.tolist() == [2.5] * 64
+    assert "conv1.alpha" not in dict(model.named_parameters())
+    process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", "beta=1")
+    assert_one_clear_line(process, "cannot create resnet18_cifar_pushpull", "beta")
+    for text in ("alpha", "alpha=", "=2", "alpha=["):
+        process = run_inside(train.main, *arguments(finished[0], tmp_path / "no"), "--model-args", text)
+        assert_one_clear_line(process, f"{text!r} is not KEY=VALUE")
+
+
+def test_a_spoilt_state_is_never_saved(finished, tmp_path):
+    from accelerate import Accelerator
+
+    from learner import Learner
+    from monitor import Monitor, Position
+    from run_folder import Checkpoints
+
+    settings = Settings(models=(MODEL,), num_classes=2, accumulation=1, lr_peak=0.3)
+    accelerator = Accelerator(cpu=True)
+    learner = Learner(settings, 640, accelerator)
+    monitor = Monitor(Position(step=3), learner.steps_per_epoch, settings, accelerator)
+    checkpoints = Checkpoints(tmp_path, {}, 0)
+    train.save(learner, monitor, checkpoints)
+    with torch.no_grad():
+        learner.network.fc.bias[1] = float("inf")
+    monitor.position.step = 4
+    message = r"epoch 1, step 5 of 10, at learning rate 0.005; use a lower --lr-peak \(it is 0.3\)"
+    with pytest.raises(InputError, match=message):
+        train.save(learner, monitor, checkpoints)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000003.pt"]
+
+
+def test_out_of_memory_is_one_line_with_the_way_out():
+    settings = Settings(models=(MODEL,), accumulation=2)
+    with pytest.raises(InputError, match="batch_size 64 in 2 parts; use --accumulation 4"), memory_advice(settings):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="another"), memory_advice(settings):
+        raise RuntimeError("another")
+
+
+def test_the_printed_command_loads_the_result_with_the_measured_error(finished):
+    dataset, folder, process = finished
+    command = next(line for line in process.stdout.splitlines() if "python -c" in line).strip()
+    code = command.split('"')[1]
+    assert run_command("-c", f"{code}; print(model(__import__('torch').zeros(1, 3, 32, 32)).shape)").returncode == 0
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    config = timm.data.resolve_model_data_config(model)
+    images = load_images(str(dataset)).limited(4)
+    transform = timm.data.create_transform(**config)
+    wrong = [
+        model(transform(images.read(row)).unsqueeze(0)).argmax().item() != images.labels[row] for row in images.indices
+    ]
+    assert json.loads((folder / "results.json").read_text())["clean_error"] == np.mean(wrong)
+    torch.testing.assert_close(model.conv1.alpha.detach(), weights(folder)["conv1.alpha"])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(finished, tmp_path):
+    dataset, folder, _ = finished
+    assert run_command(*arguments(dataset, tmp_path / "again")).returncode == 0
+    for name, tensor in weights(folder).items():
+        torch.testing.assert_close(weights(tmp_path / "again")[name], tensor, rtol=0, atol=0)
+    assert run_command(*arguments(dataset, tmp_path / "other", seed=2)).returncode == 0
+    assert not torch.equal(weights(tmp_path / "other")["conv1.weight"], weights(folder)["conv1.weight"])
+
+
+def test_torchrun_with_two_processes_writes_one_run(finished, tmp_path):
+    dataset, _, _ = finished
+    process = run_command(
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "29517",
+        *arguments(dataset, tmp_path / "two", **{"batch-size": 9}),
+        OMP_NUM_THREADS="1",
+    )
+    assert process.returncode == 0, process.stderr
+    assert {entry.name for entry in (tmp_path / "two").iterdir()} == RUN_FILES
+    assert process.stdout.count("Load the result") == 1
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["num_images"] == 4
+    # Every image was seen once an epoch, and the counts are whole numbers of images.
+    for row in read_log(tmp_path / "two"):
+        assert row["train_error"] * 24 == pytest.approx(round(row["train_error"] * 24), abs=1e-9)
+        assert row["test_error"] * 10 == pytest.approx(round(row["test_error"] * 10), abs=1e-9)
+
+
+def test_the_default_recipe_trains_a_baseline_and_compares_with_it(tmp_path):
+    """The README's main job, launched as there, on fewer images."""
+    process = run_command(
+        "-m",
+        "accelerate.commands.launch",
+        TRAIN,
+        "--model-args",
+        *SMALL_ARGS,
+        "--limit",
+        "40",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "20",
+        "--benchmark-limit",
+        "10",
+        "--output",
+        tmp_path / "run",
+    )
+    assert process.returncode == 0, process.stderr
+    for name in ("resnet18_cifar", MODEL):
+        assert {entry.name for entry in (tmp_path / "run" / name).iterdir()} == RUN_FILES
+    assert "baseline" in (tmp_path / "run" / MODEL / "README.md").read_text()
+    lines = process.stdout.splitlines()
+    assert any(line.startswith("| resnet18_cifar ") for line in lines)
+    assert lines[-1].strip().startswith("python -c")
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_inside):
+    dataset, _, _ = finished
+    (tmp_path / "notes.txt").write_text("mine")
+    process = run_inside(train.main, *arguments(dataset, tmp_path))
+    assert_one_clear_line(process, "already holds other files (notes.txt")
+    (tmp_path / "results.json").write_text("old")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "last.pt").write_text("old")
+    assert run_command(*arguments(dataset, tmp_path), "--overwrite").returncode == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert json.loads((tmp_path / "results.json").read_text())["num_images"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "resnet18_pushpul"}, ["unknown model", "did you mean 'resnet18_pushpull'"]),
+        ({"recipe": "cifar"}, ["unknown recipe 'cifar'", "cifar10"]),
+        ({"dataset": "./nowhere"}, ["no data set folder at './nowhere'"]),
+        ({"num-classes": "5"}, ["num_classes is 5", "2 classes"]),
+        ({"batch-size": "25"}, ["batch_size is 25", "24"]),
+        ({"lr-peak": "0"}, ["lr_peak is 0"]),
+        ({"lr-peak": "fast"}, ["--lr-peak"]),
+        ({"epochs": "0"}, ["epochs is 0"]),
+        ({"output": "/proc/nowhere/run"}, ["cannot write '/proc/nowhere/run'"]),
+        ({"image-size": "64"}, ["image size 64"]),
+        ({"warmup": "0.5", "epochs": "1", "batch-size": "12"}, ["warmup is 0.5"]),
+        ({"baseline": "nowhere"}, ["nowhere"]),
+        ({"lr-peak": "1e30"}, ["the loss is", "in epoch 1, step ", "at learning rate", "lower --lr-peak"]),
+        ({"clip-grad": "0"}, ["clip_grad is 0"]),
+        ({"ema-decay": "1"}, ["ema_decay is 1"]),
+        ({"label-smoothing": "-0.1"}, ["label_smoothing is -0.1"]),
+        ({"tracker": "tensorbord"}, ["unknown tracker 'tensorbord'", "did you mean 'tensorboard'"]),
+        ({"classes": "imagenet100"}, ["unknown class 'n01514668'"]),
+        ({"classes": "nowhere.txt"}, ["nowhere.txt"]),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(finished, tmp_path, run_inside, changes, words):
+    dataset, _, _ = finished
+    assert_one_clear_line(run_inside(train.main, *arguments(dataset, tmp_path / "run", **changes)), *words)
+    if changes.get("lr-peak") != "1e30":
+        assert not (tmp_path / "run").exists()
+
+
+def test_damaged_pictures_and_folders_without_pictures_write_nothing(tmp_path, image_folder, run_inside):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "train.txt").write_text("no picture")
+    process = run_inside(train.main, *arguments(tmp_path / "texts", tmp_path / "run"))
+    assert_one_clear_line(process, "holds no images")
+    for victim in ("test/dark/3.png", "train/light/3.png"):
+        path = image_folder / victim
+        path.write_bytes(path.read_bytes()[:300])
+        process = run_inside(train.main, *arguments(image_folder, tmp_path / "run"))
+        assert_one_clear_line(process, victim, "cannot be read")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
+    dataset, _, _ = finished
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
+        pytest.skip("cannot mount here")
+    try:
+        assert_one_clear_line(run_command(*arguments(dataset, disk / "run")), "cannot write", "no space left")
+        left = {str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file()}
+        assert left == {"run/recipe.yaml", "run/log.csv"}
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": 1.5}, "whole number"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"flip": "yes"}, "flip is 'yes'"),
+        ({"lr_peak": "fast"}, "lr_peak is 'fast'"),
+        ({"mean": [0.1]}, "mean has 1 values"),
+        ([1], "no mapping"),
+        ({"dataset": 5}, "dataset is 5"),
+    ],
+)
+def test_bad_recipes_are_named(content, message):
+    with pytest.raises(InputError, match=message):
+        Settings.from_mapping({"models": ["resnet18"], **content} if isinstance(content, dict) else content, "x.yaml")
+
+
+def test_yaml_numbers_without_a_point_are_numbers():
+    assert Settings.from_mapping(yaml.safe_load("{models: [resnet18], lr_end: 1e-5}"), "text").lr_end == 1e-5
+
+
+@pytest.mark.parametrize(("count", "batch"), [(24, 8), (25, 8), (1442, 64), (7, 7), (8, 7)])
+def test_an_epoch_sees_every_image_once_in_even_batches(count, batch):
+    order = epoch_order(count, batch, seed=1, epoch=0)
+    assert sorted(np.concatenate(order)) == list(range(count))
+    sizes = {len(b) for b in order}
+    assert max(sizes) <= batch
+    assert max(sizes) - min(sizes) <= 1
+    assert not np.array_equal(np.concatenate(order), np.concatenate(epoch_order(count, batch, seed=1, epoch=1)))
+
+
+class SquareGeometry(Geometry):
+    """The folder's pictures have three sizes; this makes one of them."""
+
+    def resized(self, picture):
+        return super().resized(picture)[:34, :34]
+
+
+@pytest.mark.parametrize("where", ["one tensor", "memory", "disk"])
+def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder, where, monkeypatch):
+    monkeypatch.setattr("batches._IN_MEMORY", 0 if where == "disk" else 2**40)
+    geometry = Geometry(30, 34)
+    if where == "one tensor":
+        geometry = SquareGeometry(30, 34)
+    images = load_images(str(image_folder), train=True)
+    training = TrainingImages(images, geometry, padding=2, flip=True, seed=0, device=torch.device("cpu"))
+    assert (training.in_memory, training.pixels is not None) == (where != "disk", where == "one tensor")
+    training.set_epoch(0)
+    batches = epoch_order(len(images), 6, 0, 0)
+    found, mirrored = [], 0
+    for batch, order in zip(training.batches(batches, 2), batches, strict=True):
+        for pixels, label, position in zip(*batch, order, strict=True):
+            source = np.pad(geometry.resized(images.read(position)), ((2, 2), (2, 2), (0, 0)))
+            windows = np.lib.stride_tricks.sliding_window_view(source, (30, 30, 3)).reshape(-1, 30, 30, 3)
+            plain, mirror = (
+                (windows == p).all(axis=(1, 2, 3)).any() for p in (pixels.numpy(), pixels.numpy()[:, ::-1])
+            )
+            assert plain or mirror
+            mirrored += mirror
+            assert label == images.labels[position]
+            found.append(position)
+    assert sorted(found) == list(range(24))
+    assert 4 < mirrored < 20

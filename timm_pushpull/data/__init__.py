@@ -1,0 +1,17 @@
+"""Image sets, the way from an image to a network's input, training augmentation, and corrupted sets on disk."""
+
+from timm_pushpull.data.generate import generate
+from timm_pushpull.data.images import ImageSet, load_images
+from timm_pushpull.data.layouts import CorruptedSet, open_corrupted
+from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
+
+__all__ = [
+    "CorruptedSet",
+    "Geometry",
+    "ImageSet",
+    "generate",
+    "load_images",
+    "model_geometry",
+    "normalise",
+    "open_corrupted",
+]

@@ -1,0 +1,12 @@
+"""Augmentations of training images: torchvision's policies on pictures, PRIME on batches.
+
+None of them draws on the corruptions that models are measured with, `timm_pushpull.corruptions`.
+"""
+
+from timm_pushpull.data.augment.policies import POLICIES, Policy
+from timm_pushpull.data.augment.prime import PRIME_PRESETS, check_size, prime
+
+#: All augmentations by their names in recipes.
+AUGMENTATIONS = (*POLICIES, "prime")
+
+__all__ = ["AUGMENTATIONS", "POLICIES", "PRIME_PRESETS", "Policy", "check_size", "prime"]

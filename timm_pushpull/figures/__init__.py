@@ -1,0 +1,1 @@
+"""Analyses of networks and results, their plots, and the report page."""

@@ -1,0 +1,190 @@
+"""Results sorted by what can be compared: a group is one benchmark, its baseline first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from timm_pushpull.benchmark.comparison import Line, measured_lines
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.utils.errors import InputError
+
+_TYPES = {name: str for name in ("model", "dataset", "split", "preset", "weights_sha256")} | {
+    name: int for name in ("seed", "num_images")
+}
+
+_Member = tuple[Results, Path | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a group.
+
+    Attributes:
+        results: What was measured; `model` is the name that tells it apart in its group.
+        line: Its figures relative to the group's baseline.
+        path: The file or folder it was read from; None for a baseline that only another's results hold.
+    """
+
+    results: Results
+    line: Line
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        return self.results.model
+
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """The 95 % interval of `clean_error` or `mce`, fractions, if the results hold one."""
+        return pair((self.results.intervals or {}).get(key))
+
+    def cell_interval(self, corruption: str, severity: int) -> tuple[float, float] | None:
+        """The 95 % interval of a cell; severity 0 is the clean images."""
+        if severity == 0:
+            return self.interval("clean_error")
+        cells = (self.results.intervals or {}).get("errors")
+        row = cells.get(corruption) if isinstance(cells, Mapping) else None
+        return pair(row[severity - 1]) if isinstance(row, list) and len(row) == 5 else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Models that were measured on the same corrupted images, the baseline first."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def baseline(self) -> Entry:
+        return self.entries[0]
+
+    @property
+    def shared(self) -> Results:
+        """Results to read what all have in common from."""
+        return self.entries[0].results
+
+    @property
+    def cells(self) -> int:
+        """How many pairs of corruption and severity were measured."""
+        return sum(error is not None for row in self.shared.errors.values() for error in row)
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Names of what was measured, in the paper's order, others after them."""
+        return self.shared.corruptions
+
+
+def load_groups(paths: Sequence[Path]) -> list[Group]:
+    """Results files or run folders as groups, in the order in which their first member is given.
+
+    A group's baseline is the one that its results name, if need be as they hold it; where none is named, the first.
+
+    Raises:
+        InputError: No path; a file that is none of results; results of clean images only.
+    """
+    if not paths:
+        raise InputError("no results are given; name results files or run folders")
+    groups: list[list[_Member]] = []
+    for path in dict.fromkeys(map(Path, paths)):
+        results = _load(path)
+        for members in groups:
+            if _comparable(results, members[0][0]):
+                members.append((results, path))
+                break
+        else:
+            groups.append([(results, path)])
+    return [_group(members) for members in groups]
+
+
+def headings(groups: Sequence[Group]) -> list[str]:
+    """Data set and preset of every group, and whatever else tells it from another group of these."""
+    short = [f"{group.shared.dataset} ({group.shared.preset})" for group in groups]
+    found = []
+    for group, heading in zip(groups, short, strict=True):
+        alike = [_apart(other) for other, name in zip(groups, short, strict=True) if name == heading]
+        differing = [part for place, part in enumerate(_apart(group)) if len({other[place] for other in alike}) > 1]
+        found.append(", ".join([heading, *differing]))
+    return found
+
+
+def _apart(group: Group) -> list[str]:
+    """What can keep groups of the same data set and preset from being one, in words."""
+    shared = group.shared
+    return [
+        f"retrieval from split {shared.retrieval['database_split']}" if shared.retrieval else shared.task,
+        f"split {shared.split}",
+        f"seed {shared.seed}",
+        f"{shared.num_images:,} images",
+        f"JPEG quality {shared.jpeg_quality}",
+        f"files {shared.corrupted}" if shared.corrupted else "on the fly",
+        f"frost {shared.frost}",
+        f"{group.cells} cells",
+    ]
+
+
+def pair(value: object) -> tuple[float, float] | None:
+    """Two numbers, or None for anything else that a file may hold in their place."""
+    valid = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(end, (int, float)) for end in value)
+    return tuple(value) if valid else None
+
+
+def _load(path: Path) -> Results:
+    results = Results.load(path)
+    _check(results, path)
+    if not results.errors:
+        raise InputError(f"{path} was measured on clean images only; measure some corruptions")
+    return results
+
+
+def _check(results: Results, path: Path | None) -> None:
+    """Raise InputError unless what the page relies on has the types that results have."""
+    for name, kind in _TYPES.items():
+        if type(getattr(results, name)) is not kind:
+            raise InputError(f"{path} is not a results file: {name} is {getattr(results, name)!r}")
+    for name in ("intervals", "training", "baseline", "versions"):
+        if not isinstance(getattr(results, name), (Mapping, type(None))):
+            raise InputError(f"{path} is not a results file: {name} is {getattr(results, name)!r}")
+
+
+def _comparable(one: Results, other: Results) -> bool:
+    try:
+        one.comparable_with(other)
+    except InputError:
+        return False
+    return True
+
+
+def _group(members: Sequence[_Member]) -> Group:
+    baseline = _baseline(members)
+    ordered = [baseline, *(member for member in members if member is not baseline)]
+    count = Counter(results.model for results, _ in ordered)
+    apart = [
+        replace(results, model=f"{results.model} [{path or 'as recorded'}]") if count[results.model] > 1 else results
+        for results, path in ordered
+    ]
+    rows = zip(apart, measured_lines(apart), ordered, strict=True)
+    return Group(tuple(Entry(results, line, path) for results, line, (_, path) in rows))
+
+
+def _baseline(members: Sequence[_Member]) -> _Member:
+    named = [results.baseline for results, _ in members if results.baseline]
+    for baseline in named:
+        for member in members:
+            if member[0].weights_sha256 == baseline.get("weights_sha256"):
+                return member
+    return _recorded(*members[0], named[0]) if named else members[0]
+
+
+def _recorded(results: Results, path: Path | None, baseline: Mapping) -> _Member:
+    """A baseline as the results of another model, measured on the same images, hold it."""
+    try:
+        measured = {name: baseline[name] for name in ("model", "weights_sha256", "clean_error", "errors")}
+        recorded = Results.from_json(
+            replace(results, **measured, intervals=None, training=None, baseline=None).to_json()
+        )
+        _check(recorded, path)
+        recorded.comparable_with(results)
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: its baseline cannot be read: {error}") from error
+    return recorded, None

@@ -1,0 +1,186 @@
+"""Figures as text, and what the charts show in words: every sentence is computed from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from timm_pushpull import metrics
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY
+from timm_pushpull.figures.report.charts import mean_curve
+from timm_pushpull.figures.report.groups import Entry, Group
+from timm_pushpull.figures.report.pictures import Corrupted
+
+NONE, MINUS, TO, NO_BREAK = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
+
+
+def percent(value: float | None, places: int = 1) -> str:
+    """A fraction in percent, with a true minus sign; a dash for None."""
+    return NONE if value is None else f"{100 * value:.{places}f}{NO_BREAK}%".replace("-", MINUS)
+
+
+def number(value: float | None, places: int = 3) -> str:
+    """A number, with a true minus sign; a dash for None."""
+    return NONE if value is None else f"{value:.{places}f}".replace("-", MINUS)
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """A 95 % interval of a fraction, in percent without the sign; empty for None."""
+    return "" if ends is None else f"{100 * ends[0]:.1f}{TO}{100 * ends[1]:.1f}"
+
+
+def prose(text: str) -> Markup:
+    """A sentence as HTML, with the subscript of R_net."""
+    return Markup(str(escape(text)).replace("R_net", "R<sub>net</sub>"))
+
+
+def spoken(corruption: str) -> str:
+    return corruption.replace("_", " ")
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
+def measured_on(group: Group) -> str:
+    """The images that all models of a group were measured on."""
+    shared = group.shared
+    images = f"{counted(shared.num_images, 'image')} of {shared.dataset}, split {shared.split}"
+    if shared.retrieval:
+        database = f"{shared.retrieval['database_images']:,} of split {shared.retrieval['database_split']}"
+        images = f"Retrieval with {images}, among {database}"
+    if shared.corrupted:
+        return f"{images}: the published files {shared.corrupted}, preset {shared.preset}."
+    through = f", then sent through JPEG files of quality {shared.jpeg_quality}" if shared.jpeg_quality else ""
+    return f"{images}, corrupted on the fly with the constants of {shared.preset}, seed {shared.seed}{through}."
+
+
+def verdict(group: Group) -> str:
+    """How the models compare with the baseline."""
+    others = [entry for entry in group.entries[1:] if entry.line.mrce is not None]
+    if len(group.entries) == 1:
+        return "There is nothing to compare it with: relative figures need a second model."
+    if not others:
+        return "The baseline makes no error under some corruption, so relative figures are not defined."
+    base = group.baseline.name
+    if len(others) == 1:
+        entry = others[0]
+        text = f"{entry.name} errs {number(entry.line.mrce)} times as much as {base} under corruptions (mrCE)"
+        if entry.line.r_net is None:
+            return text + "."
+        trade = "better" if entry.line.r_net > 0 else "worse" if entry.line.r_net < 0 else "same"
+        return (
+            f"{text}; with the clean error taken into account its trade is {trade} (R_net {percent(entry.line.r_net)})."
+        )
+    fewer = sum(entry.line.mrce < 1 for entry in others)
+    text = f"{fewer} of {len(others)} models err less than {base} under corruptions (mrCE below 1)"
+    traded = [entry for entry in others if entry.line.r_net is not None]
+    if not traded:
+        return text + "."
+    best = max(traded, key=lambda entry: entry.line.r_net)
+    return f"{text}; the best trade with the clean error is {best.name}'s (R_net {percent(best.line.r_net)})."
+
+
+def severity_caption(group: Group) -> str:
+    """What the severity curves show."""
+    best = min(group.entries, key=lambda entry: entry.line.mce)
+    curves = {entry.name: mean_curve(entry) for entry in (group.baseline, best)}
+    severities = sorted(set(curves[best.name]) - {0})
+    first, last = severities[0], severities[-1]
+    text = ""
+    if first < last:
+        rises = [f"{percent(points[first])} to {percent(points[last])} ({name})" for name, points in curves.items()]
+        lowest = ", for baseline and lowest mCE" * (len(rises) > 1)
+        text = f"From severity {first} to {last} the mean error goes from {listed(rises)}{lowest}. "
+    base = {name: metrics.mean_error(row) for name, row in group.shared.errors.items()}
+    if len(base) > 1:
+        hardest, easiest = (spoken(end(base, key=base.get)) for end in (max, min))
+        text += (
+            f"Over severities {group.baseline.name} errs most under {hardest} ({percent(max(base.values()))}) and "
+            f"least under {easiest} ({percent(min(base.values()))}). "
+        )
+    gaps = [
+        (error - other, entry.name, name, severity)
+        for entry in group.entries[1:]
+        for name, row in entry.results.errors.items()
+        for severity, (error, other) in enumerate(zip(row, group.shared.errors[name], strict=True), 1)
+        if error is not None
+    ]
+    if gaps:
+        gap, model, name, severity = max(gaps, key=lambda cell: abs(cell[0]))
+        more = "more" if gap > 0 else "less"
+        text += (
+            f"The widest gap to the baseline is {model}'s under {spoken(name)} at severity {severity}: "
+            f"{100 * abs(gap):.1f} percentage points {more}."
+        )
+    return text.strip()
+
+
+def tradeoff_caption(group: Group) -> str:
+    """What the trade-off plane shows."""
+    base = group.baseline.results
+    beta = base.mce / base.clean_error
+    text = (
+        f"On the lines through {base.model} R_net is 0: the dashed one weighs relative savings of clean error and mCE "
+        f"alike (β = 1), the dotted one by β = mCE₀/E₀ = {beta:.2f}. Below a line is a net gain. "
+    )
+    others = group.entries[1:]
+    if not others:
+        return text.strip()
+    lines = {"dashed": 1, "dotted": beta}
+    nets = {line: [_net(entry, base, weight) for entry in others] for line, weight in lines.items()}
+    if len(others) == 1:
+        sides = [f"{'below' if net > 0 else 'above' if net < 0 else 'on'} the {line}" for line, (net,) in nets.items()]
+        return f"{text}{others[0].name} lies {' and '.join(sides)} one."
+    parts = [f"{sum(net > 0 for net in found) or 'none'} below the {line}" for line, found in nets.items()]
+    return f"{text}Of {len(others)} models {' and '.join(parts)} one."
+
+
+def _net(entry: Entry, base: Results, beta: float) -> float:
+    results = entry.results
+    return metrics.net_error_reduction(results.clean_error, results.mce, base.clean_error, base.mce, beta)
+
+
+def alpha_caption(alpha: np.ndarray) -> str:
+    """What a histogram of inhibition strengths shows."""
+    if np.ptp(alpha) == 0:
+        return f"{counted(len(alpha), 'channel')}, all with alpha {number(float(alpha[0]), 2)}."
+    negative = int((alpha < 0).sum())
+    return (
+        f"{counted(len(alpha), 'channel')}: median {number(float(np.median(alpha)), 2)}, from "
+        f"{number(float(alpha.min()), 2)} to {number(float(alpha.max()), 2)}; {negative or 'none'} below 0."
+    )
+
+
+def picture_note(picture: Corrupted) -> str:
+    """How a picture of the viewer was made."""
+    height, width = picture.size
+    how = picture.setting
+    jpeg = ", without the JPEG file that the benchmark's images go through" * bool(JPEG_QUALITY[how.preset])
+    kept = "kept to the bit" if picture.lossless else "stored as WebP, which smooths the finest grain"
+    size = f"{width} \N{MULTIPLICATION SIGN} {height} px"
+    return f"{size}, constants of {how.preset}, seed {how.seed}{jpeg}; {kept}. Frost: {picture.frost}."
+
+
+def caveats(group: Group) -> list[str]:
+    """What keeps a group's figures from being compared with published ones."""
+    notes, shared = [], group.shared
+    if shared.partial:
+        missing = [spoken(name) for name in CORRUPTIONS if name not in shared.errors]
+        notes.append(
+            "Partial: mCE and mrCE are means over what was measured and cannot be compared with published ones. "
+            f"Not measured: {', '.join(missing) or 'some severities'}."
+        )
+    if shared.frost not in (None, "original"):
+        notes.append(
+            f"Frost was {shared.frost}: the original textures were not at hand, so mCE and mrCE compare only with "
+            "results that say the same."
+        )
+    return notes

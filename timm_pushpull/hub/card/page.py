@@ -1,0 +1,201 @@
+"""The card as a page: its sections in the order a reader wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from torch import nn
+
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.hub.card import robustness
+from timm_pushpull.hub.card.comparison import Comparison, with_baseline, with_paper
+from timm_pushpull.hub.card.limits import intended_use, limits
+from timm_pushpull.hub.card.markdown import code, plain, table
+from timm_pushpull.hub.card.metadata import metadata
+from timm_pushpull.hub.card.task import task_of
+from timm_pushpull.hub.card.training import departures, training
+from timm_pushpull.hub.card.usage import HERE, usage
+from timm_pushpull.models import complexity
+
+CITATION = """\
+@inproceedings{bennabhaktula2024pushpull,
+  title     = {PushPull-Net: Inhibition-driven ResNet robust to image corruptions},
+  author    = {Bennabhaktula, Guru Swaroop and Alegre, Enrique and Strisciuglio, Nicola and Azzopardi, George},
+  booktitle = {International Conference on Pattern Recognition (ICPR)},
+  year      = {2024}
+}"""
+
+_PAPER = "[PushPull-Net: Inhibition-driven ResNet robust to image corruptions](https://arxiv.org/abs/2408.04077)"
+_NAMED_CLASSES = 20
+
+
+def model_card(
+    results: Results,
+    *,
+    title: str,
+    recipe: Mapping[str, Any],
+    config: Mapping[str, Any],
+    parameters: int,
+    macs: int | None = None,
+    source: str = HERE,
+    picture: str | None = None,
+) -> str:
+    """The card as Markdown with the Hub's metadata block; nothing but these arguments decides it.
+
+    Args:
+        results: What was measured of this model, of its baseline, and of its training.
+        title: The model's name with its tag.
+        recipe: Settings it was trained with, as in `recipe.yaml`.
+        config: Its `config.json` in timm's Hub form.
+        parameters: Number of parameters.
+        macs: Multiply-adds of one image; None if unknown.
+        source: What the snippets load: HERE or `hf-hub:NAMESPACE/NAME`.
+        picture: Path of `robustness_picture` relative to the card; None for none.
+
+    Raises:
+        InputError: The baseline was measured on other cells.
+    """
+    comparison, printed = with_baseline(results), with_paper(results)
+    others = departures(results)
+    sections = {
+        "": [
+            _introduction(results, config),
+            _notice(others),
+            robustness.summary(results, comparison),
+            robustness.verdict(results, comparison),
+            _picture(results, comparison, picture),
+        ],
+        "Intended use": [intended_use(results, config)],
+        "Model details": [_details(results, config, parameters, macs)],
+        "Usage": [usage(source, config, hashes=results.retrieval is not None)],
+        "Robustness": [
+            robustness.error_table(results, comparison) if results.errors else "",
+            robustness.legend(results, comparison) if results.errors else "",
+            robustness.caveats(results),
+        ],
+        "Beside the paper": [robustness.beside_the_paper(results, comparison, printed, others) if printed else ""],
+        "Training": [training(results, recipe)],
+        "Provenance": [_provenance(results, comparison)],
+        "Limits and licences": [limits(results)],
+        "Citation": [f"```bibtex\n{CITATION}\n```"],
+    }
+    lines = [f"---\n{metadata(results, title).to_yaml()}\n---", f"# Model card for {plain(title)}"]
+    for heading, parts in sections.items():
+        parts = [part for part in parts if part]
+        lines += [f"## {heading}"] * bool(heading and parts) + parts
+    return "\n\n".join(lines) + "\n"
+
+
+def card_of(
+    model: nn.Module,
+    *,
+    results: Results,
+    recipe: Mapping[str, Any],
+    config: Mapping[str, Any],
+    source: str = HERE,
+    picture: str | None = None,
+) -> str:
+    """The card of a model whose folder holds `results`, `recipe` and `config`; see `model_card`."""
+    channels, size, _ = config["pretrained_cfg"]["input_size"]
+    return model_card(
+        results,
+        title=f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
+        recipe=recipe,
+        config=config,
+        parameters=complexity.parameters(model),
+        macs=complexity.multiply_adds(model, size, channels),
+        source=source,
+        picture=picture,
+    )
+
+
+def _introduction(results: Results, config: Mapping[str, Any]) -> str:
+    purpose = f"is an image classifier for {config['num_classes']:,} classes, trained on"
+    if results.retrieval:
+        purpose = (
+            f"retrieves images: it gives each a hash of {results.retrieval['hash_bits']} bits, and images of one class "
+            f"hashes that are near each other. It was trained on"
+        )
+    start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_size(config)} px"
+    if "avg_size" not in config.get("model_args", {}):
+        return f"{start}: a plain network, the baseline that push-pull networks are compared with."
+    return (
+        f"{start}. Its first convolution is a push-pull unit: from the rectified response of every filter it "
+        f"subtracts, with a learned strength, the rectified response of the filter's complement. The unit imitates "
+        f"antiphase inhibition in the visual cortex; in the paper it makes networks more robust to image corruptions "
+        f"(Bennabhaktula et al., PushPull-Net, ICPR 2024)."
+    )
+
+
+def _notice(departures: list[str]) -> str:
+    if not departures:
+        return ""
+    return (
+        f"> **Not the recipe as it stands: {'; '.join(map(plain, departures))}.** The errors below are those of this "
+        f"training and say little about what the full recipe reaches."
+    )
+
+
+def _picture(results: Results, comparison: Comparison | None, picture: str | None) -> str:
+    if picture is None or not results.errors:
+        return ""
+    models = plain(results.model) + (f" and of {plain(comparison.baseline.model)}" if comparison else "")
+    return f"![{plain(task_of(results).error)} of {models} by corruption and severity]({quote(picture)})"
+
+
+def _details(results: Results, config: Mapping[str, Any], parameters: int, macs: int | None) -> str:
+    cfg, labels = config["pretrained_cfg"], config.get("label_names") or []
+    named = ", ".join(plain(label) for label in labels[:_NAMED_CLASSES])
+    named += f", and {len(labels) - _NAMED_CLASSES} more in `config.json`" if len(labels) > _NAMED_CLASSES else ""
+    pooling = config.get("model_args", {}).get("avg_size")
+    stem = "convolution" if pooling is None else f"push-pull unit, pull response {_pooled(pooling)}"
+    outputs = f"- **Classes:** {config['num_classes']:,}" + (f": {named}" if named else "")
+    if results.retrieval:
+        outputs = f"- **Hash:** {config['num_classes']:,} bits, each 1 where the output is 0 or more"
+    lines = [
+        f"- **Model type:** {task_of(results).name.lower()}, feature backbone",
+        "- **Model stats:**",
+        f"  - Params (M): {parameters / 1e6:.1f}",
+        f"  - GMACs: {macs / 1e9:.2f}" if macs else "",
+        f"  - Image size: {_size(config)}",
+        f"- **First layer:** {stem}",
+        outputs,
+        f"- **Preprocessing:** {plain(cfg['interpolation'])} resize, centre crop of {100 * float(cfg['crop_pct']):g}%, "
+        f"mean {_channels(cfg['mean'])}, std {_channels(cfg['std'])}; `resolve_model_data_config` knows them",
+        f"- **Paper:** {_PAPER}",
+        f"- **Data set:** {code(results.dataset)}",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _pooled(avg_size: int) -> str:
+    return f"averaged over {plain(avg_size)} x {plain(avg_size)} positions" if avg_size else "not averaged"
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    return " x ".join(plain(side) for side in config["pretrained_cfg"]["input_size"][-2:])
+
+
+def _channels(values: list[float]) -> str:
+    return f"({', '.join(plain(value) for value in values)})"
+
+
+def _provenance(results: Results, comparison: Comparison | None) -> str:
+    rows = [["weights", f"{code(results.weights_sha256)} (SHA-256)"]]
+    if comparison:
+        rows.append(["baseline", f"{code(comparison.baseline.weights_sha256)} (SHA-256 of its weights)"])
+    rows += [
+        ["command", code(results.command)],
+        ["commit", f"{code(results.commit)} of timm-pushpull" if results.commit else "an installed release"],
+        ["versions", ", ".join(f"{plain(name)} {plain(number)}" for name, number in results.versions.items())],
+        ["hardware", f"{plain(results.hardware or '-')}, {plain(results.precision)}"],
+        ["time", f"{results.seconds / 60:.1f} minutes" if results.seconds else "-"],
+        ["images", f"{code(results.fingerprint)} (fingerprint of the clean pixels)" if results.fingerprint else "-"],
+    ]
+    return (
+        table(["provenance", "of the figures above"], rows, words=2)
+        + "\n\nThis card is written from `results.json`, which has every figure in full, `config.json`, `recipe.yaml` "
+        "and the weights."
+    )

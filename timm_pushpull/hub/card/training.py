@@ -1,0 +1,85 @@
+"""How the weights came about: data, time, hardware, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from timm_pushpull.benchmark.results import Results
+from timm_pushpull.hub.card.markdown import code, plain, table
+
+_OPTIMISER = ("batch_size", "momentum", "weight_decay", "lr_start", "lr_peak", "lr_end")
+_UNSET = (None, "", {}, [])
+
+
+def departures(results: Results) -> list[str]:
+    """What was done otherwise than in the recipe."""
+    return list((results.training or {}).get("departures") or ())
+
+
+def training(results: Results, recipe: Mapping[str, Any]) -> str:
+    """Data, epochs, time and hardware as far as they are known, then every setting."""
+    known = {name: value for name, value in (results.training or {}).items() if value not in _UNSET}
+    lines = []
+    if "images" in known:
+        split = f", split {code(recipe['train_split'])}" if recipe.get("train_split") else ""
+        lines.append(f"- **Data:** {known['images']:,} images of {code(results.dataset)}{split}")
+        if "origin" in known:
+            lines[-1] += f": {plain(known['origin'])}"
+    if "epochs" in known:
+        lines.append(f"- **Epochs:** {plain(known['epochs'])}")
+    if known.get("seconds"):
+        speed = ""
+        if "images" in known and "epochs" in known:
+            speed = f", {known['epochs'] * known['images'] / known['seconds']:,.0f} images/s"
+        lines.append(f"- **Time:** {_duration(known['seconds'])}{speed}")
+    if "hardware" in known:
+        processes = f"{plain(known['processes'])} x " if "processes" in known else ""
+        precision = f", {plain(known['precision'])}" if "precision" in known else ""
+        lines.append(f"- **Hardware:** {processes}{plain(known['hardware'])}{precision}")
+    lines.append(
+        f"- **Seeds:** {plain(recipe.get('seed', '-'))} for the training, {plain(results.seed)} for the corruptions"
+    )
+    if all(name in recipe for name in _OPTIMISER):
+        batch, momentum, decay, *rates = (plain(recipe[name]) for name in _OPTIMISER)
+        if recipe.get("cycle_momentum"):
+            momentum = "0.95 to 0.85 and back"
+        lines.append(
+            f"- **Optimiser:** SGD, momentum {momentum}, weight decay {decay}, batches of {batch}; learning rate "
+            f"{' to '.join(rates)} in one cycle{' of three phases' if recipe.get('three_phase') else ''}"
+        )
+    if results.retrieval:
+        lines.append(f"- **Loss:** {_loss(results, recipe)}")
+    if recipe.get("augmentation"):
+        lines.append(f"- **Augmentation:** {_augmentation(recipe['augmentation'])}")
+    if departures(results):
+        lines.append(f"- **Not as in the recipe:** {'; '.join(map(plain, departures(results)))}")
+    settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
+    if not settings:
+        return "\n".join(lines)
+    return "\n".join(lines) + (
+        "\n\n<details><summary>Every setting (<code>recipe.yaml</code>)</summary>\n\n"
+        f"{table(['setting', 'value'], settings, words=2)}\n\n</details>"
+    )
+
+
+def _loss(results: Results, recipe: Mapping[str, Any]) -> str:
+    classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
+    return (
+        f"central similarity quantization (Yuan et al. 2020): each of the {classes} has a hash of "
+        f"{results.retrieval['hash_bits']} bits, far from the others', which its images learn"
+    )
+
+
+def _augmentation(name: object) -> str:
+    if name == "prime":
+        return "PRIME (Modas et al. 2022)"
+    return f"{plain(name)}, torchvision's; it changes brightness and contrast too, which are among the test corruptions"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

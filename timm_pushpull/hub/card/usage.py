@@ -1,0 +1,114 @@
+"""The card's snippets: each is a whole program that runs beside a `picture.png`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+#: How a card inside a run folder loads its model; publishing puts the repository's id in its place.
+HERE = "local-dir:."
+
+_HUB = "hf-hub:"
+
+_START = """\
+import timm
+import timm_pushpull  # registers the architecture
+import torch
+from PIL import Image
+{imports}
+name = {source}
+image = Image.open("picture.png").convert("RGB")
+model = timm.create_model(name, pretrained=True{options}).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+
+with torch.inference_mode():
+"""
+
+_CLASSIFY = """\
+    probabilities = model(transform(image).unsqueeze(0))[0].softmax(dim=0)
+for probability, label in zip(*probabilities.topk({top})):
+    print(f"{{probability:.1%}}  {{{label}}}")
+"""
+
+_HASH = """\
+    code = pack(model(transform(image).unsqueeze(0)))  # uint8 of shape (1, {bytes})
+print("".join(f"{{byte:08b}}" for byte in code[0]))
+# timm_pushpull.benchmark.hashing.hamming_ranking(code, codes, k=10) gives the nearest of many such codes.
+"""
+
+_FEATURES = """\
+    maps = model(transform(image).unsqueeze(0))
+for features in maps:
+    print(tuple(features.shape))  # (1, channels, height, width)
+"""
+
+_EMBED = """\
+    embedding = model(transform(image).unsqueeze(0))
+print(tuple(embedding.shape))  # (1, {features})
+"""
+
+_TRANSFORMERS = """\
+import timm_pushpull  # registers the architecture; before the model is loaded
+import torch
+from PIL import Image
+{imports}from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+name = {name}
+image = Image.open("picture.png").convert("RGB")
+processor = AutoImageProcessor.from_pretrained(name)
+model = AutoModelForImageClassification.from_pretrained(name, dtype=torch.float32).eval()
+
+with torch.inference_mode():
+{rest}"""
+
+_TRANSFORMERS_CLASSIFY = """\
+    logits = model(**processor(image, return_tensors="pt")).logits
+print(model.config.id2label[int(logits.argmax())])
+"""
+
+_TRANSFORMERS_HASH = """\
+    code = pack(model(**processor(image, return_tensors="pt")).logits)  # a network of hashes has no logits, but outputs
+print("".join(f"{byte:08b}" for byte in code[0]))
+"""
+
+_IMPORT_PACK = "from timm_pushpull.benchmark.hashing import pack\n"
+
+
+def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
+    """The snippets that load `source`; one for transformers too where that is a repository on the Hub.
+
+    Args:
+        hashes: Whether the model's outputs are a hash, not classes.
+    """
+    quoted = json.dumps(source)  # one line, whatever it holds
+    label = "model.pretrained_cfg['label_names'][label]" if config.get("label_names") else "int(label)"
+
+    def snippet(options: str, rest: str, imports: str = "") -> str:
+        return f"```python\n{_START.format(source=quoted, options=options, imports=imports)}{rest}```"
+
+    outputs = [
+        "### Image classification",
+        snippet("", _CLASSIFY.format(top=min(5, int(config["num_classes"])), label=label)),
+    ]
+    if hashes:
+        width = int(config["num_classes"]) // 8
+        outputs = ["### Image hash", snippet("", _HASH.format(bytes=width), _IMPORT_PACK)]
+
+    parts = [
+        "```bash\npip install timm-pushpull\n```",
+        *outputs,
+        "### Feature maps",
+        snippet(", features_only=True", _FEATURES),
+        "### Image embeddings",
+        snippet(", num_classes=0", _EMBED.format(features=int(config["num_features"]))),
+    ]
+    if source.startswith(_HUB):
+        name = json.dumps(source.removeprefix(_HUB))
+        imports, rest = (_IMPORT_PACK, _TRANSFORMERS_HASH) if hashes else ("", _TRANSFORMERS_CLASSIFY)
+        parts += [
+            "### With transformers",
+            f"```python\n{_TRANSFORMERS.format(name=name, imports=imports, rest=rest)}```",
+            "Without `dtype`, transformers keeps weights that are stored as float16 in that precision.",
+        ]
+    return "\n\n".join(parts)

@@ -1,0 +1,78 @@
+"""The sums of an image under the kernel's windows, which one map holds for all filters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from timm_pushpull.layers.kernels._numba import compiled, load
+
+
+@compiled
+def _add_row(values, row):
+    for i in range(values.size):
+        row[i] += values[i]
+
+
+@compiled
+def _sum_channels(image, start, step_c, step_w, channels, row):
+    """The sum over the channels of one row of an image, given as it lies in memory."""
+    if step_c == 1 and step_w == 3 and channels == 3:  # constants, of which LLVM can make vector code
+        line = image[start:]
+        for w in range(row.size):
+            row[w] = load(line[3 * w]) + load(line[3 * w + 1]) + load(line[3 * w + 2])
+        return
+    row[:] = 0
+    for channel in range(channels):
+        line = image[start + channel * step_c :]
+        if step_w == 1:
+            for w in range(row.size):
+                row[w] += load(line[w])
+        else:
+            for w in range(row.size):
+                row[w] += load(line[w * step_w])
+
+
+@compiled
+def _sum_windows(row, taps, stride, dilation, output):
+    output[:] = 0
+    for k in range(taps):
+        part = row[k * dilation :]
+        if stride == 1:  # constants here too
+            for w in range(output.size):
+                output[w] += part[w]
+        elif stride == 2:
+            for w in range(output.size):
+                output[w] += part[2 * w]
+        else:
+            for w in range(output.size):
+                output[w] += part[w * stride]
+
+
+@compiled
+def box_image(image, steps, channels, size, kernel, stride, pad, dilation, radius, output):
+    """Sums of an image over the kernel's windows, all channels, summed in turn over the pooling windows.
+
+    image: its numbers as they lie in memory, `steps` apart along (channel, row, column). output: (height, width).
+    """
+    (height, width), (out_height, out_width) = size, output.shape
+    # The rows under the kernel alone: an array of the whole image would be fresh memory each time.
+    reach = (kernel[0] - 1) * dilation[0] + 1
+    ring, summed = np.empty((reach, width), output.dtype), 0
+    box, column = np.empty(output.shape, output.dtype), np.zeros(width + 2 * pad[1], output.dtype)
+    inside = column[pad[1] : pad[1] + width]
+    for h in range(out_height):
+        top = h * stride[0] - pad[0]
+        while summed < min(top + reach, height):
+            _sum_channels(image, summed * steps[1], steps[0], steps[2], channels, ring[summed % reach])
+            summed += 1
+        inside[:] = 0
+        for k in range(kernel[0]):
+            if 0 <= top + k * dilation[0] < height:
+                _add_row(ring[(top + k * dilation[0]) % reach], inside)
+        _sum_windows(column, kernel[1], stride[1], dilation[1], box[h])
+    padded = np.zeros(out_width + 2 * radius, output.dtype)
+    for h in range(out_height):
+        padded[:] = 0
+        for q in range(max(h - radius, 0), min(h + radius, out_height - 1) + 1):
+            _add_row(box[q], padded[radius:])
+        _sum_windows(padded, 2 * radius + 1, 1, 1, output[h])

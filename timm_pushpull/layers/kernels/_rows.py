@@ -1,0 +1,137 @@
+"""Loops over one row of a map, compiled by numba; LLVM makes vector code of them as long as each touches few arrays.
+
+A row is `outer.size` times `inner.size` numbers. With the channels last, the positions are outer and the channels
+inner; otherwise a plane is one channel, which is outer, and the positions are inner. What depends on both channel and
+position is a product of both: box sum times scale, share of the pooling window times alpha. So one set of loops serves
+both layouts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from timm_pushpull.layers.kernels._numba import compiled, load, narrow
+
+
+@compiled
+def copy(values, row):
+    for i in range(row.size):
+        row[i] = values[i]
+
+
+@compiled
+def sum_rows(rows, above, h, radius, zeros, total):
+    """The sum of the rows around row h; rows beyond the border are zero.
+
+    Row h and those before it come from `above`, a ring, for where the result has taken their place.
+    """
+    a = above[h % len(above)]
+    if radius == 0:
+        for i in range(total.size):
+            total[i] = load(a[i])
+        return
+    b, c = above[(h - 1) % len(above)] if h > 0 else zeros, rows[h + 1] if h + 1 < len(rows) else zeros
+    for i in range(total.size):
+        total[i] = load(a[i]) + load(b[i]) + load(c[i])
+    for k in range(2, radius + 1):
+        a, b = above[(h - k) % len(above)] if h >= k else zeros, rows[h + k] if h + k < len(rows) else zeros
+        for i in range(total.size):
+            total[i] += load(a[i]) + load(b[i])
+
+
+@compiled
+def sum_neighbours(padded, step, radius, total):
+    """The sum of the neighbours along a row, `step` apart; `padded` has `radius` of them in zeros at either end."""
+    a, b, c = padded[(radius - 1) * step :], padded[radius * step :], padded[(radius + 1) * step :]
+    for i in range(total.size):
+        total[i] = a[i] + b[i] + c[i]
+    for k in range(2, radius + 1):
+        a, b = padded[(radius - k) * step :], padded[(radius + k) * step :]
+        for i in range(total.size):
+            total[i] += a[i] + b[i]
+
+
+@compiled
+def share(i, size, radius):
+    """One over the number of positions of the pooling window around i that lie on the map."""
+    return 1 / (min(i + radius, size - 1) - max(i - radius, 0) + 1)
+
+
+@compiled
+def shares(size, radius, like):
+    shares = np.empty(size, like.dtype)
+    for i in range(size):
+        shares[i] = share(i, size, radius)
+    return shares
+
+
+@compiled
+def output_row(sums, step, window, push, outer_scale, inner_scale, outer_alpha, inner_alpha, inner_bias, output):
+    """`relu(push) - alpha * relu(scale * box - sums) + bias`, where `sums` may still lack the last three terms."""
+    stored, zero, size = output[0], sums.dtype.type(0), inner_scale.size
+    for j in range(outer_scale.size):
+        scale, alpha, start = outer_scale[j], outer_alpha[j], j * size
+        own, out, left = push[start : start + size], output[start : start + size], sums[start : start + size]
+        if window == 1:
+            for i in range(size):
+                excitation, pull = load(own[i]), scale * inner_scale[i] - left[i]
+                excitation, inhibition = zero if zero > excitation else excitation, zero if zero > pull else pull
+                out[i] = narrow(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
+        else:
+            middle, right = sums[start + step :], sums[start + 2 * step :]
+            for i in range(size):
+                excitation, pull = load(own[i]), scale * inner_scale[i] - (left[i] + middle[i] + right[i])
+                excitation, inhibition = zero if zero > excitation else excitation, zero if zero > pull else pull
+                out[i] = narrow(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
+
+
+@compiled
+def pull_row(sums, outer_scale, inner_scale, pull):
+    size = inner_scale.size
+    for j in range(outer_scale.size):
+        scale, part, out = outer_scale[j], sums[j * size : (j + 1) * size], pull[j * size : (j + 1) * size]
+        for i in range(size):
+            out[i] = scale * inner_scale[i] - part[i]
+
+
+@compiled
+def grad_pull_row(pull, grad, outer_alpha, inner_alpha, grad_pull):
+    """Minus the gradient with respect to the pull sums."""
+    size, zero = inner_alpha.size, pull.dtype.type(0)
+    for j in range(outer_alpha.size):
+        span = slice(j * size, (j + 1) * size)
+        alpha, part, grad_part, out = outer_alpha[j], pull[span], grad[span], grad_pull[span]
+        for i in range(size):
+            out[i] = alpha * inner_alpha[i] * load(grad_part[i]) if part[i] > zero else zero
+
+
+@compiled
+def add_inhibited(pull, grad, outer_share, total):
+    """Add gradient times inhibition, which is what alpha multiplies."""
+    size, zero = total.size, pull.dtype.type(0)
+    for j in range(outer_share.size):
+        share, part, grad_part = outer_share[j], pull[j * size : (j + 1) * size], grad[j * size : (j + 1) * size]
+        for i in range(size):
+            total[i] += share * load(grad_part[i]) * (zero if zero > part[i] else part[i])
+
+
+@compiled
+def add_products(values, outer, inner, total):
+    size = total.size
+    for j in range(outer.size):
+        factor, part = outer[j], values[j * size : (j + 1) * size]
+        for i in range(size):
+            total[i] += factor * inner[i] * load(part[i])
+
+
+@compiled
+def grad_push_row(sums, step, window, push, grad, output):
+    stored, zero = output[0], sums.dtype.type(0)
+    if window == 1:
+        for i in range(output.size):
+            output[i] = narrow((load(grad[i]) if load(push[i]) > zero else zero) + sums[i], stored)
+    else:
+        left, middle, right = sums, sums[step:], sums[2 * step :]
+        for i in range(output.size):
+            excited = load(grad[i]) if load(push[i]) > zero else zero
+            output[i] = narrow(excited + (left[i] + middle[i] + right[i]), stored)

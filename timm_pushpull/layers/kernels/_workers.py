@@ -1,0 +1,144 @@
+"""What threads run: C functions of one argument, the address of a record of addresses and sizes.
+
+All threads of a parallel region get the same record and take tickets from it until no task is left. Sums over an image
+are written per task and added up afterwards, so it makes no difference which thread took which task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numba import carray, cfunc
+from numba.core.ccallback import CFunc
+
+from timm_pushpull.layers.kernels._box import box_image
+from timm_pushpull.layers.kernels._numba import compiled, pointer, take_ticket
+from timm_pushpull.layers.kernels._planes import backward_plane, forward_plane
+from timm_pushpull.utils.compiled import name_by_sources
+
+
+def _record(*fields: str) -> np.dtype:
+    return np.dtype([(field, np.int64) for field in fields])
+
+
+BOX = _record(
+    *("ticket", "images", "channels", "height", "width", "extent", "step_n", "step_c", "step_h", "step_w"),
+    *("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "radius"),
+    *("out_height", "out_width", "input", "output"),
+)
+TAIL = _record(
+    *("ticket", "images", "blocks", "planes", "channels", "height", "width", "radius"),
+    *("push", "box", "constants", "output", "grad", "grad_sums", "grad_box"),
+)
+
+
+@cache
+def box_worker(stored: type, computed: type) -> CFunc:
+    def box(address):
+        args = carray(address, 1, BOX)[0]
+        images = carray(pointer(args.input), args.extent, stored)
+        outputs = carray(pointer(args.output), (args.images, args.out_height, args.out_width), computed)
+        image = take_ticket(address)
+        while image < args.images:
+            box_image(
+                images[image * args.step_n :],
+                (args.step_c, args.step_h, args.step_w),
+                args.channels,
+                (args.height, args.width),
+                (args.kernel_h, args.kernel_w),
+                (args.stride_h, args.stride_w),
+                (args.pad_h, args.pad_w),
+                (args.dilation_h, args.dilation_w),
+                args.radius,
+                outputs[image],
+            )
+            image = take_ticket(address)
+
+    return _c_function(box)
+
+
+@compiled
+def _maps(address, args, stored):
+    """The numbers at an address as maps: (images, planes, height, width * channels)."""
+    return carray(pointer(address), (args.images, args.planes, args.height, args.width * args.channels), stored)
+
+
+@compiled
+def _constants(args, computed):
+    """The box sums (images, height, width), and alpha, scale and bias, (3, planes, channels)."""
+    box = carray(pointer(args.box), (args.images, args.height, args.width), computed)
+    return box, carray(pointer(args.constants), (3, args.planes, args.channels), computed)
+
+
+@compiled
+def _rows_of(args, task):
+    """A task's image, and the first and last of its rows."""
+    image, block = task // args.blocks, task % args.blocks
+    return image, args.height * block // args.blocks, args.height * (block + 1) // args.blocks
+
+
+@cache
+def forward_worker(stored: type, computed: type) -> CFunc:
+    def forward(address):
+        args = carray(address, 1, TAIL)[0]
+        push, output = _maps(args.push, args, stored), _maps(args.output, args, stored)
+        box, constants = _constants(args, computed)
+        task = take_ticket(address)
+        while task < args.images * args.blocks:
+            image, first, last = _rows_of(args, task)
+            for plane in range(args.planes):
+                alpha, scale, bias = constants[0, plane], constants[1, plane], constants[2, plane]
+                forward_plane(
+                    push[image, plane], box[image], alpha, scale, bias, args.radius, first, last, output[image, plane]
+                )
+            task = take_ticket(address)
+
+    return _c_function(forward)
+
+
+@cache
+def backward_worker(stored: type, computed: type) -> CFunc:
+    def backward(address):
+        args = carray(address, 1, TAIL)[0]
+        push, output, grad = (
+            _maps(args.push, args, stored),
+            _maps(args.output, args, stored),
+            _maps(args.grad, args, stored),
+        )
+        box, constants = _constants(args, computed)
+        sums = (args.images * args.blocks, args.planes, 3, args.channels)
+        grad_sums = carray(pointer(args.grad_sums), sums, computed)
+        wanted = args.images if args.grad_box else 0
+        grad_box = carray(pointer(args.grad_box), (wanted, args.height, args.width), computed)
+        nothing = np.empty((0, 0), computed)
+        task = take_ticket(address)
+        while task < args.images * args.blocks:
+            image, first, last = _rows_of(args, task)
+            for plane in range(args.planes):
+                backward_plane(
+                    push[image, plane],
+                    box[image],
+                    constants[0, plane],
+                    constants[1, plane],
+                    args.radius,
+                    first,
+                    last,
+                    grad[image, plane],
+                    output[image, plane],
+                    grad_sums[task, plane],
+                    grad_box[image] if wanted else nothing,
+                )
+            task = take_ticket(address)
+
+    return _c_function(backward)
+
+
+def _c_function(function: Callable) -> CFunc:
+    """The function compiled for this machine; kept on disk where numba finds a place to write."""
+    name_by_sources(function)
+    try:
+        return cfunc("void(voidptr)", cache=True)(function)
+    except RuntimeError:  # nowhere to write
+        return cfunc("void(voidptr)")(function)

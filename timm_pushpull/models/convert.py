@@ -1,0 +1,119 @@
+"""Push-pull inhibition for networks that are already there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
+from torch import Tensor, nn
+
+from timm_pushpull.layers.inhibited import Alpha, alpha_of
+from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
+from timm_pushpull.utils.errors import InputError
+
+
+def convert_stem(
+    model: nn.Module, avg_size: int = 3, alpha: Alpha | None = None, trainable_alpha: bool = True
+) -> nn.Module:
+    """Turn the first convolution of a network into a push-pull unit that keeps its weights.
+
+    The first convolution is the one that timm's `pretrained_cfg` names as `first_conv` (several where branches begin in
+    parallel: all of them are converted), else the first `nn.Conv2d` of the network. All other weights keep their names;
+    the unit adds `alpha`. Merging a network's layers afterwards (timm's `fuse` and `reparameterize_model`) would drop
+    the inhibition, for what they merge is a plain convolution.
+
+    timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) are refused: no
+    convolution comes first there.
+
+    Args:
+        model: Any network; it is changed in place.
+        avg_size, alpha, trainable_alpha: As in `PushPullConv2d`.
+
+    Returns:
+        The same network.
+
+    Raises:
+        InputError: The network does not begin with a convolution, or with one that cannot be converted.
+    """
+    convolutions = _first_convolutions(model)
+    units = {name: _unit_of(conv, name, avg_size, alpha, trainable_alpha) for name, conv in convolutions.items()}
+    for name, unit in units.items():
+        model.set_submodule(name, unit)
+    return model
+
+
+def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
+    """Set the inhibition strength of a network's push-pull units: more of it trades clean accuracy for robustness.
+
+    Args:
+        model: A network with push-pull units, or with a layer of 2020.
+        alpha: One number, or one per channel of the units.
+
+    Raises:
+        InputError: There is no push-pull unit, or `alpha` has another number of channels.
+    """
+    units = [module for module in model.modules() if isinstance(module, (PushPullConv2d, PushPull2020Conv2d))]
+    if not units:
+        raise InputError(f"{type(model).__name__} has no push-pull unit; convert_stem gives it one")
+    values = [alpha_of(alpha, unit.out_channels) for unit in units]
+    with torch.no_grad():
+        for unit, value in zip(units, values, strict=True):
+            unit.alpha.copy_(value)
+
+
+class AdaptedPushPullConv2d(PushPullConv2d):
+    """A push-pull unit in place of timm's convolutions with dynamic 'SAME' padding or standardised weights.
+
+    Both responses see the standardised weights: the pull kernel is the complement of what the input is convolved with.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.same_pad, self.standardized, self.eps, self.scale = False, False, 0.0, 1.0
+        self.register_parameter("gain", None)
+
+    def kernel(self) -> Tensor:
+        if not self.standardized:
+            return self.weight
+        flat, gain = self.weight.reshape(1, self.out_channels, -1), self.gain
+        if gain is not None:
+            gain = (gain * self.scale).view(-1)
+        flat = F.batch_norm(flat, None, None, weight=gain, training=True, momentum=0.0, eps=self.eps)
+        return flat.view_as(self.weight)
+
+    def pad(self, input: Tensor) -> Tensor:
+        if self.same_pad:
+            input = pad_same(input, list(self.kernel_size), list(self.stride), list(self.dilation))
+        return input
+
+
+def _first_convolutions(model: nn.Module) -> dict[str, nn.Module]:
+    named = dict(model.named_modules())
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    name = cfg.get("architecture") or type(model).__name__
+    declared = cfg.get("first_conv")
+    names = [declared] if isinstance(declared, str) else list(declared or [])
+    if declared is None or any(entry not in named for entry in names):  # no timm network, or one within a wrapper
+        names = [entry for entry, module in named.items() if isinstance(module, nn.Conv2d)][:1]
+    if not names or not all(isinstance(named[entry], nn.Conv2d) for entry in names):
+        raise InputError(f"{name} does not begin with a convolution, so there is none to make a push-pull unit of")
+    return {entry: named[entry] for entry in names}
+
+
+def _unit_of(conv: nn.Conv2d, name: str, avg_size: int, alpha: Alpha | None, trainable_alpha: bool) -> PushPullConv2d:
+    options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
+    if type(conv) is nn.Conv2d:
+        return PushPullConv2d.from_conv(conv, **options)
+    standardized = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
+    if type(conv) not in (Conv2dSame, *standardized):
+        raise InputError(f"{name} is a {type(conv).__name__}; only plain and timm's own convolutions can be converted")
+    unit = AdaptedPushPullConv2d.from_conv(conv, **options)
+    unit.same_pad = isinstance(conv, Conv2dSame) or getattr(conv, "same_pad", False)
+    if isinstance(conv, standardized):
+        unit.standardized, unit.eps = True, conv.eps
+    if isinstance(conv, (ScaledStdConv2d, ScaledStdConv2dSame)):
+        unit.scale, unit.gain = conv.scale, conv.gain
+    return unit

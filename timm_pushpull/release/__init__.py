@@ -1,8 +1,0 @@
-"""From a training run to a public model: staged, verified, published, pulled back."""
-
-from timm_pushpull.release.folder import Release, check_repo_id
-from timm_pushpull.release.publishing import Published, publish
-from timm_pushpull.release.staging import dress, stage
-from timm_pushpull.release.verification import verify
-
-__all__ = ["Published", "Release", "check_repo_id", "dress", "publish", "stage", "verify"]

@@ -1,5 +1,0 @@
-"""A report of results: one self-contained HTML page that needs neither a server nor the network."""
-
-from timm_pushpull.report.page import TITLE, render
-
-__all__ = ["TITLE", "render"]

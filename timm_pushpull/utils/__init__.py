@@ -1,0 +1,1 @@
+"""What all rooms share: errors, files, devices, progress bars, compiled loops."""

@@ -1,0 +1,131 @@
+"""The Hugging Face Hub: files fetched and checked, and what goes wrong there told in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import constants, get_token, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from timm_pushpull.utils.errors import InputError, one_line, redacted
+from timm_pushpull.utils.files import sha256
+
+WEIGHTS = "model.safetensors"
+
+_STATUS = {
+    401: "the Hub does not accept the token; run `hf auth login` again or mend HF_TOKEN",
+    403: "the token may not write there; use a token with write access and a namespace of yours",
+    404: "the Hub does not know this namespace or repository",
+    409: "it exists there already",
+    412: "somebody else has changed the repository meanwhile; look at it and run the command again",
+    429: "the Hub asks for fewer requests; wait some minutes and run the command again",
+}
+
+
+@contextmanager
+def clear_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
+    """Whatever the Hub's client, its transport or the file system raises becomes one line, `cannot WHAT: reason`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # the transport's classes change with the client's version
+        raise InputError(f"cannot {what}: {redacted(_reason(error, endpoint), get_token())}") from error
+
+
+def _reason(error: Exception, endpoint: str | None) -> str:
+    endpoint = endpoint or constants.ENDPOINT
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # of an upload, in one of threads
+        return _reason(error.__cause__, endpoint)
+    if isinstance(error, LocalEntryNotFoundError):  # before EntryNotFoundError, its base
+        cause = error.__cause__
+        if isinstance(cause, HfHubHTTPError):
+            return _reason(cause, endpoint)
+        if constants.HF_HUB_OFFLINE:
+            return "it is not in the cache, and HF_HUB_OFFLINE forbids to look on the Hub"
+        return f"it is not in the cache, and {endpoint} is out of reach" + (f" ({one_line(cause)})" if cause else "")
+    if isinstance(error, GatedRepoError):
+        return "the repository is gated; ask for access on its page, then set HF_TOKEN or run `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return "the repository has no such revision"
+    if isinstance(error, RepositoryNotFoundError) and "Invalid credentials" not in (error.server_message or ""):
+        return (
+            "there is no such repository, or it is private; check the name, or set HF_TOKEN or run `hf auth login` "
+            "with a token that may see it"
+        )
+    if isinstance(error, EntryNotFoundError):
+        return "the repository does not hold that file"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code if error.response is not None else None
+        if status in _STATUS:
+            return _STATUS[status]
+        said = f" ({one_line(Exception(error.server_message))})" if error.server_message else ""
+        if status and status >= 500:
+            return f"the Hub failed with status {status}{said}; try again later"
+        return f"the Hub answered with status {status}{said}"
+    if isinstance(error, ValueError):  # a name that is none
+        return one_line(error)
+    if isinstance(error, OSError) and "onsistency check" in str(error):
+        return "the download broke off; run it again"
+    if isinstance(error, OSError) and error.errno:
+        return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
+    return f"{endpoint} is out of reach or broke off ({one_line(error)}); try again"
+
+
+def download(
+    repo_id: str,
+    filename: str = WEIGHTS,
+    *,
+    revision: str | None = None,
+    cache_dir: Path | str | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+) -> Path:
+    """A file of a model repository, from the cache or the Hub.
+
+    A new download must have the hash under which the Hub lists it: the client itself compares sizes only, and would
+    keep other content for ever.
+
+    Raises:
+        InputError: No such repository, revision or file; out of reach; damaged on the way. Nothing damaged stays.
+    """
+    where = {"repo_id": repo_id, "filename": filename, "revision": revision, "cache_dir": cache_dir}
+    with clear_errors(f"load {filename} of {repo_id}{f'@{revision}' if revision else ''}", endpoint):
+        known = try_to_load_from_cache(**where)
+        path = Path(hf_hub_download(**where, endpoint=endpoint, token=token))
+    if str(path) != known and not _as_named(path.resolve()):
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise InputError(f"{filename} of {repo_id} was damaged on the way and is not kept; run the command again")
+    return path
+
+
+def _as_named(blob: Path) -> bool:
+    """Whether a file of the cache has the content after whose hash the client named it."""
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        return sha256(blob) == blob.name
+    if re.fullmatch("[0-9a-f]{40}", blob.name):
+        return git_hash(blob.read_bytes()) == blob.name
+    return True  # a cache without links, as on Windows
+
+
+def git_hash(content: bytes) -> str:
+    """Under which Git, and so the Hub, lists a small file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def split_revision(repo_id: str) -> tuple[str, str | None]:
+    """`NAMESPACE/NAME@REVISION`, as timm takes it, in two."""
+    name, _, revision = repo_id.partition("@")
+    return name, revision or None
