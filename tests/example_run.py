@@ -10,7 +10,7 @@ import yaml
 
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.hub.card import card_of
 from timm_pushpull.models.weights import CONFIG, create_model, save_model
 
@@ -68,7 +68,7 @@ def write_run(
         model,
         folder,
         classes=None if retrieval else classes,
-        geometry=Geometry(32, 36),
+        geometry=ResizeCenterCrop(32, 36),
         mean=(0.1, 0.2, 0.3),
         std=(0.4, 0.5, 0.6),
         tag="pictures",

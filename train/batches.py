@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from timm_pushpull.data.augment import POLICIES, Policy, prime
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
 
 _ORDER, _AUGMENTATION = 0, 1
@@ -58,7 +58,7 @@ class TrainingImages(Dataset):
     def __init__(
         self,
         images: ImageSet,
-        geometry: Geometry,
+        geometry: ResizeCenterCrop,
         padding: int,
         flip: bool,
         seed: int,

@@ -57,7 +57,7 @@ def measure(
         task = retrieval(model, data.train.images, data.geometry, top=settings.top, **shared)
     return evaluate(
         model,
-        data.test.limited(settings.benchmark_limit),
+        data.test.subset(settings.benchmark_limit),
         data.geometry,
         task=task,
         preset=settings.preset,
@@ -95,7 +95,7 @@ def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) 
         split=data.test.split,
         preset=settings.preset,
         seed=0,
-        num_images=len(data.test.limited(settings.benchmark_limit)),
+        num_images=len(data.test.subset(settings.benchmark_limit)),
         clean_error=0,
         errors={corruption: [0] * 5 for corruption in CORRUPTIONS},
         task=settings.task,

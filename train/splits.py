@@ -13,7 +13,7 @@ from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.tasks import check_top
 from timm_pushpull.data.augment import check_size
 from timm_pushpull.data.images import ImageSet, load_images, read_batches, read_classes
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models.weights import create_model
 from timm_pushpull.utils.errors import InputError
 
@@ -24,7 +24,7 @@ class Data:
 
     train: TrainingImages
     test: ImageSet
-    geometry: Geometry
+    geometry: ResizeCenterCrop
 
 
 def load_data(settings: Settings, processes: int, device: torch.device) -> tuple[Data, Settings]:
@@ -43,8 +43,8 @@ def load_data(settings: Settings, processes: int, device: torch.device) -> tuple
     if settings.classes:
         named = RECIPES / "classes" / f"{settings.classes}.txt"
         names = read_classes(named if named.is_file() else Path(settings.classes))
-        train, test = train.of_classes(names), test.of_classes(names)
-    train, test = train.limited(settings.limit), test.limited(settings.limit)
+        train, test = train.select_classes(names), test.select_classes(names)
+    train, test = train.subset(settings.limit), test.subset(settings.limit)
     if settings.num_classes not in (None, len(train.classes)):
         raise InputError(
             f"num_classes is {settings.num_classes}, but the labels of {train.name!r} have "
@@ -73,7 +73,7 @@ def load_data(settings: Settings, processes: int, device: torch.device) -> tuple
     )
     if settings.augmentation == "prime":
         check_size(size, size)
-    geometry = Geometry(size, settings.resize, settings.interpolation)
+    geometry = ResizeCenterCrop(size, settings.resize, settings.interpolation)
     images = TrainingImages(
         train,
         geometry,

@@ -19,7 +19,7 @@ import timm_pushpull  # noqa: F401
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.images import load_images
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.hardware import autocast, choose_device, choose_precision, describe
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     device = choose_device()
     precision = choose_precision("auto", device)
     batch = options.batch_size or (64 if device.type == "cpu" else 512)
-    images = load_images(options.dataset).limited(options.limit)
+    images = load_images(options.dataset).subset(options.limit)
     model = timm.create_model(options.model, num_classes=len(images.classes)).eval()
     model = model.to(device, memory_format=torch.channels_last)
     arguments = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "preset": "cifar10-c", "device": device, "progress": False}
@@ -51,10 +51,10 @@ def main() -> None:
 
     def measured(names: tuple[str, ...]) -> float:
         start = time.perf_counter()
-        evaluate(model, images, Geometry(32, 32), corruptions=names, clean=False, **arguments)
+        evaluate(model, images, ResizeCenterCrop(32, 32), corruptions=names, clean=False, **arguments)
         return time.perf_counter() - start
 
-    evaluate(model, images.limited(64), Geometry(32, 32), **arguments)  # compiles
+    evaluate(model, images.subset(64), ResizeCenterCrop(32, 32), **arguments)  # compiles
     bare(1)
     ours = bares = 0.0
     for name in CORRUPTIONS:

@@ -19,7 +19,7 @@ from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import CLEAN, Evaluation, Journal, check_classes, evaluate
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data.images import load_images
-from timm_pushpull.data.preprocessing import Geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.models.weights import create_model
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -35,7 +35,7 @@ class GreyLevelClassifier(torch.nn.Module):
 
 
 def test_equals_an_independent_loop():
-    images, model, geometry = load_images("digits").limited(60), GreyLevelClassifier(), Geometry(28, 32)
+    images, model, geometry = load_images("digits").subset(60), GreyLevelClassifier(), ResizeCenterCrop(28, 32)
     evaluation = evaluate(
         model, images, geometry, mean=MEAN, std=STD, preset="cifar10-c", seed=3, batch_size=17, progress=False
     )
@@ -60,10 +60,10 @@ def test_equals_an_independent_loop():
 
 
 def test_details_are_those_of_all_probabilities():
-    images, weights = load_images("digits").limited(90), torch.randn(3 * 64, 10, generator=torch.manual_seed(0))
+    images, weights = load_images("digits").subset(90), torch.randn(3 * 64, 10, generator=torch.manual_seed(0))
     model = lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 8).flatten(1) @ weights / 8  # noqa: E731
     arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast",), "severities": (1,), "progress": False}
-    evaluation = evaluate(model, images, Geometry(32, 32), batch_size=20, details=True, **arguments)
+    evaluation = evaluate(model, images, ResizeCenterCrop(32, 32), batch_size=20, details=True, **arguments)
     pixels = np.stack([np.asarray(images.read(row)) for row in images.indices])
     labels = images.labels[images.indices]
     probabilities = model(normalise(pixels, MEAN, STD)).softmax(dim=1).numpy()
@@ -100,7 +100,7 @@ def test_images_that_change_between_two_runs_are_noticed(tmp_path, image_folder)
         journal = Journal(tmp_path / "journal", {"model": "x"})
         images = load_images(str(image_folder))
         model = lambda x: x.mean(dim=(2, 3))[:, :2]  # noqa: E731
-        return evaluate(model, images, Geometry(32, 32), severities=severities, journal=journal, **arguments)
+        return evaluate(model, images, ResizeCenterCrop(32, 32), severities=severities, journal=journal, **arguments)
 
     first, both = run((1,)), run((1, 2))
     assert both.fingerprint == first.fingerprint != "0" * 16
@@ -129,10 +129,10 @@ def as_processes(processes: int, work: Callable) -> list:
 
 @pytest.mark.parametrize("processes", [2, 3, 7])
 def test_processes_find_the_same_wrong_images_as_one(processes):
-    images = load_images("digits").limited(61)
+    images = load_images("digits").subset(61)
     arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast", "fog"), "details": True, "progress": False}
-    alone = evaluate(GreyLevelClassifier(), images, Geometry(32, 32), **arguments)
-    work = partial(evaluate, GreyLevelClassifier(), images, Geometry(32, 32), batch_size=5, **arguments)
+    alone = evaluate(GreyLevelClassifier(), images, ResizeCenterCrop(32, 32), **arguments)
+    work = partial(evaluate, GreyLevelClassifier(), images, ResizeCenterCrop(32, 32), batch_size=5, **arguments)
     for together in as_processes(processes, work):
         assert together.as_results() | {"seconds": 0} == alone.as_results() | {"seconds": 0}
         for cell, errors in alone.image_errors.items():
@@ -142,8 +142,8 @@ def test_processes_find_the_same_wrong_images_as_one(processes):
 def test_severities_that_were_not_asked_for_are_none():
     errors = evaluate(
         GreyLevelClassifier(),
-        load_images("digits").limited(10),
-        Geometry(32, 32),
+        load_images("digits").subset(10),
+        ResizeCenterCrop(32, 32),
         mean=MEAN,
         std=STD,
         corruptions=("contrast",),
@@ -162,7 +162,7 @@ def test_severities_that_were_not_asked_for_are_none():
 )
 def test_impossible_logits_are_named(model, message):
     with pytest.raises(InputError, match=message):
-        evaluate(model, load_images("digits").limited(10), Geometry(32, 32), mean=MEAN, std=STD, progress=False)
+        evaluate(model, load_images("digits").subset(10), ResizeCenterCrop(32, 32), mean=MEAN, std=STD, progress=False)
 
 
 @pytest.mark.parametrize("names", [list("0123456789"), None])

@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, model):
         "from pathlib import Path\n"
         "from timm_pushpull.benchmark import FlySource, evaluate, sources\n"
         "from timm_pushpull.data.images import load_images\n"
-        "from timm_pushpull.data.preprocessing import Geometry\n"
+        "from timm_pushpull.data.preprocessing import ResizeCenterCrop\n"
         "sources._BLOCK = 1 << 20\n"
         "def memory(name):\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"
@@ -209,7 +209,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, model):
         "for count in (90, 90, 900):\n"  # the first also loads libraries
         "    Path('/proc/self/clear_refs').write_text('5')\n"
         "    before = memory('VmRSS')\n"
-        "    evaluate(model, images.limited(count), Geometry(192, 192), mean=(0, 0, 0), std=(1, 1, 1),\n"
+        "    evaluate(model, images.subset(count), ResizeCenterCrop(192, 192), mean=(0, 0, 0), std=(1, 1, 1),\n"
         "             corruptions=('contrast',), severities=(1, 5), progress=False)\n"
         "    print(memory('VmHWM') - before)\n"
     )

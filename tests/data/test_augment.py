@@ -26,7 +26,7 @@ from splits import Data, load_data
 from timm_pushpull import InputError
 from timm_pushpull.data.augment import AUGMENTATIONS, POLICIES, Policy
 from timm_pushpull.data.images import load_images
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
 CPU = torch.device("cpu")
 THEIRS = {
@@ -35,7 +35,7 @@ THEIRS = {
     "trivialaugment": "TrivialAugmentWide",
     "randaugment": "RandAugment",
 }
-GEOMETRY = Geometry(30, 34)
+GEOMETRY = ResizeCenterCrop(30, 34)
 
 
 @pytest.fixture(scope="module")

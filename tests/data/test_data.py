@@ -13,7 +13,7 @@ from torchvision.transforms import functional as tv
 from conftest import make_image_folder
 from timm_pushpull import InputError
 from timm_pushpull.data.images import load_images, read_batches, read_classes
-from timm_pushpull.data.preprocessing import Geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 
 
 def test_digits_are_split_the_same_way_in_every_class():
@@ -22,7 +22,7 @@ def test_digits_are_split_the_same_way_in_every_class():
     assert train.classes == tuple("0123456789")
     shares = np.bincount(test.labels) / (np.bincount(test.labels) + np.bincount(train.labels))
     assert ((shares > 0.19) & (shares <= 0.2)).all()
-    pictures = [image for batch, _ in read_batches(test, Geometry(32, 32), 100) for image in batch]
+    pictures = [image for batch, _ in read_batches(test, ResizeCenterCrop(32, 32), 100) for image in batch]
     assert all(image.shape == (32, 32, 3) for image in pictures)
     assert len({image.tobytes() for image in pictures}) == 355
     # A one is narrow and a zero is not: labels and pictures belong together.
@@ -43,7 +43,7 @@ def test_cifar10(shared):
 def test_tiny_imagenet_with_its_grey_images(shared):
     train = load_images(str(shared / "data" / "tiny-imagenet-200"), train=True)
     assert (len(train), len(train.classes)) == (50_000, 200)
-    batch, _ = next(read_batches(train, Geometry(64, 64), 512))
+    batch, _ = next(read_batches(train, ResizeCenterCrop(64, 64), 512))
     assert all(image.shape == (64, 64, 3) for image in batch)
     assert any((image == image[..., :1]).all() for image in batch)
 
@@ -82,19 +82,19 @@ def test_whole_numbers_serve_as_labels_where_there_are_no_class_names(tmp_path):
 
 def test_limits_are_fixed_class_balanced_and_nested():
     images = load_images("digits", train=True)
-    small, large = images.limited(25), images.limited(100)
+    small, large = images.subset(25), images.subset(100)
     assert np.bincount(small.labels[small.indices]).tolist().count(2) == 5
     assert set(np.bincount(large.labels[large.indices])) == {10}
     assert set(small.indices) < set(large.indices)
-    np.testing.assert_array_equal(small.indices, images.limited(25).indices)
-    assert images.limited(10_000) is images
+    np.testing.assert_array_equal(small.indices, images.subset(25).indices)
+    assert images.subset(10_000) is images
 
 
 @pytest.mark.parametrize("size", [(302, 200), (200, 301), (224, 224), (90, 80)])
 def test_geometry_is_torchvisions_resize_and_centre_crop(size):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     expected = tv.center_crop(tv.resize(picture, 256), [224, 224])
-    np.testing.assert_array_equal(Geometry(224, 256)(picture), np.asarray(expected))
+    np.testing.assert_array_equal(ResizeCenterCrop(224, 256)(picture), np.asarray(expected))
 
 
 def test_normalise():
@@ -162,24 +162,24 @@ def test_a_truncated_picture_is_named(tmp_path):
     victim.write_bytes(victim.read_bytes()[:500])
     images = load_images(str(folder))
     with pytest.raises(InputError, match=r"image 7 \(.*light/2.png\) of 'pictures', split 'test', cannot be read"):
-        list(read_batches(images, Geometry(32, 32), 4))
+        list(read_batches(images, ResizeCenterCrop(32, 32), 4))
 
 
 @pytest.mark.parametrize(("arguments", "message"), [((64, 32), "size 64"), ((32, 32, "cubic"), "cubic")])
 def test_impossible_geometry_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        Geometry(*arguments)
+        ResizeCenterCrop(*arguments)
 
 
 def test_a_selection_of_classes_has_its_own_labels(image_folder, tmp_path):
     images = load_images(str(image_folder))
-    light = images.of_classes(["light"])
+    light = images.select_classes(["light"])
     assert (light.classes, len(light)) == (("light",), 5)
     assert set(light.labels[light.indices]) == {0}
-    swapped = images.of_classes(["light", "dark"])
+    swapped = images.select_classes(["light", "dark"])
     assert np.array_equal(swapped.labels, 1 - images.labels)
     with pytest.raises(InputError, match="unknown class 'ligth'; did you mean 'light'"):
-        images.of_classes(["ligth"])
+        images.select_classes(["ligth"])
     (tmp_path / "names.txt").write_text("light\n\ndark\nlight\n")
     with pytest.raises(InputError, match="names class 'light' twice"):
         read_classes(tmp_path / "names.txt")
@@ -189,5 +189,5 @@ def test_wordnet_ids_choose_from_imagenet_s_named_classes(image_folder):
     images = load_images(str(image_folder))
     names = ("tench, Tinca tinca", *(f"class {number}" for number in range(1, 1000)))
     named = replace(images, classes=names, labels=np.where(images.labels == 0, 0, 15))
-    robins = named.of_classes(["n01558993", "n01440764"])  # American robin is class 15, tench class 0
+    robins = named.select_classes(["n01558993", "n01440764"])  # American robin is class 15, tench class 0
     assert np.array_equal(robins.labels, 1 - images.labels)

@@ -82,7 +82,7 @@ def test_npy_goes_through_the_same_jpeg_as_files(tmp_path, image_folder):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_limited_sets_are_parts_of_whole_ones(tmp_path, format):
-    images = load_images("digits").limited(12)
+    images = load_images("digits").subset(12)
     options = {**SMALL, "corruptions": ("gaussian_noise",), "severities": (3,), "format": format}
     manifest = generate(images, tmp_path / "out", **options).manifest
     assert manifest["rows"] == manifest["num_images"] == 12

@@ -107,7 +107,7 @@ def test_imagenet_c_without_a_manifest(tmp_path, image_folder, grouped):
 
 
 def test_class_folders_may_be_numbers(tmp_path):
-    images = load_images("digits").limited(25)
+    images = load_images("digits").subset(25)
     generate(images, tmp_path / "out", format="imagefolder", preset="cifar10-c", corruptions=["fog"], progress=False)
     corrupted = open_corrupted(tmp_path / "out")
     assert (corrupted.corruptions, corrupted.classes, len(corrupted)) == (("fog",), tuple("0123456789"), 25)

@@ -19,7 +19,7 @@ from timm_pushpull import InputError, PushPull2020Conv2d, convert_stem, set_inhi
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.images import load_images
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models._blur import BlurPool2d
 from timm_pushpull.models.weights import load_model, save_model
 
@@ -133,7 +133,7 @@ def test_rivals_train_are_measured_and_load_again(tmp_path, image_folder, run_in
         assert float(row["alpha_std"]) > 0
     results = Results.load(run)
     assert not results.partial
-    again = evaluate(load_model(f"local-dir:{run}")[0], load_images(image_folder).limited(2), corruptions=[])
+    again = evaluate(load_model(f"local-dir:{run}")[0], load_images(image_folder).subset(2), corruptions=[])
     assert again.clean_error == results.clean_error
 
 
@@ -275,7 +275,7 @@ def test_family_is_timms_network_with_a_converted_stem(name, size):
 )
 def test_saved_models_load_as_they_were(name, options, tmp_path):
     model = timm.create_model(name, num_classes=3, **options).eval()
-    preprocessing = {"geometry": Geometry(32, 32, "bilinear"), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    preprocessing = {"geometry": ResizeCenterCrop(32, 32, "bilinear"), "mean": (0.5,) * 3, "std": (0.5,) * 3}
     save_model(model, tmp_path, classes=["a", "b", "c"], tag="test", model_args=options, **preprocessing)
     loaded, _ = load_model(f"local-dir:{tmp_path}")
     x = torch.randn(2, 3, 32, 32)

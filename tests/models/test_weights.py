@@ -12,7 +12,7 @@ import torch
 
 from example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models.weights import create_model, label_names, load_model, pooling, save_model
 
 
@@ -44,7 +44,9 @@ def test_the_pooling_travels_with_the_weights(tmp_path):
 def test_the_same_weights_are_the_same_file(tmp_path):
     model, options = create_model("resnet18_cifar_pushpull", **SMALL), {"mean": (0, 0, 0), "std": (1, 1, 1), "tag": "x"}
     names = tuple(map(str, range(model.num_classes)))
-    hashes = {save_model(model, tmp_path, classes=names, geometry=Geometry(32, 36), **options) for _ in range(9)}
+    hashes = {
+        save_model(model, tmp_path, classes=names, geometry=ResizeCenterCrop(32, 36), **options) for _ in range(9)
+    }
     assert len(hashes) == 1
     stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
     for name, tensor in model.state_dict().items():
@@ -54,7 +56,7 @@ def test_the_same_weights_are_the_same_file(tmp_path):
 def test_half_weights_take_half_the_space_and_load_as_float32(tmp_path):
     model = write_run(tmp_path / "run")
     whole = (tmp_path / "run" / "model.safetensors").stat().st_size
-    geometry, statistics = Geometry(32, 36), {"mean": (0, 0, 0), "std": (1, 1, 1)}
+    geometry, statistics = ResizeCenterCrop(32, 36), {"mean": (0, 0, 0), "std": (1, 1, 1)}
     save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
     assert (tmp_path / "model.safetensors").stat().st_size < 0.51 * whole
     loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()

@@ -28,16 +28,16 @@ from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.images import ImageSet, load_images
-from timm_pushpull.data.preprocessing import Geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.hub import Release, verify
 
-GEOMETRY = Geometry(32, 32)
+GEOMETRY = ResizeCenterCrop(32, 32)
 HOW = {"mean": MEAN, "std": STD, "progress": False}
 
 
 def digits(database: int, queries: int) -> tuple[ImageSet, ImageSet]:
     """So many training images, to be retrieved, and test images."""
-    return load_images("digits", "train").limited(database), load_images("digits").limited(queries)
+    return load_images("digits", "train").subset(database), load_images("digits").subset(queries)
 
 
 def network(bits: int):
@@ -209,7 +209,7 @@ def test_a_run_writes_down_its_task(trained):
     assert "a hash of 16 bits" in card
     assert "each of the 2 classes has a hash of 16 bits" in card
     task = retrieval(model, load_images(str(dataset), train=True), top=10, progress=False)
-    found = evaluate(model, load_images(str(dataset)).limited(4), task=task, corruptions=(), progress=False)
+    found = evaluate(model, load_images(str(dataset)).subset(4), task=task, corruptions=(), progress=False)
     assert found.clean_error == results.clean_error
 
 

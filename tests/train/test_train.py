@@ -24,7 +24,7 @@ from processes import options
 from settings import Settings
 from timm_pushpull import InputError
 from timm_pushpull.data.images import load_images
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
 TRAIN = ROOT / "train" / "train.py"
 RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml", "state"}
@@ -192,7 +192,7 @@ def test_the_printed_command_loads_the_result_with_the_measured_error(finished):
     assert run_command("-c", f"{code}; print(model(__import__('torch').zeros(1, 3, 32, 32)).shape)").returncode == 0
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     config = timm.data.resolve_model_data_config(model)
-    images = load_images(str(dataset)).limited(4)
+    images = load_images(str(dataset)).subset(4)
     transform = timm.data.create_transform(**config)
     wrong = [
         model(transform(images.read(row)).unsqueeze(0)).argmax().item() != images.labels[row] for row in images.indices
@@ -365,7 +365,7 @@ def test_an_epoch_sees_every_image_once_in_even_batches(count, batch):
     assert not np.array_equal(np.concatenate(order), np.concatenate(epoch_order(count, batch, seed=1, epoch=1)))
 
 
-class SquareGeometry(Geometry):
+class SquareGeometry(ResizeCenterCrop):
     """The folder's pictures have three sizes; this makes one of them."""
 
     def resized(self, picture):
@@ -375,7 +375,7 @@ class SquareGeometry(Geometry):
 @pytest.mark.parametrize("where", ["one tensor", "memory", "disk"])
 def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder, where, monkeypatch):
     monkeypatch.setattr("batches._IN_MEMORY", 0 if where == "disk" else 2**40)
-    geometry = Geometry(30, 34)
+    geometry = ResizeCenterCrop(30, 34)
     if where == "one tensor":
         geometry = SquareGeometry(30, 34)
     images = load_images(str(image_folder), train=True)

@@ -1,6 +1,6 @@
 """The corruption benchmark: what a model gets wrong, clean and under every corruption and severity.
 
-    >>> evaluation = evaluate(model, load_images("cifar10").limited(1000), preset="cifar10-c")
+    >>> evaluation = evaluate(model, load_images("cifar10").subset(1000), preset="cifar10-c")
     >>> evaluation.clean_error, evaluation.errors["fog"], evaluation.mce_interval
     >>> task = retrieval(model, load_images("cifar10", "train"))  # 1 - mAP@200 of a network that hashes images
     >>> evaluate(model, load_images("cifar10"), task=task, preset="cifar10-c").clean_error

@@ -19,7 +19,7 @@ def of_model(images: ImageSet, names: Sequence[str] | None) -> ImageSet:
     """
     if names and len(names) < len(images.classes):
         with contextlib.suppress(InputError):
-            return images.of_classes(names)
+            return images.select_classes(names)
     return images
 
 

@@ -12,7 +12,7 @@ from timm_pushpull.benchmark.hashing import TOP, pack
 from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation, summed
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
@@ -21,7 +21,7 @@ from timm_pushpull.utils.progress import progress_bar
 def retrieval(
     model: Callable[[Tensor], Tensor],
     database: ImageSet,
-    geometry: Geometry | None = None,
+    geometry: ResizeCenterCrop | None = None,
     *,
     top: int = TOP,
     mean: Sequence[float] | None = None,

@@ -17,7 +17,7 @@ from timm_pushpull.benchmark.sources import FilesSource, FlySource
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.images import ImageSet
-from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
@@ -28,7 +28,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 def evaluate(
     model: Callable[[Tensor], Tensor],
     images: ImageSet | FlySource | FilesSource,
-    geometry: Geometry | None = None,
+    geometry: ResizeCenterCrop | None = None,
     *,
     task: Task | None = None,
     mean: Sequence[float] | None = None,

@@ -13,9 +13,9 @@ import numpy as np
 from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import corrupt_batch
-from timm_pushpull.data.images import ImageSet, balanced, read_batches
+from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
 from timm_pushpull.data.layouts import CorruptedSet
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
 
 #: A batch on its way to the model: its cell, the images' positions in the source, their pixels, and whether it is the
@@ -103,7 +103,7 @@ class FilesSource:
         size: int,
         *,
         clean: ImageSet | None = None,
-        geometry: Geometry | None = None,
+        geometry: ResizeCenterCrop | None = None,
         limit: int | None = None,
     ) -> None:
         if clean is not None and len(clean) != len(corrupted):
@@ -112,10 +112,10 @@ class FilesSource:
                 f"images that these were made from"
             )
         self.corrupted, self.size = corrupted, size
-        self.indices = balanced(corrupted.labels, limit)
+        self.indices = balanced_subset(corrupted.labels, limit)
         self.labels = corrupted.labels[self.indices]
         self.classes = corrupted.classes or tuple(str(c) for c in range(int(corrupted.labels.max()) + 1))
-        self.clean = None if clean is None else FlySource(clean.limited(limit), geometry)
+        self.clean = None if clean is None else FlySource(clean.subset(limit), geometry)
         self.digest = 0
 
     def block_images(self, batch: int) -> int:

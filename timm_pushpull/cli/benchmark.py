@@ -160,7 +160,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     if options.dataset:
         images = load(options, options.dataset, options.split)
     if not options.corrupted:
-        images = of_model(images, names).limited(options.limit)
+        images = of_model(images, names).subset(options.limit)
         pictures = {"frost_dir": options.frost_dir, "jpeg_quality": options.jpeg_quality}
         source = FlySource(images, geometry, preset=options.preset, seed=options.seed, **pictures)
         return source, {

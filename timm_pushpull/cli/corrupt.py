@@ -47,7 +47,7 @@ def _corrupt(options: argparse.Namespace) -> int:
 
     if options.format not in FORMATS:
         raise unknown("format", options.format, FORMATS)
-    images = load(options, options.source, options.split).limited(options.limit)
+    images = load(options, options.source, options.split).subset(options.limit)
     outcome = generate(
         images,
         options.output,

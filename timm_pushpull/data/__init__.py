@@ -3,12 +3,12 @@
 from timm_pushpull.data.generate import generate
 from timm_pushpull.data.images import ImageSet, load_images
 from timm_pushpull.data.layouts import CorruptedSet, open_corrupted
-from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
 
 __all__ = [
     "CorruptedSet",
-    "Geometry",
     "ImageSet",
+    "ResizeCenterCrop",
     "generate",
     "load_images",
     "model_geometry",

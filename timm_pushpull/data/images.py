@@ -74,16 +74,16 @@ class ImageSet:
                 f"replace or remove it"
             ) from None
 
-    def limited(self, count: int | None) -> ImageSet:
+    def subset(self, count: int | None) -> ImageSet:
         """A fixed, class-balanced selection of `count` images (all of them for None or where there are fewer).
 
         The selection depends on the labels and `count` alone, and a smaller one is part of every larger one.
         """
         if count is None or count >= len(self):
             return self
-        return replace(self, indices=self.indices[balanced(self.labels[self.indices], count)])
+        return replace(self, indices=self.indices[balanced_subset(self.labels[self.indices], count)])
 
-    def of_classes(self, names: Sequence[str]) -> ImageSet:
+    def select_classes(self, names: Sequence[str]) -> ImageSet:
         """The images of some classes; a label is then the class's position in `names`.
 
         ImageNet-1k's classes may be asked for by their WordNet ids, whatever the data set calls them.
@@ -130,7 +130,7 @@ def _wordnet_ids(classes: Sequence[str]) -> Sequence[str]:
     return ImageNetInfo("imagenet-1k").label_names()
 
 
-def balanced(labels: np.ndarray, count: int | None) -> np.ndarray:
+def balanced_subset(labels: np.ndarray, count: int | None) -> np.ndarray:
     """A fixed, class-balanced selection of positions, int64 in ascending order; all for None or where there are fewer.
 
     Raises:

@@ -1,6 +1,6 @@
 """The way from a picture to a network's input.
 
-    picture -> resized and cropped uint8 (`Geometry`) -> corrupted uint8 -> normalised float (`normalise`)
+    picture -> resized and cropped uint8 (`ResizeCenterCrop`) -> corrupted uint8 -> normalised float (`normalise`)
 
 Images stay uint8 until the last step, because the corruptions are defined on grey levels.
 """
@@ -22,7 +22,7 @@ _INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("nearest", 
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ResizeCenterCrop:
     """Resize the shorter side, then crop the centre: the last steps before corruption and normalisation.
 
     Attributes:
@@ -57,12 +57,12 @@ class Geometry:
         return image[top : top + self.size, left : left + self.size]
 
 
-def model_geometry(model: nn.Module, image_size: int | None = None) -> Geometry:
+def model_geometry(model: nn.Module, image_size: int | None = None) -> ResizeCenterCrop:
     """The test geometry of a timm model's data config, or that of another size with the same crop fraction."""
     config = model.pretrained_cfg
     size = image_size or config["input_size"][-1]
     interpolation = config.get("interpolation") or "bilinear"
-    return Geometry(size, int(size / (config.get("crop_pct") or 1.0)), interpolation)
+    return ResizeCenterCrop(size, int(size / (config.get("crop_pct") or 1.0)), interpolation)
 
 
 def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float], device=None) -> Tensor:

@@ -141,7 +141,7 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
     images = of_model(load_images(dataset, results.split, **columns), release.config.get("label_names"))
     if images.name != results.dataset:
         raise InputError(f"{dataset!r} is {images.name}, but the results are of {results.dataset}; give those data")
-    sample = images.limited(results.num_images).limited(count)
+    sample = images.subset(results.num_images).subset(count)
     model = model.to(memory_format=torch.channels_last)
     precision = choose_precision()  # whatever is fast here; bf16, emulated, takes ten times as long
     task = None
@@ -152,7 +152,7 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
                 f"split {database.split!r} of {dataset!r} has {len(database)} images, but the results are of a "
                 f"database of {results.retrieval['database_images']}; give those data"
             )
-        database = database.limited(results.retrieval["database_images"])
+        database = database.subset(results.retrieval["database_images"])
         task = retrieval(model, database, top=results.retrieval["top"], precision=precision)
     name, severity = _CELL
     known = results.errors.get(name, [None] * 5)[severity - 1]

@@ -16,7 +16,7 @@ from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
 from timm_pushpull.data.images import quiet_hub
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.layers.push_pull import push_pull_units
 from timm_pushpull.models._pretrained import POOLING, check_pooling, weights_file
 from timm_pushpull.utils.errors import InputError, one_line, unknown
@@ -46,7 +46,7 @@ def save_model(
     folder: Path | str,
     *,
     classes: Sequence[str] | None,
-    geometry: Geometry,
+    geometry: ResizeCenterCrop,
     mean: Sequence[float],
     std: Sequence[float],
     tag: str,

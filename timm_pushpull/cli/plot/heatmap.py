@@ -88,7 +88,7 @@ def _measure(
     names = label_names(model)
     images = benchmark.of_model(images, names)
     benchmark.check_classes(names, images.classes, images.name)
-    images = images.limited(options.limit)
+    images = images.subset(options.limit)
     pixels = np.concatenate([np.stack(part) for part, _ in read_batches(images, geometry, 512)])
     measured = analysis.fourier_heatmap(
         model.to(device, memory_format=torch.channels_last),

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from timm_pushpull.data.images import ImageSet
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
 
 KEEP = "keep"
@@ -42,11 +42,11 @@ def geometry(preset: str, size: int | str | None) -> Callable[[Image.Image], np.
         raise InputError(f"the size is {size}; use 1 px or more, or {KEEP!r}")
     if preset == "imagenet-c":
         size = size or 224
-        return Geometry(size, round(size * 256 / 224))
+        return ResizeCenterCrop(size, round(size * 256 / 224))
     if preset == "tiny-imagenet-c":
         square = (size or 64, size or 64)
         return lambda picture: np.asarray(picture.resize(square, Image.Resampling.BILINEAR))
-    return Geometry(size, size)
+    return ResizeCenterCrop(size, size)
 
 
 @dataclass(frozen=True)

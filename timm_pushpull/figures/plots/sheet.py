@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from timm_pushpull.corruptions import PRESETS, corrupt, frost_source
 from timm_pushpull.data.images import UNREADABLE
-from timm_pushpull.data.preprocessing import Geometry
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.figures.plots.canvas import add_caption, new_figure
 from timm_pushpull.metrics import GROUPS
 from timm_pushpull.utils.errors import InputError, one_line, unknown
@@ -18,7 +18,11 @@ from timm_pushpull.utils.errors import InputError, one_line, unknown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_GEOMETRY = {"imagenet-c": Geometry(224, 256), "cifar10-c": Geometry(32, 32), "tiny-imagenet-c": Geometry(64, 64)}
+_GEOMETRY = {
+    "imagenet-c": ResizeCenterCrop(224, 256),
+    "cifar10-c": ResizeCenterCrop(32, 32),
+    "tiny-imagenet-c": ResizeCenterCrop(64, 64),
+}
 _GROUP_COLOURS = {"Noise": "#4c6fa5", "Blur": "#5b8a5a", "Weather": "#b07d3b", "Digital": "#8a5a85"}
 
 
@@ -94,7 +98,7 @@ def read_image(path: Path | str, preset: str) -> np.ndarray:
     return read_picture(path, _GEOMETRY[preset])
 
 
-def read_picture(path: Path | str, geometry: Geometry) -> np.ndarray:
+def read_picture(path: Path | str, geometry: ResizeCenterCrop) -> np.ndarray:
     """A picture file, resized and cropped, uint8 of shape (H, W, 3).
 
     Raises:
