@@ -2,4 +2,5 @@
 
 from timm_pushpull.cli import main
 
-main()
+if __name__ == "__main__":
+    main()
