@@ -252,9 +252,9 @@ def imported(path: Path) -> set[str]:
 
 def test_training_images_never_come_from_the_test_corruptions():
     """What makes a training batch, and what that imports of ours, down to the last, knows nothing of corruptions."""
-    ours = {f"timm_pushpull.{part}" for part in ("corruptions", "generate", "benchmark")}
+    ours = {f"timm_pushpull.{part}" for part in ("corruptions", "data.generate", "data.layouts", "benchmark")}
     todo = [ROOT / "train" / "batches.py", ROOT / "train" / "learner.py"]
-    todo += (ROOT / "timm_pushpull" / "augment").glob("*.py")
+    todo += (ROOT / "timm_pushpull" / "data" / "augment").glob("*.py")
     done = set()
     while todo:
         path = todo.pop()
@@ -266,9 +266,10 @@ def test_training_images_never_come_from_the_test_corruptions():
             # The settings know the presets' names, to check them; they are no part of a batch's way.
             settings = path.name == "settings.py"
             presets = settings and name in ("timm_pushpull.corruptions", "timm_pushpull.corruptions.PRESETS")
-            assert presets or not inside, f"{path} imports {name}"
+            hashing = name.startswith("timm_pushpull.benchmark.hashing")  # the loss of retrieval
+            assert presets or hashing or not inside, f"{path} imports {name}"
             for base in () if settings else (ROOT, ROOT / "train"):
                 stem = base.joinpath(*name.split("."))
                 todo += [file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()]
     assert len(done) > 10
-    assert ROOT / "timm_pushpull" / "augment" / "primitives.py" in done
+    assert ROOT / "timm_pushpull" / "data" / "augment" / "primitives.py" in done
