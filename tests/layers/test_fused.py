@@ -19,7 +19,7 @@ import timm_pushpull
 from conftest import run_command
 from timm_pushpull import PushPullConv2d, set_fused
 from timm_pushpull.layers import fused
-from timm_pushpull.layers.kernels import cpu
+from timm_pushpull.layers.backends import cpu
 from timm_pushpull.utils.hardware import choose_precision
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -218,17 +218,17 @@ def test_the_switch_turns_it_off():
     assert is_fused(unit(x))
 
 
-@pytest.mark.parametrize("why", ["switched off", "no numba", "kernels fail", "nowhere to keep what was compiled"])
+@pytest.mark.parametrize("why", ["switched off", "no numba", "backend fails", "no writable cache"])
 def test_a_machine_that_cannot_run_it_still_gets_the_right_result(why, tmp_path):
     before = {
         "no numba": "import sys; sys.modules['numba'] = None\n",
-        "kernels fail": "from timm_pushpull.layers.kernels import cpu; cpu._workers.forward_worker = None\n",
-        "nowhere to keep what was compiled": (
-            "from timm_pushpull.layers.kernels import _workers\n"
-            "def compile(*arguments, cache=False, original=_workers.cfunc):\n"
+        "backend fails": "from timm_pushpull.layers.backends import cpu; cpu._workers.forward_worker = None\n",
+        "no writable cache": (
+            "from timm_pushpull.utils import jit\n"
+            "def compile(*arguments, cache=False, original=jit.cfunc):\n"
             "    if cache: raise RuntimeError('cannot cache function: no locator available')  # numba's own words\n"
             "    return original(*arguments)\n"
-            "_workers.cfunc = compile\n"
+            "jit.cfunc = compile\n"
         ),
     }.get(why, "")
     environment = {"TIMM_PUSHPULL_FUSED": "0"} if why == "switched off" else {}
@@ -243,12 +243,12 @@ def test_a_machine_that_cannot_run_it_still_gets_the_right_result(why, tmp_path)
     process = run_command(script, **environment)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
-    assert ("FusedPushPull" in process.stdout) is (why == "nowhere to keep what was compiled")
+    assert ("FusedPushPull" in process.stdout) is (why == "no writable cache")
 
 
 def test_the_reason_for_stepping_aside_is_logged(monkeypatch, caplog):
     fused._kernels.cache_clear()
-    monkeypatch.setitem(sys.modules, "timm_pushpull.layers.kernels.cpu", None)
+    monkeypatch.setitem(sys.modules, "timm_pushpull.layers.backends.cpu", None)
     with caplog.at_level(logging.INFO, "timm_pushpull"):
         assert not is_fused(PushPullConv2d(3, 4, 3)(torch.randn(1, 3, 8, 8)))
     fused._kernels.cache_clear()

@@ -15,7 +15,7 @@ from timm_pushpull.corruptions.filters import (
     gaussian_weights,
     mirrored,
 )
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _TRUNCATE = 4.0  # deviations at which scikit-image cuts a Gaussian
 
@@ -55,7 +55,7 @@ def zoom_blur(images: np.ndarray, constants: tuple[float, float], draws: Draws) 
     return _zoom(images, np.arange(1, stop, step))
 
 
-@compiled
+@jit_exact
 def _intensities(image, values):
     """Bytes of shape (H, W, 3) as floats from 0 to 1, of shape (H, W * 3)."""
     for y in range(len(values)):
@@ -64,7 +64,7 @@ def _intensities(image, values):
             row[i] = line[i] / 255.0
 
 
-@kept
+@jit_cached
 def _gaussian(images, weights):
     output, size = np.empty_like(images), images.shape[2] * 3
     values, blurred = np.empty((images.shape[1], size)), np.empty((images.shape[1], size))
@@ -78,7 +78,7 @@ def _gaussian(images, weights):
     return output
 
 
-@kept
+@jit_cached
 def _move_pixels(images, reach, rounds, offsets):
     height, width = images.shape[1:3]
     codes = np.arange(4 * reach * reach)
@@ -120,7 +120,7 @@ def _disk(radius: float, alias: float) -> np.ndarray:
     return quarter[:used, :used].copy()
 
 
-@kept
+@jit_cached
 def _convolve(images, quarter):
     """Convolution with a kernel that is symmetric about both axes."""
     height, width = images.shape[1:3]
@@ -154,7 +154,7 @@ def _convolve(images, quarter):
     return output
 
 
-@kept
+@jit_cached
 def _motion(images, reach, sigma, angles):
     output, shape = np.empty_like(images), (images.shape[1], images.shape[2] * 3)
     for n in range(len(images)):
@@ -162,7 +162,7 @@ def _motion(images, reach, sigma, angles):
     return output
 
 
-@kept
+@jit_cached
 def _zoom(images, factors):
     height, width = images.shape[1:3]
     output, size = np.empty_like(images), width * 3

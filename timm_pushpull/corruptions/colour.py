@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from timm_pushpull.corruptions.draws import Draws
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 
 def brightness(images: np.ndarray, shift: float, draws: Draws) -> np.ndarray:
@@ -22,7 +22,7 @@ def saturate(images: np.ndarray, constants: tuple[float, float], draws: Draws) -
     return _change(images, constants[0], constants[1], 0.0)
 
 
-@compiled
+@jit_exact
 def _change_line(values, factor, addend, shift):
     """values: float64 of shape (6, L), RGB from 0 to 1, then room for the result as grey levels."""
     reds, greens, blues, out_reds, out_greens, out_blues = (
@@ -63,7 +63,7 @@ def _change_line(values, factor, addend, shift):
         out_reds[i], out_greens[i], out_blues[i] = out_red * 255, out_green * 255, out_blue * 255
 
 
-@kept
+@jit_cached
 def _change(images, factor, addend, shift):
     output = np.empty_like(images)
     values = np.empty((6, 256))

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from timm_pushpull.corruptions.draws import Draws
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _BITS = 22  # fraction bits of Pillow's resampling weights
 
@@ -46,7 +46,7 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return np.frombuffer(bytearray(JpegImageFile(buffer).tobytes()), np.uint8).reshape(image.shape)
 
 
-@kept
+@jit_cached
 def _contrast(images, factor):
     output, table = np.empty_like(images), np.empty((3, 256), np.uint8)
     pixels = images.shape[1] * images.shape[2]
@@ -70,7 +70,7 @@ def _contrast(images, factor):
     return output
 
 
-@compiled
+@jit_exact
 def _box_weights(size, target):
     """For every output position the first input position, their number, and Pillow's integer weights."""
     scale = size / target
@@ -91,7 +91,7 @@ def _box_weights(size, target):
     return first, count, weights
 
 
-@kept
+@jit_cached
 def _resample(images, height, width):
     """Box-resampled to height and width: along the rows first, with bytes in between."""
     rows, columns = images.shape[1:3]

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _LANES = 256  # counters that are worked on side by side; each gives four words
 CHUNK = 4 * _LANES
@@ -78,7 +78,7 @@ class Replay:
 Draws = Streams | Replay
 
 
-@compiled
+@jit_exact
 def fill_words(seed, purpose, index, chunk, words):
     """Words number `chunk * words.size` and following of an image's stream; `words` holds a chunk, uint32."""
     key0, key1 = seed & _WORD, seed >> np.uint64(32)
@@ -95,7 +95,7 @@ def fill_words(seed, purpose, index, chunk, words):
         a[lane], b[lane], c[lane], d[lane] = c0, c1, c2, c3
 
 
-@compiled
+@jit_exact
 def random_words(seed, purpose, index, count):
     """The first words of an image's stream, uint32, at least `count` of them."""
     words = np.empty((count + CHUNK - 1) // CHUNK * CHUNK, np.uint32)
@@ -104,13 +104,13 @@ def random_words(seed, purpose, index, count):
     return words
 
 
-@compiled
+@jit_exact
 def unit(word):
     """A word as a number in (0, 1)."""
     return (np.float64(word) + 0.5) * 2.0**-32
 
 
-@kept
+@jit_cached
 def _uniform(seed, purpose, indices, count):
     numbers = np.empty((indices.size, count))
     for n in range(indices.size):
@@ -120,7 +120,7 @@ def _uniform(seed, purpose, indices, count):
     return numbers
 
 
-@kept
+@jit_cached
 def _normal(seed, purpose, indices, count):
     """By pairs, after Box and Muller."""
     numbers, half = np.empty((indices.size, count)), (count + 1) // 2
@@ -134,7 +134,7 @@ def _normal(seed, purpose, indices, count):
     return numbers
 
 
-@kept
+@jit_cached
 def _below(seed, purpose, indices, count, bound):
     numbers = np.empty((indices.size, count), np.int32)
     for n in range(indices.size):

@@ -9,7 +9,7 @@ import numpy as np
 
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import gaussian_weights, mirrored, weigh_row
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _DENSE = 32  # taps from which on a filter is quicker as a product with a matrix
 
@@ -75,7 +75,7 @@ def _matrix(size: int, sigma: float) -> np.ndarray:
     return matrix
 
 
-@compiled
+@jit_exact
 def _reflected(position, size):
     """A position mirrored into 0 to size - 1 at the border, where the outer pixel is repeated."""
     if 0 <= position < size:  # nearly always; divisions are slow
@@ -84,7 +84,7 @@ def _reflected(position, size):
     return min(position, 2 * size - 1 - position)
 
 
-@kept
+@jit_cached
 def _filter(fields, weights):
     height, width = fields.shape[1:]
     output, reach = np.empty_like(fields), weights.size - 1
@@ -106,7 +106,7 @@ def _filter(fields, weights):
     return output
 
 
-@compiled
+@jit_exact
 def _affine(image, inverse, warped):
     """OpenCV's warpAffine, bilinear. (Before version 5 it rounded positions to 1/32 pixel.)"""
     height, width = image.shape[:2]
@@ -125,7 +125,7 @@ def _affine(image, inverse, warped):
                 warped[y, x, channel] = upper + down * (lower - upper)
 
 
-@kept
+@jit_cached
 def _warp(images, inverses, shifts_x, shifts_y):
     height, width = images.shape[1:3]
     output = np.empty_like(images)

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.utils.compiled import compiled
+from timm_pushpull.utils.jit import jit_exact
 
 
 @cache
@@ -24,13 +24,13 @@ def gaussian_weights(sigma: float, truncate: float) -> np.ndarray:
     return (weights / weights.sum())[reach:].copy()
 
 
-@compiled
+@jit_exact
 def clamped(position, size):
     """The nearest position within 0 to size - 1."""
     return min(max(position, 0), size - 1)
 
 
-@compiled
+@jit_exact
 def mirrored(position, size):
     """A position mirrored into 0 to size - 1 about the outer pixels, which are not repeated."""
     if 0 <= position < size:  # nearly always; divisions are slow
@@ -41,7 +41,7 @@ def mirrored(position, size):
     return min(position, 2 * size - 2 - position)
 
 
-@compiled
+@jit_exact
 def weigh_row(row, weights, step, output):
     """The symmetric sum around every number of a row, `step` apart; the row has `reach * step` more at either end."""
     reach = weights.size - 1
@@ -54,7 +54,7 @@ def weigh_row(row, weights, step, output):
             output[i] += (left[i] + right[i]) * weight
 
 
-@compiled
+@jit_exact
 def pad_row(row, reach, channels):
     """Repeat the outer pixels of a row, which lies `reach` pixels from either end."""
     size = row.size
@@ -63,7 +63,7 @@ def pad_row(row, reach, channels):
         row[size - 1 - i] = row[size - 1 - reach * channels - i % channels]
 
 
-@compiled
+@jit_exact
 def gaussian_image(image, weights, channels, output):
     """A Gaussian filter along columns, then rows, with outer pixels repeated; float64 of shape (H, W * channels)."""
     height, size = image.shape
@@ -82,7 +82,7 @@ def gaussian_image(image, weights, channels, output):
         weigh_row(padded, weights, channels, output[y])
 
 
-@compiled
+@jit_exact
 def line_taps(reach, sigma, angle):
     """Taps of ImageMagick's motion blur: a Gaussian's half along a line of `2 * reach + 1` steps; degrees.
 
@@ -105,7 +105,7 @@ def line_taps(reach, sigma, angle):
     return rows[:taps], columns[:taps], weights[:taps] / total
 
 
-@compiled
+@jit_exact
 def blur_along_line(image, channels, reach, sigma, angle, output):
     """ImageMagick's motion blur of a uint8 image of shape (H, W * channels), with outer pixels repeated.
 
@@ -133,14 +133,14 @@ def blur_along_line(image, channels, reach, sigma, angle, output):
             result[i] = np.int32(sums[i] * 257 + 0.5) // np.int32(257)
 
 
-@compiled
+@jit_exact
 def crop_for(size, factor):
     """The middle part of an axis that, enlarged by a factor, covers the axis: (start, length)."""
     length = math.ceil(size / factor)
     return (size - length) // 2, length
 
 
-@compiled
+@jit_exact
 def enlarged_positions(size, length, factor, like):
     """Where the pixels of an axis come from when `length` of them are enlarged by a factor and trimmed to `size`.
 
@@ -157,7 +157,7 @@ def enlarged_positions(size, length, factor, like):
     return lower, fraction
 
 
-@compiled
+@jit_exact
 def add_enlarged(image, channels, factor, total):
     """Add to `total` the middle of an image enlarged by a factor, bilinearly, corners on corners (SciPy's zoom).
 

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from timm_pushpull.corruptions.draws import CHUNK, Draws, Replay, fill_words
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _LEVELS = np.arange(256)
 
@@ -102,7 +102,7 @@ def _table(laws: Callable[[float], np.ndarray], constant: float) -> np.ndarray:
     return _alias_table(laws(constant))
 
 
-@kept
+@jit_cached
 def _alias_table(laws):
     table = np.empty((256, 256), np.uint32)
     small, large = np.empty(256, np.int64), np.empty(256, np.int64)
@@ -131,7 +131,7 @@ def _alias_table(laws):
     return table
 
 
-@compiled
+@jit_exact
 def _draw_row(values, table, words, output):
     for i in range(output.size):
         word = words[i]
@@ -140,7 +140,7 @@ def _draw_row(values, table, words, output):
         output[i] = column if (word & np.uint32(0xFFFFFF)) < entry >> np.uint32(8) else entry & np.uint32(0xFF)
 
 
-@kept
+@jit_cached
 def _draw_bytes(images, table, seed, purpose, indices):
     output, words = np.empty_like(images), np.empty(CHUNK, np.uint32)
     size = images[0].size

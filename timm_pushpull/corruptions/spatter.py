@@ -10,7 +10,7 @@ import numpy as np
 
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import clamped, gaussian_image, gaussian_weights, mirrored
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _WATER = np.array([175, 238, 238], np.float32) / np.float32(255)  # pale turquoise
 _MUD = np.array([63, 42, 20], np.float32) / np.float32(255)
@@ -31,7 +31,7 @@ def spatter(images: np.ndarray, constants: tuple[float, ...], draws: Draws) -> n
     return _add_water(images, noise, weights, threshold, np.float32(strength))
 
 
-@kept
+@jit_cached
 def _add_mud(images, noise, weights, threshold, smooth):
     output = np.empty_like(images)
     height, width = images.shape[1:3]
@@ -53,7 +53,7 @@ def _add_mud(images, noise, weights, threshold, smooth):
     return output
 
 
-@kept
+@jit_cached
 def _add_water(images, noise, weights, threshold, strength):
     output = np.empty_like(images)
     height, width = images.shape[1:3]
@@ -78,7 +78,7 @@ def _add_water(images, noise, weights, threshold, strength):
     return output
 
 
-@compiled
+@jit_exact
 def _edges(image):
     """Canny's edges of a uint8 image, with Sobel's gradients and the sum of their absolute values."""
     height, width = image.shape
@@ -127,7 +127,7 @@ def _edges(image):
     return ridge[1:-1, 1:-1] == 2
 
 
-@compiled
+@jit_exact
 def _distances(edges):
     """The distance to the nearest edge, by steps of 1, 1.4 and 2.1969, at most `_FARTHEST`; float32."""
     height, width = edges.shape
@@ -150,7 +150,7 @@ def _distances(edges):
     return np.minimum(reach[2:-2, 2:-2], _FARTHEST)
 
 
-@compiled
+@jit_exact
 def _bordered(image):
     """An image with one pixel more on every side, mirrored about the outer ones."""
     height, width = image.shape
@@ -163,7 +163,7 @@ def _bordered(image):
     return bordered
 
 
-@compiled
+@jit_exact
 def _relief(distances):
     """The embossed distances, as float32 whole numbers: smoothed, equalised, filtered, smoothed."""
     height, width = distances.shape
@@ -198,7 +198,7 @@ def _relief(distances):
     return relief
 
 
-@compiled
+@jit_exact
 def _equalising(histogram):
     """The table that equalises a histogram of bytes, as OpenCV does."""
     table, first, total = np.zeros(256, np.uint8), 0, histogram.sum()

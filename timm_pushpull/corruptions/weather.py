@@ -9,7 +9,7 @@ import numpy as np
 from timm_pushpull.corruptions import textures
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import add_enlarged, blur_along_line, crop_for
-from timm_pushpull.utils.compiled import compiled, kept
+from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _RED, _BLUE = float(np.float32(0.299)), float(np.float32(0.114))
 
@@ -49,7 +49,7 @@ def fog(images: np.ndarray, constants: tuple[float, float, int], draws: Draws) -
     return _add_fog(images, strength, draws.uniform(side * side - 1), decay, side)
 
 
-@kept
+@jit_cached
 def _add_snow(images, noise, factor, threshold, reach, blur, angles, weight, rest):
     height, width = images.shape[1:3]
     output, layer = np.empty_like(images), np.empty((height, width))
@@ -80,7 +80,7 @@ def _add_snow(images, noise, factor, threshold, reach, blur, angles, weight, res
     return output
 
 
-@kept
+@jit_cached
 def _add_frost(image, texture, top, left, weight, texture_weight, output):
     size = image.shape[1] * 3
     for y in range(len(image)):
@@ -90,7 +90,7 @@ def _add_frost(image, texture, top, left, weight, texture_weight, output):
             result[i] = np.int32(min(weight * line[i] + texture_weight * ice[i], 255.0))
 
 
-@compiled
+@jit_exact
 def _plasma(uniform, decay, plasma):
     """A height map by the diamond-square algorithm, from 0 to 1, on a torus; its side is a power of two."""
     side = len(plasma)
@@ -130,7 +130,7 @@ def _plasma(uniform, decay, plasma):
             row[x] = (row[x] - least) / most
 
 
-@kept
+@jit_cached
 def _add_fog(images, strength, uniform, decay, side):
     height, width = images.shape[1:3]
     output, plasma = np.empty_like(images), np.empty((side, side))

@@ -90,7 +90,7 @@ def _under_transform() -> bool:
 def _kernels(device: str, dtype: torch.dtype) -> ModuleType | None:
     """The kernels for a kind of device and a type, or None where they cannot run, as a small trial shows."""
     try:
-        kernels = importlib.import_module(f"timm_pushpull.layers.kernels.{device}")
+        kernels = importlib.import_module(f"timm_pushpull.layers.backends.{device}")
         if dtype not in kernels.DTYPES:
             return None
         x, weight = torch.ones(1, 1, 3, 3, device=device, dtype=dtype), torch.ones(1, 1, 1, 1, device=device)

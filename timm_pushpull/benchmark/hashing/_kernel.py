@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from timm_pushpull.utils.compiled import kept
+from timm_pushpull.utils.jit import jit_cached
 
 _BLOCK = 256  # distances computed at a time, in vector registers where the processor counts bits there
 
@@ -21,7 +21,7 @@ def _ones(typing_context, word):
     return types.uint64(types.uint64), generate
 
 
-@kept
+@jit_cached
 def rank(queries, database, indices, distances):
     """Fill in the k nearest of the database for every query, ties in the order of the database.
 

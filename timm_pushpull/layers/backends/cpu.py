@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numba.core.ccallback import CFunc
 from torch import Tensor
 
-from timm_pushpull.layers.kernels import _workers
+from timm_pushpull.layers.backends import _workers
 
 # numba does not know bfloat16: its bits travel as uint16 and are computed with as float32.
 _TYPES = {

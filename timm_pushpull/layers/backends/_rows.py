@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from timm_pushpull.layers.kernels._numba import compiled, load, narrow
+from timm_pushpull.layers.backends._intrinsics import load, narrow
+from timm_pushpull.utils.jit import jit_contract
 
 
-@compiled
+@jit_contract
 def copy(values, row):
     for i in range(row.size):
         row[i] = values[i]
 
 
-@compiled
+@jit_contract
 def sum_rows(rows, above, h, radius, zeros, total):
     """The sum of the rows around row h; rows beyond the border are zero.
 
@@ -39,7 +40,7 @@ def sum_rows(rows, above, h, radius, zeros, total):
             total[i] += load(a[i]) + load(b[i])
 
 
-@compiled
+@jit_contract
 def sum_neighbours(padded, step, radius, total):
     """The sum of the neighbours along a row, `step` apart; `padded` has `radius` of them in zeros at either end."""
     a, b, c = padded[(radius - 1) * step :], padded[radius * step :], padded[(radius + 1) * step :]
@@ -51,13 +52,13 @@ def sum_neighbours(padded, step, radius, total):
             total[i] += a[i] + b[i]
 
 
-@compiled
+@jit_contract
 def share(i, size, radius):
     """One over the number of positions of the pooling window around i that lie on the map."""
     return 1 / (min(i + radius, size - 1) - max(i - radius, 0) + 1)
 
 
-@compiled
+@jit_contract
 def shares(size, radius, like):
     shares = np.empty(size, like.dtype)
     for i in range(size):
@@ -65,7 +66,7 @@ def shares(size, radius, like):
     return shares
 
 
-@compiled
+@jit_contract
 def output_row(sums, step, window, push, outer_scale, inner_scale, outer_alpha, inner_alpha, inner_bias, output):
     """`relu(push) - alpha * relu(scale * box - sums) + bias`, where `sums` may still lack the last three terms."""
     stored, zero, size = output[0], sums.dtype.type(0), inner_scale.size
@@ -85,7 +86,7 @@ def output_row(sums, step, window, push, outer_scale, inner_scale, outer_alpha, 
                 out[i] = narrow(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
 
 
-@compiled
+@jit_contract
 def pull_row(sums, outer_scale, inner_scale, pull):
     size = inner_scale.size
     for j in range(outer_scale.size):
@@ -94,7 +95,7 @@ def pull_row(sums, outer_scale, inner_scale, pull):
             out[i] = scale * inner_scale[i] - part[i]
 
 
-@compiled
+@jit_contract
 def grad_pull_row(pull, grad, outer_alpha, inner_alpha, grad_pull):
     """Minus the gradient with respect to the pull sums."""
     size, zero = inner_alpha.size, pull.dtype.type(0)
@@ -105,7 +106,7 @@ def grad_pull_row(pull, grad, outer_alpha, inner_alpha, grad_pull):
             out[i] = alpha * inner_alpha[i] * load(grad_part[i]) if part[i] > zero else zero
 
 
-@compiled
+@jit_contract
 def add_inhibited(pull, grad, outer_share, total):
     """Add gradient times inhibition, which is what alpha multiplies."""
     size, zero = total.size, pull.dtype.type(0)
@@ -115,7 +116,7 @@ def add_inhibited(pull, grad, outer_share, total):
             total[i] += share * load(grad_part[i]) * (zero if zero > part[i] else part[i])
 
 
-@compiled
+@jit_contract
 def add_products(values, outer, inner, total):
     size = total.size
     for j in range(outer.size):
@@ -124,7 +125,7 @@ def add_products(values, outer, inner, total):
             total[i] += factor * inner[i] * load(part[i])
 
 
-@compiled
+@jit_contract
 def grad_push_row(sums, step, window, push, grad, output):
     stored, zero = output[0], sums.dtype.type(0)
     if window == 1:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timm_pushpull.layers.kernels._numba import compiled
-from timm_pushpull.layers.kernels._rows import (
+from timm_pushpull.layers.backends._rows import (
     add_inhibited,
     add_products,
     copy,
@@ -18,9 +17,10 @@ from timm_pushpull.layers.kernels._rows import (
     sum_neighbours,
     sum_rows,
 )
+from timm_pushpull.utils.jit import jit_contract
 
 
-@compiled
+@jit_contract
 def _factors(box, scale, alpha, row_share, column_shares):
     """The factors of box sums and of pooled responses along a row, each as outer and inner ones."""
     if alpha.size > 1:
@@ -28,7 +28,7 @@ def _factors(box, scale, alpha, row_share, column_shares):
     return scale, box, alpha * row_share, column_shares
 
 
-@compiled
+@jit_contract
 def forward_plane(push, box, alpha, scale, bias, radius, first, last, output):
     """Rows first to last of `relu(push) - alpha * relu(pull) + bias`; `output` may be `push` itself.
 
@@ -57,7 +57,7 @@ def forward_plane(push, box, alpha, scale, bias, radius, first, last, output):
         )
 
 
-@compiled
+@jit_contract
 def backward_plane(push, box, alpha, scale, radius, first, last, grad, output, grad_sums, grad_box):
     """Rows first to last of the gradient with respect to push, written to `output`, which may be `push` itself.
 

@@ -1,14 +1,11 @@
-"""How loops are compiled, and what numba lacks: bfloat16, pointers from addresses, tickets for threads."""
+"""What numba lacks: bfloat16, pointers from addresses, an atomic counter."""
 
 from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
-
-# Products and sums may be contracted, which rounds once instead of twice; nothing else may be reordered.
-compiled = njit(nogil=True, error_model="numpy", fastmath={"contract"})
 
 
 @intrinsic

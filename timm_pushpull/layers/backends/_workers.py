@@ -6,17 +6,16 @@ are written per task and added up afterwards, so it makes no difference which th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from numba import carray, cfunc
+from numba import carray
 from numba.core.ccallback import CFunc
 
-from timm_pushpull.layers.kernels._box import box_image
-from timm_pushpull.layers.kernels._numba import compiled, pointer, take_ticket
-from timm_pushpull.layers.kernels._planes import backward_plane, forward_plane
-from timm_pushpull.utils.compiled import name_by_sources
+from timm_pushpull.layers.backends._box import box_image
+from timm_pushpull.layers.backends._intrinsics import pointer, take_ticket
+from timm_pushpull.layers.backends._planes import backward_plane, forward_plane
+from timm_pushpull.utils.jit import c_callback, jit_contract
 
 
 def _record(*fields: str) -> np.dtype:
@@ -56,23 +55,23 @@ def box_worker(stored: type, computed: type) -> CFunc:
             )
             image = take_ticket(address)
 
-    return _c_function(box)
+    return c_callback(box)
 
 
-@compiled
+@jit_contract
 def _maps(address, args, stored):
     """The numbers at an address as maps: (images, planes, height, width * channels)."""
     return carray(pointer(address), (args.images, args.planes, args.height, args.width * args.channels), stored)
 
 
-@compiled
+@jit_contract
 def _constants(args, computed):
     """The box sums (images, height, width), and alpha, scale and bias, (3, planes, channels)."""
     box = carray(pointer(args.box), (args.images, args.height, args.width), computed)
     return box, carray(pointer(args.constants), (3, args.planes, args.channels), computed)
 
 
-@compiled
+@jit_contract
 def _rows_of(args, task):
     """A task's image, and the first and last of its rows."""
     image, block = task // args.blocks, task % args.blocks
@@ -95,7 +94,7 @@ def forward_worker(stored: type, computed: type) -> CFunc:
                 )
             task = take_ticket(address)
 
-    return _c_function(forward)
+    return c_callback(forward)
 
 
 @cache
@@ -132,13 +131,4 @@ def backward_worker(stored: type, computed: type) -> CFunc:
                 )
             task = take_ticket(address)
 
-    return _c_function(backward)
-
-
-def _c_function(function: Callable) -> CFunc:
-    """The function compiled for this machine; kept on disk where numba finds a place to write."""
-    name_by_sources(function)
-    try:
-        return cfunc("void(voidptr)", cache=True)(function)
-    except RuntimeError:  # nowhere to write
-        return cfunc("void(voidptr)")(function)
+    return c_callback(backward)

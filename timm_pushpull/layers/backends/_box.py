@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from timm_pushpull.layers.kernels._numba import compiled, load
+from timm_pushpull.layers.backends._intrinsics import load
+from timm_pushpull.utils.jit import jit_contract
 
 
-@compiled
+@jit_contract
 def _add_row(values, row):
     for i in range(values.size):
         row[i] += values[i]
 
 
-@compiled
+@jit_contract
 def _sum_channels(image, start, step_c, step_w, channels, row):
     """The sum over the channels of one row of an image, given as it lies in memory."""
     if step_c == 1 and step_w == 3 and channels == 3:  # constants, of which LLVM can make vector code
@@ -32,7 +33,7 @@ def _sum_channels(image, start, step_c, step_w, channels, row):
                 row[w] += load(line[w * step_w])
 
 
-@compiled
+@jit_contract
 def _sum_windows(row, taps, stride, dilation, output):
     output[:] = 0
     for k in range(taps):
@@ -48,7 +49,7 @@ def _sum_windows(row, taps, stride, dilation, output):
                 output[w] += part[w * stride]
 
 
-@compiled
+@jit_contract
 def box_image(image, steps, channels, size, kernel, stride, pad, dilation, radius, output):
     """Sums of an image over the kernel's windows, all channels, summed in turn over the pooling windows.
 
