@@ -14,8 +14,8 @@ from processes import SERVER
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.generate import generate
-from timm_pushpull.data.generate.source import geometry
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
+from timm_pushpull.data.preprocessing import preset_geometry
 
 FORMATS = ("npy", "imagefolder", "parquet")
 SMALL = {
@@ -71,5 +71,5 @@ def content(folder: Path) -> dict[str, bytes | dict]:
 
 def expected(folder: Path, name: str, severity: int) -> np.ndarray:
     images = load_images(str(folder))
-    clean = np.stack([geometry("cifar10-c", 32)(images.read(row)) for row in images.indices])
+    clean = np.stack([preset_geometry("cifar10-c", 32)(images.read(row)) for row in images.indices])
     return np.stack([corrupt(x, name, severity, "cifar10-c", seed=5, index=i) for i, x in enumerate(clean)])

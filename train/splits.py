@@ -12,7 +12,8 @@ from settings import RECIPES, Settings
 from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.tasks import check_top
 from timm_pushpull.data.augment import check_size
-from timm_pushpull.data.images import ImageSet, load_images, read_batches, read_classes
+from timm_pushpull.data.images import ImageSet, read_batches
+from timm_pushpull.data.loading import load_images, read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models.weights import create_model
 from timm_pushpull.utils.errors import InputError

@@ -18,7 +18,7 @@ import torch
 import timm_pushpull  # noqa: F401
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.hardware import autocast, choose_device, choose_precision, describe
 

@@ -18,7 +18,7 @@ from example_run import write_run
 from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import CLEAN, Evaluation, Journal, check_classes, evaluate
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.models.weights import create_model
 

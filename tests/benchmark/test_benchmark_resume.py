@@ -18,8 +18,8 @@ from timm_pushpull.benchmark import CLEAN, Journal
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.generate import generate
-from timm_pushpull.data.images import load_images
 from timm_pushpull.data.layouts import open_corrupted
+from timm_pushpull.data.loading import load_images
 
 COMMAND = ("-m", "timm_pushpull.cli", "benchmark")
 
@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, model):
         "import sys\n"
         "from pathlib import Path\n"
         "from timm_pushpull.benchmark import FlySource, evaluate, sources\n"
-        "from timm_pushpull.data.images import load_images\n"
+        "from timm_pushpull.data.loading import load_images\n"
         "from timm_pushpull.data.preprocessing import ResizeCenterCrop\n"
         "sources._BLOCK = 1 << 20\n"
         "def memory(name):\n"

@@ -12,7 +12,8 @@ from torchvision.transforms import functional as tv
 
 from conftest import make_image_folder
 from timm_pushpull import InputError
-from timm_pushpull.data.images import load_images, read_batches, read_classes
+from timm_pushpull.data.images import read_batches
+from timm_pushpull.data.loading import load_images, read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 
 
@@ -35,7 +36,7 @@ def test_digits_are_split_the_same_way_in_every_class():
 
 def test_cifar10(shared):
     test = load_images(str(shared / "data" / "cifar10"))
-    assert (test.name, test.split, test.image_column, len(test)) == ("cifar10", "test", "img", 10_000)
+    assert (test.name, test.split, test.files.column, len(test)) == ("cifar10", "test", "img", 10_000)
     assert [test.classes[label] for label in test.labels[:4]] == ["cat", "ship", "ship", "airplane"]
     assert test.read(0).size == (32, 32)
 
@@ -64,7 +65,7 @@ def test_columns_are_found_by_type_whatever_their_names(tmp_path):
     table = datasets.Dataset.from_dict({"wort": [1, 0], "bild": pictures, "nummer": [7, 8]}, features=features)
     table.to_parquet(tmp_path / "validation-00000-of-00001.parquet")
     images = load_images(str(tmp_path))
-    assert (images.split, images.image_column, images.labels.tolist()) == ("validation", "bild", [1, 0])
+    assert (images.split, images.files.column, images.labels.tolist()) == ("validation", "bild", [1, 0])
     assert images.read(1).getpixel((0, 0)) == (255, 255, 255)
 
 

@@ -15,8 +15,8 @@ from generated import FORMATS, SMALL, content, expected, make
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.data.generate import generate
-from timm_pushpull.data.generate.source import geometry
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
+from timm_pushpull.data.preprocessing import preset_geometry
 
 
 def test_npy_is_the_layout_of_cifar10_c(tmp_path, image_folder):
@@ -149,7 +149,7 @@ def test_the_same_class_and_file_name_do_not_overwrite_each_other(tmp_path, imag
 )
 def test_geometry_before_corruption(preset, size, shape):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
-    pixels = geometry(preset, size)(picture)
+    pixels = preset_geometry(preset, size)(picture)
     assert pixels.shape == (*shape, 3)
     if preset == "tiny-imagenet-c":
         np.testing.assert_array_equal(pixels, np.asarray(picture.resize((64, 64), Image.Resampling.BILINEAR)))

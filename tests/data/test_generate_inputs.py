@@ -11,8 +11,8 @@ from conftest import assert_one_clear_line
 from generated import FORMATS, content, make
 from timm_pushpull import InputError, cli
 from timm_pushpull.corruptions import corrupt
-from timm_pushpull.data.generate.source import geometry
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
+from timm_pushpull.data.preprocessing import preset_geometry
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -32,7 +32,7 @@ def test_unreadable_images_are_left_out(tmp_path, image_folder, format):
     if format == "npy":
         array = np.load(tmp_path / "out" / "gaussian_noise.npy")
         assert np.load(tmp_path / "out" / "labels.npy").tolist() == [0] * 4 + [1] * 5 + [0] * 4 + [1] * 5
-        clean = geometry("cifar10-c", 32)(load_images(str(image_folder)).read(3))
+        clean = preset_geometry("cifar10-c", 32)(load_images(str(image_folder)).read(3))
         np.testing.assert_array_equal(array[2], corrupt(clean, "gaussian_noise", 1, "cifar10-c", seed=5, index=3))
 
 

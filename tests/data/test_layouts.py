@@ -16,9 +16,9 @@ from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.generate import generate
-from timm_pushpull.data.generate.source import geometry
-from timm_pushpull.data.images import load_images
 from timm_pushpull.data.layouts import open_corrupted
+from timm_pushpull.data.loading import load_images
+from timm_pushpull.data.preprocessing import preset_geometry
 
 CORRUPTIONS = ("contrast", "gaussian_noise", "pixelate")
 
@@ -50,7 +50,7 @@ def test_what_was_generated_comes_back(tmp_path, image_folder, format):
     assert corrupted.corruptions == ("gaussian_noise", "contrast", "pixelate")
     assert corrupted.severities == (1, 2, 3, 4, 5)
     source = load_images(str(image_folder))
-    clean = [geometry("cifar10-c", 32)(source.read(row)) for row in range(10)]
+    clean = [preset_geometry("cifar10-c", 32)(source.read(row)) for row in range(10)]
     expected = [corrupt(image, "gaussian_noise", 2, "cifar10-c", index=row) for row, image in enumerate(clean)]
     images, labels, indices = gathered(corrupted, "gaussian_noise", 2, 4)
     assert [len(batch[1]) for batch in corrupted.batches("contrast", 5, 4)] == [4, 4, 2]
@@ -83,7 +83,7 @@ def test_wrong_requests_are_named(tmp_path, image_folder, format):
 def test_some_severities(tmp_path, image_folder, format):
     """Their blocks are not where those of five severities would be."""
     corrupted = open_corrupted(make(image_folder, tmp_path / "out", format, severities=(2, 4)))
-    clean = geometry("cifar10-c", 32)(load_images(str(image_folder)).read(3))
+    clean = preset_geometry("cifar10-c", 32)(load_images(str(image_folder)).read(3))
     for severity in (2, 4):
         image = gathered(corrupted, "contrast", severity, 4, [3])[0][0]
         np.testing.assert_array_equal(image, corrupt(clean, "contrast", severity, "cifar10-c", index=3))

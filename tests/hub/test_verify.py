@@ -19,7 +19,7 @@ from example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.hub import Release, verify
 from timm_pushpull.hub.staging import draw
 from timm_pushpull.hub.verification import loaded, reach

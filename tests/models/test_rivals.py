@@ -18,7 +18,7 @@ from conftest import DATA
 from timm_pushpull import InputError, PushPull2020Conv2d, convert_stem, set_inhibition
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models._blur import BlurPool2d
 from timm_pushpull.models.weights import load_model, save_model

@@ -25,7 +25,7 @@ from settings import Settings, parse
 from splits import Data, load_data
 from timm_pushpull import InputError
 from timm_pushpull.data.augment import AUGMENTATIONS, POLICIES, Policy
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from PIL import Image
 import train
 from settings import RECIPES, Settings, load_recipe, parse
 from splits import load_data
-from timm_pushpull.data.images import read_classes
+from timm_pushpull.data.loading import read_classes
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 #: The side of the data set's pictures, and the names of its classes.

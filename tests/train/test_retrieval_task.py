@@ -27,7 +27,8 @@ from timm_pushpull.benchmark import CLEAN, Journal, Retrieval, evaluate, retriev
 from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
-from timm_pushpull.data.images import ImageSet, load_images
+from timm_pushpull.data.images import ImageSet
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.hub import Release, verify
 

@@ -23,7 +23,7 @@ from launch import memory_advice
 from processes import options
 from settings import Settings
 from timm_pushpull import InputError
-from timm_pushpull.data.images import load_images
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
 TRAIN = ROOT / "train" / "train.py"

@@ -26,7 +26,7 @@ def load(options: argparse.Namespace, dataset: str, split: str | None) -> ImageS
     Raises:
         InputError: As in `data.load_images`.
     """
-    from timm_pushpull.data.images import load_images
+    from timm_pushpull.data.loading import load_images
 
     return load_images(dataset, split, image_column=options.image_column, label_column=options.label_column)
 

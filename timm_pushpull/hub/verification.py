@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from timm_pushpull.benchmark import evaluate, of_model, retrieval
-from timm_pushpull.data.images import DIGITS, load_images
+from timm_pushpull.data.loading import DIGITS, load_images
 from timm_pushpull.hub.card import discrepancies
 from timm_pushpull.hub.folder import CARD, PICTURE, RESULTS, Release
 from timm_pushpull.hub.staging import shown_results

@@ -15,13 +15,12 @@ import torch
 from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
-from timm_pushpull.data.images import quiet_hub
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.layers.push_pull import push_pull_units
 from timm_pushpull.models._pretrained import POOLING, check_pooling, weights_file
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
-from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
+from timm_pushpull.utils.hub_client import WEIGHTS, download, quiet_hub, split_revision
 
 CONFIG = "config.json"
 _SOURCES = ("local-dir:", "hf-hub:")

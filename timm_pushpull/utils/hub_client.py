@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging as hub_logging
 
 from timm_pushpull.utils.errors import InputError, one_line, redacted
 from timm_pushpull.utils.files import sha256
@@ -31,6 +33,20 @@ _STATUS = {
     412: "somebody else has changed the repository meanwhile; look at it and run the command again",
     429: "the Hub asks for fewer requests; wait some minutes and run the command again",
 }
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Silence the Hub client's log of every retry and its warnings; if all retries fail, the error says so once."""
+    logger = hub_logging.get_logger("huggingface_hub")
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.data.generate.folder import Folder
 from timm_pushpull.data.generate.job import FORMATS, make_job
 from timm_pushpull.data.generate.run import Outcome, Run
-from timm_pushpull.data.generate.source import KEEP, geometry
 from timm_pushpull.data.images import ImageSet
+from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import write_error
 
-__all__ = ["FORMATS", "KEEP", "Outcome", "generate"]
+__all__ = ["FORMATS", "Outcome", "generate"]
 
 CHUNK = 1000
 
@@ -84,7 +84,7 @@ def generate(
         chunk=chunk,
         command=command,
     )
-    geometry(preset, size)
+    preset_geometry(preset, size)
     folder = Folder(output, job, overwrite=overwrite)
     if folder.manifest:
         return Outcome.finished(folder.manifest, before=True)

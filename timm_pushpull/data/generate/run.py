@@ -19,10 +19,11 @@ from timm_pushpull.data.generate.imagefolder import ImageFolderWriter
 from timm_pushpull.data.generate.job import Job
 from timm_pushpull.data.generate.npy import NpyWriter
 from timm_pushpull.data.generate.parquet import ParquetWriter
-from timm_pushpull.data.generate.source import Block, blocks, decoded, file_stems, geometry
+from timm_pushpull.data.generate.source import Block, blocks, decoded, file_stems
 from timm_pushpull.data.generate.survey import Survey, survey
 from timm_pushpull.data.generate.writer import Cell, Writer
 from timm_pushpull.data.images import ImageSet
+from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.progress import progress_bar
 
@@ -72,7 +73,7 @@ class Run:
         self.decode = partial(
             decoded,
             images,
-            shape=geometry(settings["preset"], settings["size"]),
+            shape=preset_geometry(settings["preset"], settings["size"]),
             threads=threads,
             ahead=2 * workers,
         )

@@ -11,42 +11,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
-import pyarrow.compute as pc
 from PIL import Image
 
 from timm_pushpull.data.images import ImageSet
-from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
 
-KEEP = "keep"
 _READ = 64  # rows fetched at once; their undecoded files are in memory together
 _DECODE = 4  # images that a worker decodes at once
 _BLOCK = 64 << 20  # bytes of decoded pixels in memory together
 _BATCH = 2 << 20  # bytes of pixels that a worker corrupts at once
-
-
-def geometry(preset: str, size: int | str | None) -> Callable[[Image.Image], np.ndarray]:
-    """What is done to a picture before its corruption.
-
-    Args:
-        size: Side in px; None for the published one of the preset; `keep` to leave pictures as they are.
-
-    Returns:
-        A function from an RGB picture to uint8 of shape (H, W, 3). For `imagenet-c` it resizes the shorter side to
-        8/7 of the size and crops the centre (256 and 224 px), for `tiny-imagenet-c` it resizes to the square (64 px),
-        for `cifar10-c` it leaves pictures as they are unless a size is given.
-    """
-    if size == KEEP or (size is None and preset == "cifar10-c"):
-        return np.asarray
-    if size is not None and size < 1:
-        raise InputError(f"the size is {size}; use 1 px or more, or {KEEP!r}")
-    if preset == "imagenet-c":
-        size = size or 224
-        return ResizeCenterCrop(size, round(size * 256 / 224))
-    if preset == "tiny-imagenet-c":
-        square = (size or 64, size or 64)
-        return lambda picture: np.asarray(picture.resize(square, Image.Resampling.BILINEAR))
-    return ResizeCenterCrop(size, size)
 
 
 @dataclass(frozen=True)
@@ -96,7 +69,7 @@ def decoded(
     window = deque()
     for start in range(0, len(rows), _READ):
         chosen = rows[start : start + _READ].tolist()
-        stored = images.rows[chosen][images.image_column]
+        stored = images.files.read(chosen)
         for i in range(0, len(chosen), _DECODE):
             part = chosen[i : i + _DECODE]
             window.append((part, threads.submit(decode, stored[i : i + _DECODE], part)))
@@ -135,8 +108,7 @@ def file_stems(images: ImageSet) -> list[str]:
 
     The stem is that of the picture's file, else the row's number; a repeated one has the number behind it.
     """
-    stored = images.rows.with_format("arrow")[:][images.image_column]
-    paths = pc.struct_field(stored, "path").take(images.indices).to_pylist()
+    paths = images.files.paths(images.indices.tolist())
     folders, digits = class_folders(images.classes), max(8, len(str(len(images.labels))))
     taken: set[str] = set()
     names = []

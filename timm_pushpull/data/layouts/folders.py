@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from timm_pushpull.data.generate.source import class_folders
-from timm_pushpull.data.images import UNREADABLE
+from timm_pushpull.data.images import decode_image
 from timm_pushpull.data.layouts.base import Batch, CorruptedSet, check_complete, in_order
-from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.errors import InputError
 
 _SEVERITIES = ("1", "2", "3", "4", "5")
 _PICTURES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
@@ -96,7 +95,6 @@ def _severities(place: Path) -> list[int]:
 
 def _decode(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except UNREADABLE as error:
-        raise InputError(f"{str(path)!r} cannot be read: {one_line(error).split(' <_io')[0]}; restore it") from None
+        return np.asarray(decode_image(path))
+    except InputError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}; restore it") from None

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from timm_pushpull.data.images import ImageSet, load_images, quiet_hub, read_batches
+from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.layouts.base import Batch, CorruptedSet, check_complete, in_order
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.hub_client import quiet_hub
 
 
 class HubSet(CorruptedSet):
