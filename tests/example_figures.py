@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from example_run import some_results
-from timm_pushpull import PushPullConv2d, cli
-from timm_pushpull.figures import analysis, plots
-from timm_pushpull.figures.plots import canvas
+from timm_pushpull import PushPullConv2d, cli, figures
+from timm_pushpull.figures import canvas
 
 PARTIAL = {"gaussian_noise": [0.3, None, 0.5, None, None], "fog": [0.2, 0.2, 0.4, 0.4, 0.4]}
 
@@ -42,27 +41,27 @@ def some_layer(**options) -> PushPullConv2d:
     return PushPullConv2d(3, 8, 3, padding=1, **options)
 
 
-def a_heatmap(factor: float = 1.0, **changes) -> analysis.FourierHeatmap:
+def a_heatmap(factor: float = 1.0, **changes) -> figures.FourierHeatmap:
     error = factor * np.linspace(0, 1, 25).reshape(5, 5)
     offsets = (np.arange(5) - 2) / 8
-    return replace(analysis.FourierHeatmap((error + error[::-1, ::-1]) / 2, offsets, 0.1, 400, 4.0, 3), **changes)
+    return replace(figures.FourierHeatmap((error + error[::-1, ::-1]) / 2, offsets, 0.1, 400, 4.0, 3), **changes)
 
 
 def all_figures() -> dict:
     layer = some_layer()
-    bar = analysis.vertical_bar(layer, 64)
-    ratios = analysis.signal_to_noise(layer, bar * np.ones((3, 1, 1)), 0.2, bar, seed=5)
+    bar = figures.vertical_bar(layer, 64)
+    ratios = figures.signal_to_noise(layer, bar * np.ones((3, 1, 1)), 0.2, bar, seed=5)
     alphas = {"one": np.linspace(-1, 1, 9), "other": np.full(4, 0.5)}
     return {
-        "kernels": plots.kernel_pairs(analysis.kernels(layer, 3), "a_model"),
-        "snr": plots.signal_to_noise_maps(ratios, ratios.noisy[0], "a_model", described="a bar"),
-        "spectra": plots.spectra_grid(analysis.push_pull_spectra(layer, (-1, 0.5), (0, 3)), "a_model"),
-        "alpha": plots.alpha_histograms(alphas),
-        "heatmaps": plots.fourier_heatmaps(a_heatmap(0.5), "a_model", "400 images", a_heatmap(), "another"),
-        "sheet": plots.corruption_sheet(np.zeros((8, 8, 3), np.uint8), "cifar10-c"),
-        "severity": plots.severity_curves(models(2), caption=True),
-        "tradeoff": plots.tradeoff(models(2)[0], models(2)[1:]),
-        "bars": plots.corruption_bars(models(2)[0], models(2)[1:]),
+        "kernels": figures.plot_kernel_pairs(figures.kernel_pairs(layer, 3), "a_model"),
+        "snr": figures.plot_signal_to_noise(ratios, ratios.noisy[0], "a_model", described="a bar"),
+        "spectra": figures.plot_spectra(figures.push_pull_spectra(layer, (-1, 0.5), (0, 3)), "a_model"),
+        "alpha": figures.plot_alpha(alphas),
+        "heatmaps": figures.plot_fourier_heatmap(a_heatmap(0.5), "a_model", "400 images", a_heatmap(), "another"),
+        "sheet": figures.plot_corruption_sheet(np.zeros((8, 8, 3), np.uint8), "cifar10-c"),
+        "severity": figures.plot_severity_curves(models(2), caption=True),
+        "tradeoff": figures.plot_tradeoff(models(2)[0], models(2)[1:]),
+        "bars": figures.plot_corruption_bars(models(2)[0], models(2)[1:]),
     }
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from example_run import SMALL
-from timm_pushpull import InputError, PushPull2020Conv2d, PushPullConv2d, convert_stem
-from timm_pushpull.figures import analysis
+from timm_pushpull import InputError, PushPull2020Conv2d, PushPullConv2d, convert_stem, figures
 from timm_pushpull.models.convert import AdaptedPushPullConv2d
 from timm_pushpull.models.weights import create_model
 
@@ -31,24 +30,24 @@ def random_kernels(filters: int = 3, channels: int = 2, size: int = 3) -> np.nda
 class TestLayers:
     def test_the_first_layer_is_looked_at(self):
         model = nn.Sequential(nn.Conv2d(3, 2, 1), PushPullConv2d(2, 4, 3), PushPull2020Conv2d(4, 5, 3))
-        assert analysis.push_pull_layer(model) is model[1]
-        np.testing.assert_array_equal(analysis.alpha_values(model)[:4], model[1].alpha.detach())
-        assert analysis.alpha_values(model)[4:].tolist() == [1] * 5
+        assert figures.push_pull_layer(model) is model[1]
+        np.testing.assert_array_equal(figures.alpha_values(model)[:4], model[1].alpha.detach())
+        assert figures.alpha_values(model)[4:].tolist() == [1] * 5
 
-    @pytest.mark.parametrize("look", [analysis.push_pull_layer, analysis.alpha_values])
+    @pytest.mark.parametrize("look", [figures.push_pull_layer, figures.alpha_values])
     def test_a_plain_network_has_none(self, look):
         with pytest.raises(InputError, match="resnet18_cifar has no push-pull layer"):
             look(create_model("resnet18_cifar", **SMALL))
 
     def test_every_kind_of_stem(self):
         model = convert_stem(create_model("convnext_atto"))
-        assert analysis.kernels(analysis.push_pull_layer(model)).push.shape == (5, 4, 4)
+        assert figures.kernel_pairs(figures.push_pull_layer(model)).push.shape == (5, 4, 4)
 
 
 class TestKernels:
     def test_pull_is_the_complement_of_push(self):
         weights = random_kernels(6)
-        found = analysis.kernels(layer_of(weights), count=4, channel=1)
+        found = figures.kernel_pairs(layer_of(weights), count=4, channel=1)
         for place, number in enumerate(found.filters):
             np.testing.assert_array_equal(found.push[place], weights[number, 1])
             ends = weights[number].max() + weights[number].min()
@@ -57,40 +56,40 @@ class TestKernels:
 
     def test_the_seed_chooses_the_filters(self):
         layer = layer_of(random_kernels(50))
-        first, again, other = (analysis.kernels(layer, seed=seed).filters.tolist() for seed in (0, 0, 1))
+        first, again, other = (figures.kernel_pairs(layer, seed=seed).filters.tolist() for seed in (0, 0, 1))
         assert first == again != other
         assert len(set(first)) == 5
         assert first == sorted(first)
 
     def test_the_layer_of_2020_has_wider_pull_kernels(self):
-        found = analysis.kernels(PushPull2020Conv2d(3, 8, 3))
+        found = figures.kernel_pairs(PushPull2020Conv2d(3, 8, 3))
         assert (found.push.shape, found.pull.shape) == ((5, 3, 3), (5, 7, 7))
 
     def test_standardised_weights_are_what_is_shown(self):
         layer = AdaptedPushPullConv2d(3, 4, 3)
         layer.standardized, layer.eps = True, 1e-6
-        found = analysis.kernels(layer, count=4)
+        found = figures.kernel_pairs(layer, count=4)
         np.testing.assert_allclose(found.push, layer.kernel().detach()[:, 0], rtol=1e-6)
         assert not np.allclose(found.push, layer.weight.detach()[:, 0])
 
     def test_what_there_is_not(self):
         layer = layer_of(random_kernels(3))
         with pytest.raises(InputError, match="cannot show 5 filters; the layer has 3"):
-            analysis.kernels(layer)
+            figures.kernel_pairs(layer)
         with pytest.raises(InputError, match="no channel 2; use 0 to 1"):
-            analysis.kernels(layer, count=1, channel=2)
+            figures.kernel_pairs(layer, count=1, channel=2)
 
 
 class TestSpectra:
     def test_a_delta_is_flat(self):
         kernel = np.zeros((1, 5, 5))
         kernel[0, 1, 3] = -2
-        np.testing.assert_allclose(analysis.average_spectrum(kernel, 16), 2)
+        np.testing.assert_allclose(figures.average_spectrum(kernel, 16), 2)
 
     def test_by_the_definition(self):
         kernels = random_kernels()[:, 0]
         size, middle = 8, 4
-        found = analysis.average_spectrum(kernels, size)
+        found = figures.average_spectrum(kernels, size)
         for row, column in ((middle, middle), (middle + 1, middle - 2), (0, middle + 3)):
             y, x = np.mgrid[:3, :3]
             wave = np.exp(-2j * np.pi * ((row - middle) * y + (column - middle) * x) / size)
@@ -98,7 +97,7 @@ class TestSpectra:
 
     def test_parseval(self):
         kernel = random_kernels(1)[:, 0]
-        spectrum = analysis.average_spectrum(kernel, 32)
+        spectrum = figures.average_spectrum(kernel, 32)
         assert (spectrum**2).mean() == pytest.approx((kernel**2).sum())
 
     @pytest.mark.parametrize(("stride", "given"), [(1, None), (2, None), (2, 1)])
@@ -106,7 +105,7 @@ class TestSpectra:
         """By the shift theorem: pooling multiplies the spectrum of pull by that of its grid of positions."""
         size, alphas, pools = 32, (-2.0, 0.0, 0.7), (0, 3)
         layer = layer_of(random_kernels(1), stride=stride)
-        found = analysis.push_pull_spectra(layer, alphas, pools, channel=1, stride=given, size=size)
+        found = figures.push_pull_spectra(layer, alphas, pools, channel=1, stride=given, size=size)
         push, pull = (w.detach().double().numpy()[0, 1] for w in (layer.weight, layer.pull_weight()))
         push, pull = (np.fft.fftshift(np.fft.fft2(kernel, (size, size))) for kernel in (push, pull))
         step = given or stride
@@ -124,18 +123,18 @@ class TestSpectra:
         """The centre is the sum of the weights, which grows with |alpha| where push and pull have sums of one sign."""
         kernel = np.array([[[[1.0, 2.0, 3.0]] * 3]])
         layer = layer_of(kernel)  # sums: push 18, pull (3 + 1) * 9 - 18 = 18
-        found = analysis.push_pull_spectra(layer, (-2, -1, -0.5, 0.5), (0, 3, 5))
+        found = figures.push_pull_spectra(layer, (-2, -1, -0.5, 0.5), (0, 3, 5))
         for row in found.push_pull:
             np.testing.assert_allclose(row[:, 32, 32], [54, 36, 27, 9], rtol=1e-6)
 
     def test_kernels_larger_than_the_grid_make_it_larger(self):
-        found = analysis.push_pull_spectra(layer_of(random_kernels(1, 1, 5), stride=4), (0.5,), (5,), size=8)
+        found = figures.push_pull_spectra(layer_of(random_kernels(1, 1, 5), stride=4), (0.5,), (5,), size=8)
         assert found.push.shape == (32, 32)  # 5 + 4 * 4 = 21
 
     def test_a_radial_profile(self):
         offset = np.arange(64) - 32
         ring = np.abs(np.hypot(offset[:, None], offset) - 12) < 0.5
-        profile = analysis.radial_profile(ring.astype(float))
+        profile = figures.radial_profile(ring.astype(float))
         assert profile.shape == (33,)
         assert profile.argmax() == 12
         assert profile[12] > 0.9
@@ -145,14 +144,14 @@ class TestSpectra:
         layer = layer_of(random_kernels())
         for options, words in (
             ({"avg_sizes": (2,)}, "avg_size is 2"),
-            ({"alphas": (math.nan,)}, "needs numbers"),
+            ({"alphas": (math.nan,)}, "needs finite alphas"),
             ({"stride": 0}, "stride of 1 or more"),
             ({"channel": 9}, "no channel 9"),
         ):
             with pytest.raises(InputError, match=words):
-                analysis.push_pull_spectra(layer, **options)
-        with pytest.raises(InputError, match="PushPull2020Conv2d pools nothing"):
-            analysis.push_pull_spectra(PushPull2020Conv2d(3, 4, 3))
+                figures.push_pull_spectra(layer, **options)
+        with pytest.raises(InputError, match="PushPull2020Conv2d has no pooling"):
+            figures.push_pull_spectra(PushPull2020Conv2d(3, 4, 3))
 
 
 class TestSignalToNoise:
@@ -160,7 +159,7 @@ class TestSignalToNoise:
         """On a uniform image c, a filter w responds c sum(w); white noise of deviation s makes it s |w| z, of which the
         rectified mean is s |w| / sqrt(2 pi)."""
         weights, image, sigma = np.abs(random_kernels(4)), np.full((2, 256, 256), 5.0), 0.2
-        found = analysis.signal_to_noise(layer_of(weights), image, sigma)
+        found = figures.signal_to_noise(layer_of(weights), image, sigma)
         noise = sigma * np.sqrt((weights**2).sum(axis=(1, 2, 3)) / (2 * np.pi))
         expected = 20 * np.log10(5 * weights.sum(axis=(1, 2, 3)) / noise)
         np.testing.assert_allclose(found.push_db, expected, atol=0.25)
@@ -168,7 +167,7 @@ class TestSignalToNoise:
     def test_noise_of_its_own_in_every_channel(self):
         weights, image = np.zeros((2, 2, 1, 1)), np.ones((2, 200, 200))
         weights[0, 0] = weights[1, 1] = 1
-        found = analysis.signal_to_noise(layer_of(weights, alpha=0.0), 10 * image, (0.1, 1.0))
+        found = figures.signal_to_noise(layer_of(weights, alpha=0.0), 10 * image, (0.1, 1.0))
         assert found.push_db[0] - found.push_db[1] == pytest.approx(20, abs=0.2)
 
     def test_inhibition_raises_it_where_the_signal_is_antisymmetric(self):
@@ -178,7 +177,7 @@ class TestSignalToNoise:
         inner = np.zeros((128, 128), bool)
         inner[8:-8, 8:-8] = True
         ratios = [
-            analysis.signal_to_noise(layer_of(kernel, alpha=alpha), image, 0.5, inner) for alpha in (0.0, 0.5, 1.0)
+            figures.signal_to_noise(layer_of(kernel, alpha=alpha), image, 0.5, inner) for alpha in (0.0, 0.5, 1.0)
         ]
         assert ratios[0].push_pull_db == ratios[0].push_db
         assert ratios[1].push_db == ratios[0].push_db
@@ -187,12 +186,12 @@ class TestSignalToNoise:
             np.testing.assert_allclose(found.push_pull[:, inner[1:-1, 1:-1]].mean(), 12, rtol=0.01)  # 3 rows, slope 4
 
     def test_a_filter_that_never_responds_has_no_ratio(self):
-        found = analysis.signal_to_noise(layer_of(np.zeros((1, 1, 3, 3))), np.ones((1, 32, 32)), 1.0)
+        found = figures.signal_to_noise(layer_of(np.zeros((1, 1, 3, 3))), np.ones((1, 32, 32)), 1.0)
         assert math.isnan(found.push_db[0])
 
     def test_the_seed_draws_the_noise(self):
         layer, image = layer_of(random_kernels()), np.ones((2, 32, 32))
-        one, again, other = (analysis.signal_to_noise(layer, image, 0.1, seed=seed) for seed in (0, 0, 1))
+        one, again, other = (figures.signal_to_noise(layer, image, 0.1, seed=seed) for seed in (0, 0, 1))
         np.testing.assert_array_equal(one.noisy, again.noisy)
         assert (one.noisy != other.noisy).all()
 
@@ -202,10 +201,10 @@ class TestSignalToNoise:
     )
     def test_the_bar_lies_under_the_middle_of_the_responses(self, size, options):
         layer = layer_of(random_kernels(2, 3, size), **options)
-        bar = analysis.vertical_bar(layer)
+        bar = figures.vertical_bar(layer)
         assert (bar.sum(axis=1) == 5).all()
         assert abs(np.flatnonzero(bar[0]).mean() - 64) <= size
-        found = analysis.signal_to_noise(layer, bar * np.ones((3, 1, 1)), 0.1, bar)
+        found = figures.signal_to_noise(layer, bar * np.ones((3, 1, 1)), 0.1, bar)
         there = np.flatnonzero(found.signal[0])
         assert len(there) == {1: 5, 2: 3, 4: 1, 16: 1}[layer.stride[0]]
         assert found.signal[:, there].all()
@@ -214,9 +213,9 @@ class TestSignalToNoise:
         layer = layer_of(random_kernels())
         for image, sigma, words in ((np.ones((3, 8, 8)), 1, "2 channels"), (np.ones((2, 8, 8)), 0, "noise above 0")):
             with pytest.raises(InputError, match=words):
-                analysis.signal_to_noise(layer, image, sigma)
+                figures.signal_to_noise(layer, image, sigma)
         with pytest.raises(InputError, match="centred on the signal"):
-            analysis.signal_to_noise(layer, np.ones((2, 8, 8)), 1, np.zeros((8, 8), bool))
+            figures.signal_to_noise(layer, np.ones((2, 8, 8)), 1, np.zeros((8, 8), bool))
 
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.1, 0.3)
@@ -227,7 +226,7 @@ class Detector(nn.Module):
 
     def __init__(self, size: int, frequency: tuple[int, int], threshold: float, channel: int = 0, signed: bool = False):
         super().__init__()
-        self.basis = torch.from_numpy(analysis.fourier_basis(size, *frequency))
+        self.basis = torch.from_numpy(figures.fourier_basis(size, *frequency))
         self.threshold, self.channel, self.signed = threshold, channel, signed
 
     def forward(self, images):
@@ -246,17 +245,17 @@ def grey(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 class TestFourierHeatmap:
     @pytest.mark.parametrize("size", [5, 6])
     def test_the_basis_is_orthonormal(self, size):
-        basis = np.stack([analysis.fourier_basis(size, y, x) for y in range(size) for x in range(size)])
+        basis = np.stack([figures.fourier_basis(size, y, x) for y in range(size) for x in range(size)])
         flat = basis.reshape(size * size, -1)
         np.testing.assert_allclose(flat @ flat.T, np.eye(size * size), atol=1e-6)
 
     def test_a_basis_image_has_one_frequency_and_its_opposite(self):
-        found = np.abs(np.fft.fft2(analysis.fourier_basis(8, 2, 5)))
+        found = np.abs(np.fft.fft2(figures.fourier_basis(8, 2, 5)))
         assert set(map(tuple, np.argwhere(found > 1e-5).tolist())) == {(2, 5), (6, 3)}
 
     @pytest.mark.parametrize(("size", "frequency"), [(8, (1, -2)), (8, (-4, 3)), (7, (3, 0))])
     def test_errors_are_where_the_classifier_listens(self, size, frequency):
-        found = analysis.fourier_heatmap(Detector(size, frequency, 2.97).eval(), *grey(3, size), MEAN, STD, norm=3.0)
+        found = figures.fourier_heatmap(Detector(size, frequency, 2.97).eval(), *grey(3, size), MEAN, STD, norm=3.0)
         middle = size // 2
         opposite = [(-part + middle) % size for part in frequency]
         expected = np.zeros((size, size))
@@ -267,11 +266,11 @@ class TestFourierHeatmap:
 
     def test_the_noise_has_the_norm_that_is_asked_for(self):
         deaf = Detector(8, (1, 2), 3.03).eval()
-        assert not analysis.fourier_heatmap(deaf, *grey(3, 8), MEAN, STD, norm=3.0).error.any()
+        assert not figures.fourier_heatmap(deaf, *grey(3, 8), MEAN, STD, norm=3.0).error.any()
 
     def test_signs_are_random_for_every_image_and_channel(self):
         wrong = [
-            analysis.fourier_heatmap(
+            figures.fourier_heatmap(
                 Detector(6, (1, 2), 1.0, channel, signed=True).eval(), *grey(300, 6), MEAN, STD, seed=seed
             ).error[4, 5]
             for channel, seed in ((0, 0), (1, 0), (0, 1))
@@ -287,7 +286,7 @@ class TestFourierHeatmap:
 
         def measure(chosen=slice(None), **options):
             given = {"indices": np.arange(23)[chosen], "progress": False, **options}
-            return analysis.fourier_heatmap(model, images[chosen], labels[chosen], MEAN, STD, **given)
+            return figures.fourier_heatmap(model, images[chosen], labels[chosen], MEAN, STD, **given)
 
         whole = measure()
         assert len(np.unique(whole.error)) > 3
@@ -319,4 +318,4 @@ class TestFourierHeatmap:
         ):
             given = {"model": model, "images": images, "labels": labels, "mean": MEAN, "std": STD, **options}
             with pytest.raises(InputError, match=words):
-                analysis.fourier_heatmap(**given)
+                figures.fourier_heatmap(**given)

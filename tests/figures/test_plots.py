@@ -12,9 +12,8 @@ import pytest
 from conftest import assert_one_clear_line
 from example_figures import PARTIAL, caption, models, plot, some_figure
 from example_run import some_results
-from timm_pushpull import InputError, cli, metrics
+from timm_pushpull import InputError, cli, figures, metrics
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
-from timm_pushpull.figures import plots
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -24,9 +23,9 @@ def draw(run_inside, picture, output, *arguments):
 
 
 def test_every_corruption_is_drawn_at_every_severity(picture):
-    image = plots.read_image(picture, "cifar10-c")
+    image = figures.read_preset_image(picture, "cifar10-c")
     assert image.shape == (32, 32, 3)
-    figure = plots.corruption_sheet(image, "cifar10-c", seed=3)
+    figure = figures.plot_corruption_sheet(image, "cifar10-c", seed=3)
     drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     expected = []
     for name in CORRUPTIONS:
@@ -50,10 +49,10 @@ def test_command(tmp_path, picture, run_inside, suffix):
 
 
 def test_bad_input_is_one_line(tmp_path, picture, run_inside, monkeypatch):
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "folder.png").mkdir()
     sheet = tmp_path / "sheet.png"
-    assert_one_clear_line(draw(run_inside, tmp_path / "text.png", sheet), "text.png", "no picture")
+    assert_one_clear_line(draw(run_inside, tmp_path / "text.png", sheet), "text.png", "not a readable image")
     assert_one_clear_line(draw(run_inside, tmp_path / "nowhere.png", sheet), "nowhere.png")
     assert_one_clear_line(draw(run_inside, picture, tmp_path / "sheet.gif"), "sheet.gif", ".svg")
     assert_one_clear_line(draw(run_inside, picture, tmp_path / "folder.png"), "is a folder")
@@ -75,14 +74,16 @@ def looks(lines) -> list[tuple]:
 @pytest.mark.parametrize(("clean_error", "height"), [(0.1, 0.95), (0.7, 0.05)])
 def test_words_in_the_corners_stand_where_no_line_is(clean_error, height):
     errors = {name: [clean_error + 0.05 * severity for severity in range(1, 6)] for name in ("fog", "snow")}
-    figure = plots.severity_curves([some_results(clean_error=clean_error, errors=errors)], {"fog": "1", "snow": "2"})
+    figure = figures.plot_severity_curves(
+        [some_results(clean_error=clean_error, errors=errors)], {"fog": "1", "snow": "2"}
+    )
     assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [["2"], ["1"]]
     assert {text.get_position() for axes in figure.axes for text in axes.texts} == {(0.05, height)}
 
 
 def test_severity_curves_hold_the_errors():
     measured = models(3)
-    figure = plots.severity_curves(measured)
+    figure = figures.plot_severity_curves(measured)
     assert [axes.get_title().replace(" ", "_") for axes in figure.axes] == list(CORRUPTIONS)
     for axes, name in zip(figure.axes, CORRUPTIONS, strict=True):
         assert len(axes.lines) == 3
@@ -98,20 +99,20 @@ def test_severity_curves_hold_the_errors():
 
 
 def test_severities_that_were_not_measured_have_no_point():
-    figure = plots.severity_curves(models(2, errors=PARTIAL))
+    figure = figures.plot_severity_curves(models(2, errors=PARTIAL))
     assert [axes.get_title() for axes in figure.axes] == ["gaussian noise", "fog"]
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [0, 1, 3])
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [5, 30, 50])
 
 
 def test_clean_images_that_were_not_measured_have_no_point():
-    figure = plots.severity_curves([some_results(clean_error=None), some_results()])
+    figure = figures.plot_severity_curves([some_results(clean_error=None), some_results()])
     assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [1, 0]
 
 
 def test_lines_of_no_net_gain_pass_through_the_baseline():
     baseline, *measured = models(3)
-    figure = plots.tradeoff(baseline, measured)
+    figure = figures.plot_tradeoff(baseline, measured)
     axes = figure.axes[0]
     points, lines = axes.lines[:3], axes.lines[3:]
     for point, results in zip(points, (baseline, *measured), strict=True):
@@ -131,7 +132,7 @@ def test_lines_of_no_net_gain_pass_through_the_baseline():
 
 def test_bars_reach_from_one_to_the_relative_errors():
     baseline, *measured = models(3)
-    figure = plots.corruption_bars(baseline, measured)
+    figure = figures.plot_corruption_bars(baseline, measured)
     axes = figure.axes[0]
     for bars, results in zip(axes.containers, measured, strict=True):
         relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
@@ -149,18 +150,18 @@ def test_bars_reach_from_one_to_the_relative_errors():
 
 def test_bars_of_partial_results():
     baseline, *measured = models(2, errors=PARTIAL)
-    axes = plots.corruption_bars(baseline, measured).axes[0]
+    axes = figures.plot_corruption_bars(baseline, measured).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["gaussian noise", "fog", "mrCE"]
     assert [text.get_text() for text in axes.texts] == ["Noise", "Weather", "Mean"]
 
 
 def test_models_are_told_apart_without_colour():
     measured = models(9)
-    lines = looks(plots.severity_curves(measured).axes[0].lines)
+    lines = looks(figures.plot_severity_curves(measured).axes[0].lines)
     assert len({(marker, dashes) for _, marker, dashes in lines}) == 9
-    points = looks(plots.tradeoff(measured[0], measured[1:]).axes[0].lines[:9])
+    points = looks(figures.plot_tradeoff(measured[0], measured[1:]).axes[0].lines[:9])
     assert len({marker for _, marker, _ in points}) == 9
-    bars = [bars[0] for bars in plots.corruption_bars(measured[0], measured[1:]).axes[0].containers]
+    bars = [bars[0] for bars in figures.plot_corruption_bars(measured[0], measured[1:]).axes[0].containers]
     assert len({bar.get_hatch() for bar in bars}) == 8
     # A model has one colour in all figures.
     assert [matplotlib.colors.to_hex(bar.get_facecolor()).upper() for bar in bars] == [c for c, *_ in points[1:]]
@@ -171,9 +172,9 @@ def test_models_are_told_apart_without_colour():
 def test_legends_lie_inside_the_figure_and_cover_no_data(count, length):
     measured = [replace(results, model=results.model.ljust(length, "m")) for results in models(count, errors=PARTIAL)]
     for figure in (
-        plots.severity_curves(measured),
-        plots.tradeoff(measured[0], measured[1:]),
-        plots.corruption_bars(measured[0], measured[1:]),
+        figures.plot_severity_curves(measured),
+        figures.plot_tradeoff(measured[0], measured[1:]),
+        figures.plot_corruption_bars(measured[0], measured[1:]),
     ):
         figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
@@ -187,16 +188,20 @@ def test_legends_lie_inside_the_figure_and_cover_no_data(count, length):
 
 def test_figures_of_nothing_are_refused():
     nothing, *rest = models(2, errors={})
-    for draw in (plots.tradeoff, plots.corruption_bars, lambda first, others: plots.severity_curves([first, *others])):
+    for draw in (
+        figures.plot_tradeoff,
+        figures.plot_corruption_bars,
+        lambda first, others: figures.plot_severity_curves([first, *others]),
+    ):
         with pytest.raises(InputError, match="clean images only"):
             draw(nothing, rest)
     with pytest.raises(InputError, match="not measured on clean images"):
-        plots.tradeoff(some_results(), [some_results(clean_error=None)])
+        figures.plot_tradeoff(some_results(), [some_results(clean_error=None)])
     with pytest.raises(InputError, match=r"clean error is 0\.0"):
-        plots.tradeoff(some_results(clean_error=0.0), [some_results()])
+        figures.plot_tradeoff(some_results(clean_error=0.0), [some_results()])
     zero = some_results(errors={**some_results().errors, "fog": [0.0] * 5})
     with pytest.raises(InputError, match="fog is 0"):
-        plots.corruption_bars(zero, [some_results()])
+        figures.plot_corruption_bars(zero, [some_results()])
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,7 @@ def test_bad_results_are_one_line(tmp_path, run_inside, monkeypatch):
 
 def test_series_are_joined_in_order_with_their_alpha_beside():
     baseline, single, *others = models(5)
-    figure = plots.tradeoff(baseline, [single], {"avg 3": list(zip((0.5, None, 2.0), others, strict=True))})
+    figure = figures.plot_tradeoff(baseline, [single], {"avg 3": list(zip((0.5, None, 2.0), others, strict=True))})
     axes = figure.axes[0]
     line = axes.lines[2]
     assert (line.get_label(), line.get_linestyle() != "None") == ("avg 3", True)
@@ -260,15 +265,15 @@ def test_the_captions_of_results_count_what_the_figures_show():
         )
         for name, clean, factor in (("worse", 1.1, 1.1), ("better", 1.1, 0.95), ("best", 1.02, 0.9))
     )
-    text = caption(plots.tradeoff(baseline, [worse, better, best]))
+    text = caption(figures.plot_tradeoff(baseline, [worse, better, best]))
     saved = metrics.net_error_reduction(best.clean_error, best.mce, baseline.clean_error, baseline.mce)
     assert "1 lie below the line for β = 1 (best: best, +4.0 %)" in text
     assert f"2 lie below the line for β = mCE₀/E₀ (best: best, +{100 * saved:.1f} %)" in text
-    text = caption(plots.corruption_bars(baseline, [worse, better]))
-    assert "worse errs less on 0 of 15 (mrCE 1.100); better errs less on 15 of 15 (mrCE 0.950)" in text
+    text = caption(figures.plot_corruption_bars(baseline, [worse, better]))
+    assert "fewer errors than the baseline: worse on 0 of 15 (mrCE 1.100); better on 15 of 15 (mrCE 0.950)" in text
     assert "100 images of pictures, split test (preset cifar10-c, seed 0)" in text
-    with pytest.raises(InputError, match="nothing is compared"):
-        plots.tradeoff(baseline, [])
+    with pytest.raises(InputError, match="nothing to compare"):
+        figures.plot_tradeoff(baseline, [])
 
 
 def test_series_on_the_command_line(tmp_path, run_inside, monkeypatch):
@@ -279,7 +284,7 @@ def test_series_on_the_command_line(tmp_path, run_inside, monkeypatch):
         arguments = {"alpha": alpha, "trainable_alpha": False} if alpha else {}
         (tmp_path / results.model / "config.json").write_text(json.dumps({"model_args": arguments}))
     drawn = []
-    monkeypatch.setattr(plots, "tradeoff", lambda *given: drawn.append(given) or some_figure())
+    monkeypatch.setattr(figures, "plot_tradeoff", lambda *given: drawn.append(given) or some_figure())
     paths = [tmp_path / results.model for results in models(4)]
     process = plot(run_inside, "tradeoff", paths[0], "-o", tmp_path / "f.png", "--series", "avg 3", *paths[1:])
     assert process.returncode == 0, process.stderr

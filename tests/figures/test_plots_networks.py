@@ -13,9 +13,8 @@ import torch
 from conftest import assert_one_clear_line
 from example_figures import a_heatmap, all_figures, caption, plot, some_layer
 from example_run import SMALL, write_run
-from timm_pushpull import InputError
-from timm_pushpull.figures import analysis, plots
-from timm_pushpull.figures.plots import canvas
+from timm_pushpull import InputError, figures
+from timm_pushpull.figures import canvas
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -37,8 +36,8 @@ def test_captions_lie_inside_the_figure_below_everything_else():
 
 def test_the_layout_of_what_is_saved_has_no_last_digits(tmp_path):
     """They are others every time, and the names in an SVG are made of them."""
-    figure = plots.kernel_pairs(analysis.kernels(some_layer(), 3), "a_model")
-    plots.save(figure, tmp_path / "f.svg")
+    figure = figures.plot_kernel_pairs(figures.kernel_pairs(some_layer(), 3), "a_model")
+    figures.save_figure(figure, tmp_path / "f.svg")
     sides = [side for axes in figure.axes for side in axes.get_position(original=True).bounds]
     assert sides == pytest.approx([round(side, 9) for side in sides], abs=1e-15)
 
@@ -50,8 +49,8 @@ def test_colour_maps_survive_a_black_and_white_print():
 
 
 def test_kernels_are_drawn_in_pairs_on_one_scale():
-    kernels = analysis.kernels(some_layer(), 3, channel=2, seed=4)
-    figure = plots.kernel_pairs(kernels, "a_model")
+    kernels = figures.kernel_pairs(some_layer(), 3, channel=2, seed=4)
+    figure = figures.plot_kernel_pairs(kernels, "a_model")
     images = [axes.images[0] for axes in figure.axes if axes.images and len(axes.images[0].get_array()) == 3]
     limits = np.maximum(np.abs(kernels.push).max(axis=(1, 2)), np.abs(kernels.pull).max(axis=(1, 2)))
     for image, kernel, limit in zip(images, (*kernels.push, *kernels.pull), (*limits, *limits), strict=True):
@@ -65,10 +64,10 @@ def test_signal_to_noise_shows_a_filter_and_all_of_them():
     push, both = np.array([10.0, 12.0, 3.0, -5.0, np.nan, 20.0]), np.array([11.0, 15.0, 9.0, -9.0, np.nan, -np.inf])
     alpha = np.array([0.5, 0.5, 0.5, 0.5, 0.5, -0.5], np.float32)
     maps = np.random.default_rng(0).random((2, 6, 4, 4)).astype(np.float32)
-    ratios = analysis.SignalToNoise(
+    ratios = figures.SignalToNoise(
         push, both, *maps, np.zeros((3, 8, 8)), np.ones((4, 4), bool), alpha, np.full(3, 0.2), 5
     )
-    figure = plots.signal_to_noise_maps(ratios, np.zeros((8, 8)), "a_model", described="a bar")
+    figure = figures.plot_signal_to_noise(ratios, np.zeros((8, 8)), "a_model", described="a bar")
     shown = [axes.images[0].get_array() for axes in figure.axes[1:3]]
     np.testing.assert_array_equal(shown, maps[:, 1])  # of 0, 1 and 5 only 0 and 1 have alpha > 0
     assert [axes.get_title() for axes in figure.axes[1:3]] == ["push: 12.0 dB", "push-pull: 15.0 dB"]
@@ -78,16 +77,16 @@ def test_signal_to_noise_shows_a_filter_and_all_of_them():
     assert "with α < 0 push-pull has the higher SNR in 0 of 1 (median change −∞ dB)" in text
     points = {tuple(np.ravel(line.get_data())) for line in figure.axes[3].lines if line.get_markersize() == 4}
     assert {(10, 11), (12, 15), (3, 9), (-5, -9)} < points
-    assert plots.signal_to_noise_maps(ratios, np.zeros((8, 8)), "", described="", shown=4).axes[1].get_title() == (
+    assert figures.plot_signal_to_noise(ratios, np.zeros((8, 8)), "", described="", shown=4).axes[1].get_title() == (
         "push: no response"
     )
     with pytest.raises(InputError, match="no filter 6; use 0 to 5"):
-        plots.signal_to_noise_maps(ratios, np.zeros((8, 8)), "a_model", described="a bar", shown=6)
+        figures.plot_signal_to_noise(ratios, np.zeros((8, 8)), "a_model", described="a bar", shown=6)
 
 
 def test_spectra_are_on_one_scale():
-    spectra = analysis.push_pull_spectra(some_layer(), (-1, 0.5), (0, 3, 5))
-    figure = plots.spectra_grid(spectra, "a_model")
+    spectra = figures.push_pull_spectra(some_layer(), (-1, 0.5), (0, 3, 5))
+    figure = figures.plot_spectra(spectra, "a_model")
     images = {axes.get_title(): axes.images[0] for axes in figure.axes if axes.images}
     assert len({(image.norm.vmin, image.norm.vmax) for image in images.values()}) == 1
     np.testing.assert_allclose(images["push"].get_array(), 20 * np.log10(spectra.push / spectra.push.max()))
@@ -108,13 +107,13 @@ def test_a_band_pass_is_told_from_a_low_pass():
     low.weight.data.fill_(1.0)
     high.weight.data.copy_(torch.tensor([[-1.0, 0.0, 1.0]] * 3))
     for layer, word in ((low, "Push is not one"), (high, "Push is one, its centre lies at −∞ dB; of the 1 with")):
-        spectra = analysis.push_pull_spectra(layer, (0.5,), (0,))
-        assert word in caption(plots.spectra_grid(spectra, "a_model"))
+        spectra = figures.push_pull_spectra(layer, (0.5,), (0,))
+        assert word in caption(figures.plot_spectra(spectra, "a_model"))
 
 
 def test_histograms_hold_every_channel():
     alphas = {"one": np.array([-0.52, -0.01, 0.02, 0.31, 1.22]), "other": np.array([0.31, 0.32, 0.36])}
-    figure = plots.alpha_histograms(alphas)
+    figure = figures.plot_alpha(alphas)
     for axes, (name, alpha), expected in zip(
         figure.axes,
         alphas.items(),
@@ -125,16 +124,16 @@ def test_histograms_hold_every_channel():
         np.testing.assert_array_equal(axes.lines[0].get_xdata(), alpha)
         heights = {round(bar.get_x(), 6): bar.get_height() for bar in axes.patches if bar.get_height()}
         assert heights == pytest.approx(expected)
-    assert ("one, 5 channels: median 0.02, nine in ten from −0.42 to 1.04, 40 % below 0, 80 % with |α| ≤ 1") in caption(
+    assert ("one, 5 channels: median 0.02, 90 % between −0.42 and 1.04, 40 % below 0, 80 % with |α| ≤ 1") in caption(
         figure
     )
-    with pytest.raises(InputError, match="bad has inhibition strengths that are no numbers"):
-        plots.alpha_histograms({"bad": np.array([np.nan])})
+    with pytest.raises(InputError, match="bad has an alpha that is not finite"):
+        figures.plot_alpha({"bad": np.array([np.nan])})
 
 
 def test_heat_maps_and_their_difference():
     first, second = a_heatmap(0.5), a_heatmap()
-    figure = plots.fourier_heatmaps(first, "a_model", "400 images", second, "another")
+    figure = figures.plot_fourier_heatmap(first, "a_model", "400 images", second, "another")
     drawn = [axes.images[0] for axes in figure.axes if axes.images]
     for image, errors in zip(drawn, (first.error, second.error, first.error - second.error), strict=False):
         np.testing.assert_allclose(image.get_array(), 100 * errors)
@@ -146,8 +145,8 @@ def test_heat_maps_and_their_difference():
     assert "a_model 25.0 % below 0.125" in text
     assert "± 4.9 points" in text
     for changes in ({"norm": 2.0}, {"seed": 1}, {"num_images": 5}, {"frequencies": np.arange(5) / 9}):
-        with pytest.raises(InputError, match="measure both alike"):
-            plots.fourier_heatmaps(first, "a_model", "", a_heatmap(**changes), "another")
+        with pytest.raises(InputError, match="use the same for both"):
+            figures.plot_fourier_heatmap(first, "a_model", "", a_heatmap(**changes), "another")
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +206,7 @@ def test_bad_input_about_networks_is_one_line(tmp_path, run_inside, networks, im
     assert_one_clear_line(refused("snr", "--filter", "64"), "no filter 64")
     assert_one_clear_line(refused("snr", tmp_path / "nowhere.png"), "nowhere.png")
     assert_one_clear_line(refused("spectra", "--avg-sizes", "2"), "avg_size is 2")
-    assert_one_clear_line(refused("spectra", model=networks["2020"]), "PushPull2020Conv2d pools nothing")
+    assert_one_clear_line(refused("spectra", model=networks["2020"]), "PushPull2020Conv2d has no pooling")
     assert_one_clear_line(refused("alpha", "--model", unit, "--weights", unit), "2 --model and 1 --weights")
     data = ["--dataset", image_folder]
     assert_one_clear_line(refused("fourier-heatmap", "--dataset", "./nowhere"), "no data set folder")

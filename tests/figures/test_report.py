@@ -23,9 +23,8 @@ from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark.comparison import measured_lines
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
-from timm_pushpull.figures import report
-from timm_pushpull.figures.plots import read_image
-from timm_pushpull.figures.report.text import MINUS, NO_BREAK, NONE, TO
+from timm_pushpull.figures import read_preset_image, report
+from timm_pushpull.figures.report.sentences import MINUS, NO_BREAK, NONE, TO
 from timm_pushpull.metrics import confidence_interval
 from timm_pushpull.utils.files import sha256
 
@@ -199,7 +198,7 @@ def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path
     assert sum(bars["y"]) == len(ALPHA)
     text = text_of(page)
     assert f"6 channels: median 0.40, from {MINUS}0.25 to 1.20; 1 below 0." in text
-    assert "plain, between: no model.safetensors lies beside the results" in text.replace(f"{EVIL}, ", "")
+    assert "plain, between: no model.safetensors next to the results" in text.replace(f"{EVIL}, ", "")
     save_weights(tmp_path / "run", ALPHA + 1)
     scaled(1.0).save(tmp_path / "run" / "results.json")
     other = text_of(report.render([tmp_path / "run"], [given / "picture.png"]))
@@ -210,7 +209,7 @@ def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path
 def test_the_viewer_holds_every_corruption_and_what_models_make_of_it(page, given, expected):
     content = embedded(page, "pictures")
     (picture,) = content["pictures"]
-    image = read_image(given / "picture.png", "cifar10-c")
+    image = read_preset_image(given / "picture.png", "cifar10-c")
     assert list(picture["images"]) == sorted(CORRUPTIONS)
 
     def pixels(uri):
@@ -295,12 +294,14 @@ def test_the_same_input_gives_the_same_page(page, given, paths):
 
 
 def test_without_a_picture_there_is_one_at_hand(given, monkeypatch):
-    from timm_pushpull.figures.report import pictures
+    from timm_pushpull.figures.report import corrupted_images
 
     for name, installed in (("china.jpg", True), ("test chart", False)):
         if not installed:
-            monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
-        (found,) = pictures.corrupted_pictures([], [pictures.Setting("cifar10-c", corruptions=("fog",))])
+            monkeypatch.setattr(corrupted_images.importlib.util, "find_spec", lambda name: None)
+        (found,) = corrupted_images.corrupted_pictures(
+            [], [corrupted_images.Setting("cifar10-c", corruptions=("fog",))]
+        )
         assert (found.name, found.size) == (name, (32, 32))
         assert ("CC BY 2.0" in found.credit) == installed
 
@@ -330,7 +331,7 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
     assert_one_clear_line(write(tmp_path / "clean.json", *picture), "measured on clean images only")
     assert_one_clear_line(write(tmp_path / "odd.json", *picture), "intervals is []")
     assert_one_clear_line(write(tmp_path / "odd_baseline.json", *picture), "its baseline cannot be read")
-    assert_one_clear_line(write(results, "--image", given / "none.png"), "none.png' is no picture")
+    assert_one_clear_line(write(results, "--image", given / "none.png"), "none.png' is not a readable image")
     assert_one_clear_line(write(results, *picture, "--preset", "cifar-c"), "did you mean 'cifar10-c'")
     assert_one_clear_line(write(results, *picture, "--frost-dir", tmp_path), "frost")
     assert_one_clear_line(write(results, *picture, output="report.pdf"), "does not end in .html")

@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image
 from safetensors import safe_open
 
+from timm_pushpull import figures
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.images import UNREADABLE
-from timm_pushpull.figures import plots
 from timm_pushpull.hub.card import eval_results_yaml, robustness_picture
 from timm_pushpull.hub.folder import (
     CARD,
@@ -113,7 +113,7 @@ def _write_card(folder: Path, repo_id: str) -> str:
 
 def draw(results: Path, picture: Path) -> None:
     """Draw the picture of a results file, which says in its metadata which file it shows."""
-    plots.save(robustness_picture(Results.load(results)), picture, {SHOWN: sha256(results)})
+    figures.save_figure(robustness_picture(Results.load(results)), picture, {SHOWN: sha256(results)})
 
 
 def shown_results(picture: Path) -> str | None:

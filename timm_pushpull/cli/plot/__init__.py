@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from timm_pushpull.cli.plot import heatmap, layers, measured
+from timm_pushpull.cli.plot import heatmap_plot, layer_plots, results_plots
 
 
 def add(commands) -> None:
     parser = commands.add_parser("plot", help="draw figures", description="Draw figures, each with a caption.")
     figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
-    for family in (measured, layers, heatmap):
+    for family in (results_plots, layer_plots, heatmap_plot):
         family.add(figures)

@@ -1,5 +1,5 @@
 """A report of results: one self-contained HTML page that needs neither a server nor the network."""
 
-from timm_pushpull.figures.report.page import TITLE, render
+from timm_pushpull.figures.report.html_page import TITLE, render
 
 __all__ = ["TITLE", "render"]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from timm_pushpull import metrics
-from timm_pushpull.figures.plots.tradeoff import limits
 from timm_pushpull.figures.report import marks
 from timm_pushpull.figures.report.groups import Entry, Group
+from timm_pushpull.figures.tradeoff_plane import padded_limits
 
 Chart = dict[str, Any]
 
@@ -80,7 +80,7 @@ def tradeoff(group: Group) -> Chart:
         ]
         for axis, key in enumerate(("clean_error", "mce"))
     ]
-    (left, right), vertical = (limits(span, 0.005) for span in spans)
+    (left, right), vertical = (padded_limits(span, 0.005) for span in spans)
     traces = []
     for beta, dashes in ((1, "dash"), (mce / clean, "dot")):
         ends = [metrics.mce_without_gain(x, clean, mce, beta) for x in (left, right)]

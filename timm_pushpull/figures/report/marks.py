@@ -1,8 +1,8 @@
-"""Colours, markers and dashes of the models on the report page, as in `timm_pushpull.figures.plots`."""
+"""Colours, markers and dashes of the models on the report page, as in `timm_pushpull.figures`."""
 
 from __future__ import annotations
 
-from timm_pushpull.figures.plots.canvas import line_style
+from timm_pushpull.figures.canvas import line_style
 
 #: Okabe and Ito's colours lightened for a dark ground, in the order of `plots.canvas`.
 _DARK = ("#e6e6e6", "#5aa9e6", "#ff8a4c", "#3ecf9f", "#e5a3c8", "#f2bd4b", "#a3dcff")

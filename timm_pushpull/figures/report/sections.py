@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from timm_pushpull import metrics
-from timm_pushpull.figures.report import charts, provenance, text
+from timm_pushpull.figures.report import charts, facts, sentences
+from timm_pushpull.figures.report.checkpoint_alpha import read_alpha, shared_bin_edges
 from timm_pushpull.figures.report.groups import Entry, Group, headings
-from timm_pushpull.figures.report.inhibition import bin_edges, read_inhibition
 
 _FULL_COLOUR = math.log(1.25)  # a model with 1.25 times the baseline's errors, or 1 / 1.25, has the strongest colour
 _GROUP_OF = {name: group for group, names in metrics.GROUPS.items() for name in names}
@@ -43,10 +43,10 @@ class Section:
     alphas: list[tuple[int, Entry, Figure]]
     without_alpha: dict[str, list[str]]
 
-    measured_on = property(lambda self: text.measured_on(self.group))
-    verdict = property(lambda self: text.verdict(self.group))
-    caveats = property(lambda self: text.caveats(self.group))
-    facts = property(lambda self: provenance.group_facts(self.group))
+    measured_on = property(lambda self: sentences.measured_on(self.group))
+    verdict = property(lambda self: sentences.verdict(self.group))
+    caveats = property(lambda self: sentences.caveats(self.group))
+    group_facts = property(lambda self: facts.group_facts(self.group))
     size = property(lambda self: len(self.group.entries))
 
     @property
@@ -78,8 +78,8 @@ class Section:
         """The paper's group and the name of every corruption."""
         return [(_GROUP_OF.get(name, "Extra"), name) for name in self.group.corruptions]
 
-    def model_facts(self, entry: Entry) -> provenance.Facts:
-        return provenance.model_facts(entry)
+    def model_facts(self, entry: Entry) -> facts.Facts:
+        return facts.model_facts(entry)
 
 
 def mean_error(entry: Entry, corruption: str) -> float:
@@ -103,23 +103,23 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 
 
 def _section(key: str, heading: str, group: Group) -> Section:
-    severity = Figure(f"{key}-severity", charts.severity_curves(group), text.severity_caption(group))
+    severity = Figure(f"{key}-severity", charts.severity_curves(group), sentences.severity_caption(group))
     tradeoff = None
     if all(entry.line.r_net is not None for entry in group.entries):
-        tradeoff = Figure(f"{key}-tradeoff", charts.tradeoff(group), text.tradeoff_caption(group))
-    read = [(place, entry, read_inhibition(entry)) for place, entry in enumerate(group.entries)]
-    found = [(place, entry, inhibition.alpha) for place, entry, inhibition in read if len(inhibition.alpha)]
-    edges = bin_edges([alpha for _, _, alpha in found]) if found else []
+        tradeoff = Figure(f"{key}-tradeoff", charts.tradeoff(group), sentences.tradeoff_caption(group))
+    read = [(place, entry, read_alpha(entry)) for place, entry in enumerate(group.entries)]
+    found = [(place, entry, checkpoint.alpha) for place, entry, checkpoint in read if len(checkpoint.alpha)]
+    edges = shared_bin_edges([alpha for _, _, alpha in found]) if found else []
     alphas = [
         (
             place,
             entry,
-            Figure(f"{key}-alpha-{place}", charts.alpha_histogram(place, alpha, edges), text.alpha_caption(alpha)),
+            Figure(f"{key}-alpha-{place}", charts.alpha_histogram(place, alpha, edges), sentences.alpha_caption(alpha)),
         )
         for place, entry, alpha in found
     ]
     without: dict[str, list[str]] = {}
-    for _, entry, inhibition in read:
-        if inhibition.missing:
-            without.setdefault(inhibition.missing, []).append(entry.name)
+    for _, entry, checkpoint in read:
+        if checkpoint.problem:
+            without.setdefault(checkpoint.problem, []).append(entry.name)
     return Section(key, heading, group, severity, tradeoff, alphas, without)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from timm_pushpull import metrics
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
-from timm_pushpull.figures.report import text
+from timm_pushpull.figures.report import sentences
+from timm_pushpull.figures.report.corrupted_images import Corrupted, Setting, corrupted_pictures
 from timm_pushpull.figures.report.groups import Entry, Group, headings
-from timm_pushpull.figures.report.pictures import Corrupted, Setting, corrupted_pictures
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Viewer:
                     "name": picture.name,
                     "credit": picture.credit,
                     "preset": picture.setting.preset,
-                    "note": text.picture_note(picture),
+                    "note": sentences.picture_note(picture),
                     "clean": picture.clean,
                     "images": picture.images,
                     "small": picture.lossless,
@@ -86,4 +86,4 @@ def _errors(heading: str, entry: Entry) -> dict:
 
 
 def _cell(entry: Entry, corruption: str, severity: int, error: float | None) -> list[str]:
-    return [text.percent(error), text.interval(entry.cell_interval(corruption, severity))]
+    return [sentences.percent(error), sentences.interval(entry.cell_interval(corruption, severity))]

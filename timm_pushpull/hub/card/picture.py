@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from timm_pushpull import figures
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.figures import plots
 from timm_pushpull.hub.card.comparison import with_baseline
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ def robustness_picture(results: Results) -> Figure:
     """
     comparison = with_baseline(results)
     if comparison is None:
-        return plots.severity_curves([results])
+        return figures.plot_severity_curves([results])
     baseline = comparison.baseline
     measured = [replace(baseline, model=f"{baseline.model} (baseline)"), results]
     if not comparison.relative:
-        return plots.severity_curves(measured)
-    figure = plots.severity_curves(measured, {name: f"{value:.2f}" for name, value in comparison.relative.items()})
+        return figures.plot_severity_curves(measured)
+    figure = figures.plot_severity_curves(
+        measured, {name: f"{value:.2f}" for name, value in comparison.relative.items()}
+    )
     figure.supxlabel("severity (0: clean images); in the corners: error relative to the baseline's", size=10)
     return figure

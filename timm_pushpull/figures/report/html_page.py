@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from timm_pushpull.figures.report import marks, text
+from timm_pushpull.figures.report import marks, sentences
 from timm_pushpull.figures.report.groups import load_groups
 from timm_pushpull.figures.report.sections import mean_error, sections, shade
 from timm_pushpull.figures.report.viewer import viewer
@@ -64,7 +64,15 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters = (text.percent, text.number, text.interval, text.spoken, text.counted, text.prose, text.picture_note)
+    filters = (
+        sentences.percent,
+        sentences.number,
+        sentences.interval,
+        sentences.spoken,
+        sentences.counted,
+        sentences.prose,
+        sentences.picture_note,
+    )
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {"marks": marks, "mean_error": mean_error, "shade": shade}
     return environment

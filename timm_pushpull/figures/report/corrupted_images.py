@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt, frost_source
-from timm_pushpull.figures.plots.sheet import read_image
+from timm_pushpull.figures.corruption_sheet import read_preset_image
 
 _SMALL = 100  # px; smaller images are kept to the bit
 _QUALITY = 80  # of WebP for larger ones
@@ -75,7 +75,7 @@ def corrupted_pictures(
 def _corrupted(
     source: Path | io.BytesIO, name: str, credit: str, index: int, how: Setting, frost_dir: Path | str | None
 ) -> Corrupted:
-    image = read_image(source, how.preset)
+    image = read_preset_image(source, how.preset)
     images = {
         corruption: [
             _data_uri(corrupt(image, corruption, severity, how.preset, seed=how.seed, index=index, frost_dir=frost_dir))

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from timm_pushpull.cli.plot.figure import add_figure, add_model, add_seed, load_named
+from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named
 from timm_pushpull.cli.source import add_columns, load
 from timm_pushpull.utils.errors import InputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from timm_pushpull.data.images import ImageSet
-    from timm_pushpull.figures.analysis import FourierHeatmap
+    from timm_pushpull.figures import FourierHeatmap
 
 
 def add(figures) -> None:
@@ -44,8 +44,8 @@ def add(figures) -> None:
 
 
 def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
+    from timm_pushpull import figures
     from timm_pushpull.data.preprocessing import model_geometry
-    from timm_pushpull.figures import plots
     from timm_pushpull.utils.hardware import choose_device, choose_precision
 
     for option in ("batch_size", "image_size"):
@@ -64,11 +64,11 @@ def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     (name, measured, described), *others = [_measure(*one, images, options, device, precision) for one in loaded]
     arrays = asdict(measured)
     if not others:
-        return plots.fourier_heatmaps(measured, name, described), arrays
+        return figures.plot_fourier_heatmap(measured, name, described), arrays
     ((other, baseline, _),) = others
     other = f"{other} (baseline)" if other == name else other
     arrays |= {f"baseline_{part}": value for part, value in asdict(baseline).items()}
-    return plots.fourier_heatmaps(measured, name, described, baseline, other), arrays
+    return figures.plot_fourier_heatmap(measured, name, described, baseline, other), arrays
 
 
 def _measure(
@@ -78,10 +78,9 @@ def _measure(
     import numpy as np
     import torch
 
-    from timm_pushpull import benchmark
+    from timm_pushpull import benchmark, figures
     from timm_pushpull.data.images import read_batches
     from timm_pushpull.data.preprocessing import model_geometry
-    from timm_pushpull.figures import analysis
     from timm_pushpull.models.weights import label_names
 
     geometry = model_geometry(model, options.image_size)
@@ -90,7 +89,7 @@ def _measure(
     benchmark.check_classes(names, images.classes, images.name)
     images = images.subset(options.limit)
     pixels = np.concatenate([np.stack(part) for part, _ in read_batches(images, geometry, 512)])
-    measured = analysis.fourier_heatmap(
+    measured = figures.fourier_heatmap(
         model.to(device, memory_format=torch.channels_last),
         pixels,
         images.labels[images.indices],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timm_pushpull.cli.measured import load_results
-from timm_pushpull.cli.plot.figure import add_figure, add_seed
+from timm_pushpull.cli.plot.shared import add_figure, add_seed
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.utils.errors import InputError
 
@@ -44,20 +44,20 @@ def _add_compared(parser: argparse.ArgumentParser, count: str) -> None:
 
 
 def _corruptions(options: argparse.Namespace) -> Figure:
-    from timm_pushpull.figures import plots
+    from timm_pushpull import figures
 
-    image = plots.read_image(options.image, options.preset)
-    return plots.corruption_sheet(image, options.preset, options.seed, options.frost_dir)
+    image = figures.read_preset_image(options.image, options.preset)
+    return figures.plot_corruption_sheet(image, options.preset, options.seed, options.frost_dir)
 
 
 def _severity(options: argparse.Namespace) -> Figure:
-    from timm_pushpull.figures import plots
+    from timm_pushpull import figures
 
-    return plots.severity_curves(load_results(options.results), caption=True)
+    return figures.plot_severity_curves(load_results(options.results), caption=True)
 
 
 def _tradeoff(options: argparse.Namespace) -> Figure:
-    from timm_pushpull.figures import plots
+    from timm_pushpull import figures
 
     series = {}
     for label, *paths in options.series:
@@ -68,7 +68,7 @@ def _tradeoff(options: argparse.Namespace) -> Figure:
         known = all(alpha is not None for alpha, _ in members)
         series[label] = sorted(members, key=lambda member: member[0]) if known else members
     baseline, *measured = load_results([options.baseline, *options.results])
-    return plots.tradeoff(baseline, measured, series)
+    return figures.plot_tradeoff(baseline, measured, series)
 
 
 def _fixed_alpha(path: Path) -> float | None:
@@ -81,7 +81,7 @@ def _fixed_alpha(path: Path) -> float | None:
 
 
 def _bars(options: argparse.Namespace) -> Figure:
-    from timm_pushpull.figures import plots
+    from timm_pushpull import figures
 
     baseline, *measured = load_results([options.baseline, *options.results])
-    return plots.corruption_bars(baseline, measured)
+    return figures.plot_corruption_bars(baseline, measured)

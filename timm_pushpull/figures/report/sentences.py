@@ -11,8 +11,8 @@ from timm_pushpull import metrics
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY
 from timm_pushpull.figures.report.charts import mean_curve
+from timm_pushpull.figures.report.corrupted_images import Corrupted
 from timm_pushpull.figures.report.groups import Entry, Group
-from timm_pushpull.figures.report.pictures import Corrupted
 
 NONE, MINUS, TO, NO_BREAK = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 

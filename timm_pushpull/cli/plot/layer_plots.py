@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timm_pushpull.cli.plot.figure import add_figure, add_model, add_seed, load_named
+from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def add(figures) -> None:
     snr = add_figure(
         figures, "snr", "the signal-to-noise ratios of push and push-pull under Gaussian noise", _snr, arrays=True
     )
-    snr.add_argument("image", type=Path, nargs="?", metavar="PICTURE", help="default: a light vertical bar of 5 px")
+    snr.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="default: a light vertical bar of 5 px")
     add_model(snr)
     snr.add_argument(
         "--sigma",
@@ -72,35 +72,34 @@ def _add_channel(parser: argparse.ArgumentParser) -> None:
 
 
 def _kernels(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull.figures import analysis, plots
+    from timm_pushpull import figures
 
     model, name = load_named(options.model, options.weights)
-    kernels = analysis.kernels(analysis.push_pull_layer(model), options.count, options.channel, options.seed)
-    return plots.kernel_pairs(kernels, name), asdict(kernels)
+    kernels = figures.kernel_pairs(figures.push_pull_layer(model), options.count, options.channel, options.seed)
+    return figures.plot_kernel_pairs(kernels, name), asdict(kernels)
 
 
 def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     import numpy as np
 
-    from timm_pushpull import set_inhibition
+    from timm_pushpull import figures, set_inhibition
     from timm_pushpull.data.preprocessing import model_geometry
-    from timm_pushpull.figures import analysis, plots
 
     model, name = load_named(options.model, options.weights)
-    layer = analysis.push_pull_layer(model)
+    layer = figures.push_pull_layer(model)
     if options.alpha is not None:
         set_inhibition(layer, options.alpha)
         name += f" (α set to {options.alpha:g})"
     mean, std = (np.reshape(model.pretrained_cfg[part], (-1, 1, 1)) for part in ("mean", "std"))
     if options.image:
-        pixels = plots.read_picture(options.image, model_geometry(model)).transpose(2, 0, 1)
-        image, signal, what = (pixels / 255 - mean) / std, None, f"the picture {options.image.name}"
+        pixels = figures.read_image(options.image, model_geometry(model)).transpose(2, 0, 1)
+        image, signal, what = (pixels / 255 - mean) / std, None, f"image {options.image.name}"
     else:
-        signal = analysis.vertical_bar(layer)
+        signal = figures.vertical_bar(layer)
         image = options.contrast * signal / std
         what = f"a vertical bar 5 px wide of contrast {options.contrast:g} on the mean colour"
-    ratios = analysis.signal_to_noise(layer, image, options.sigma / std.ravel(), signal, options.seed)
-    figure = plots.signal_to_noise_maps(
+    ratios = figures.signal_to_noise(layer, image, options.sigma / std.ravel(), signal, options.seed)
+    figure = figures.plot_signal_to_noise(
         ratios,
         (ratios.noisy * std + mean).transpose(1, 2, 0),
         name,
@@ -111,21 +110,21 @@ def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
 
 
 def _spectra(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull.figures import analysis, plots
+    from timm_pushpull import figures
 
     model, name = load_named(options.model, options.weights)
-    spectra = analysis.push_pull_spectra(
-        analysis.push_pull_layer(model),
+    spectra = figures.push_pull_spectra(
+        figures.push_pull_layer(model),
         options.alphas,
         options.avg_sizes,
         channel=options.channel,
         stride=options.stride,
     )
-    return plots.spectra_grid(spectra, name), asdict(spectra)
+    return figures.plot_spectra(spectra, name), asdict(spectra)
 
 
 def _alpha(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
-    from timm_pushpull.figures import analysis, plots
+    from timm_pushpull import figures
 
     if len(options.weights) not in (0, len(options.model)):
         raise InputError(
@@ -135,5 +134,5 @@ def _alpha(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     for given, weights in zip(options.model, options.weights or [None] * len(options.model), strict=True):
         model, name = load_named(given, weights)
         name = f"{name} [{weights or given}]" if name in strengths else name
-        strengths[name] = analysis.alpha_values(model)
-    return plots.alpha_histograms(strengths), strengths
+        strengths[name] = figures.alpha_values(model)
+    return figures.plot_alpha(strengths), strengths

@@ -62,10 +62,10 @@ def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    from timm_pushpull.figures import plots
+    from timm_pushpull import figures
     from timm_pushpull.utils.files import make_folder
 
-    plots.check_output(options.output)
+    figures.check_output(options.output)
     if options.data:
         if options.data.suffix != ".npz" or options.data.is_dir():
             raise InputError(f"--data {str(options.data)!r} is no name of an .npz file")
@@ -74,7 +74,7 @@ def _plot(options: argparse.Namespace) -> None:
         raise InputError(f"--seed is {options.seed}; use 0 or more")
     drawn = options.draw(options)
     figure, arrays = drawn if isinstance(drawn, tuple) else (drawn, None)
-    plots.save(figure, options.output)
+    figures.save_figure(figure, options.output)
     print(f"written to {options.output}")
     if options.data:
         _save_arrays(arrays, options.data)

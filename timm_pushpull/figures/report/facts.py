@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from timm_pushpull.figures.report.groups import Entry, Group
-from timm_pushpull.figures.report.text import counted
+from timm_pushpull.figures.report.sentences import counted
 
 Facts = list[tuple[str, str]]
 
