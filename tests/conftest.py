@@ -1,4 +1,4 @@
-"""What the tests share: data beside the checkout where it is there, small image folders, commands as users run them."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -12,26 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hub_server import TOKEN, Hub
-from loopback import HUB
-from processes import ROOT, run_command
+from support.hub_server import TOKEN, Hub
+from support.image_folder import make_image_folder
+from support.loopback import HUB
+from support.processes import run_command
 from timm_pushpull import cli
-
-__all__ = ["ROOT", "run_command"]
-
-DATA = Path(__file__).parent / "golden"
-SHARED = ROOT.parent / "shared"
-
-sys.path[:0] = [str(ROOT / "train"), str(ROOT / "hub")]  # scripts, not packages
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """Real data and golden files of the project's workplace; users do not have them."""
-    if not SHARED.is_dir():
-        pytest.skip("needs ../shared")
-    return SHARED
-
 
 #: Questions that clients ask and take no for an answer to.
 OPTIONAL = ("/api/agent-harnesses",)
@@ -64,18 +49,6 @@ def image_folder(tmp_path: Path) -> Path:
     return make_image_folder(tmp_path / "pictures")
 
 
-def make_image_folder(folder: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("test", 5)):
-        for name, darkest in (("dark", 0), ("light", 140)):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                size = (40 + number % 3, 36, 3)
-                pixels = rng.integers(darkest, darkest + 100, size, dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return folder
-
-
 @pytest.fixture
 def run_inside(monkeypatch, capfd) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script's `main` as its command does, but in this process, which spares the imports."""
@@ -101,17 +74,3 @@ def start_quickly(monkeypatch) -> Callable[[ModuleType], None]:
         return process
 
     return lambda module: monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run))
-
-
-def assert_one_clear_line(process: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit code 2, and on stderr nothing but one line with these words (and progress bars)."""
-    lines = [
-        line
-        for line in process.stderr.replace("\r", "\n").splitlines()
-        if line.strip() and "%|" not in line and "examples/s" not in line
-    ]
-    assert process.returncode == 2, process.stderr
-    assert len(lines) == 1, process.stderr
-    assert ": error: " in lines[0]
-    for word in words:
-        assert word in lines[0]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -13,16 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import assert_one_clear_line, run_command
-from example_run import write_run
+from support.example_benchmark import MEAN, STD, as_processes
+from support.example_run import write_run
+from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import CLEAN, Evaluation, Journal, check_classes, evaluate
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.models.weights import create_model
-
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
 class GreyLevelClassifier(torch.nn.Module):
@@ -107,24 +103,6 @@ def test_images_that_change_between_two_runs_are_noticed(tmp_path, image_folder)
     Image.new("RGB", (40, 36)).save(image_folder / "test" / "dark" / "3.png")
     with pytest.raises(InputError, match="not those of the interrupted measurement"):
         run((1, 2, 3))
-
-
-def as_processes(processes: int, work: Callable) -> list:
-    """What `work` gives in each of several processes, as threads that add up like processes do."""
-    barrier, shared, lock = threading.Barrier(processes), [], threading.Lock()
-
-    def add_up(counts: torch.Tensor) -> torch.Tensor:
-        with lock:
-            shared.append(counts.clone())
-        barrier.wait()
-        total = sum(shared[-processes:])
-        if barrier.wait() == 0:
-            shared.clear()
-        barrier.wait()
-        return total
-
-    with ThreadPoolExecutor(processes) as threads:
-        return list(threads.map(lambda rank: work(rank=rank, processes=processes, add_up=add_up), range(processes)))
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])

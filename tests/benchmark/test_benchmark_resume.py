@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import assert_one_clear_line, run_command
-from example_run import write_run
-from processes import Command, launch, wait_for_all
+from support.example_run import write_run
+from support.processes import Command, assert_one_clear_line, launch, run_command, wait_for_all
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import CLEAN, Journal
 from timm_pushpull.benchmark.results import Results

@@ -12,8 +12,9 @@ import sys
 
 import pytest
 
-from conftest import assert_one_clear_line
-from example_run import some_results
+from support.example_comparison import cells, compare
+from support.example_run import some_results
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.comparison import measured_lines, published_lines
@@ -42,14 +43,6 @@ def files(tmp_path):
     baseline().save(tmp_path / "base.json")
     own().save(tmp_path / "own.json")
     return tmp_path / "base.json", tmp_path / "own.json"
-
-
-def compare(run_inside, *arguments):
-    return run_inside(cli.main, "timm-pushpull", "compare", *arguments)
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def test_figures_are_those_of_the_metrics():

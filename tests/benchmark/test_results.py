@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from example_run import some_results
+from support.example_run import some_results
 from timm_pushpull import InputError
 from timm_pushpull.benchmark.results import Results, commit
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conftest import assert_one_clear_line, run_command
+from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError, cli
 
 

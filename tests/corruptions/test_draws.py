@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from test_corruptions import GOLDEN
 
+from support.paths import GOLDEN_FOLDER
 from timm_pushpull.corruptions import corrupt, corrupt_batch, draws, noise, textures, weather
 from timm_pushpull.corruptions.draws import Replay, Streams
 from timm_pushpull.corruptions.severities import SEVERITIES
 
+GOLDEN = np.load(GOLDEN_FOLDER / "corruptions.npz")
 MANY = np.arange(200, dtype=np.uint64)
 
 

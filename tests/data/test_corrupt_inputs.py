@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from conftest import DATA
+from support.paths import GOLDEN_FOLDER
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import PRESETS, SHORTEST_SIDE, Corruption, corrupt, corrupt_batch
 
-GOLDEN = np.load(DATA / "corruptions.npz")
+GOLDEN = np.load(GOLDEN_FOLDER / "corruptions.npz")
 
 
 # --- The transform ---

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tv
 
-from conftest import make_image_folder
+from support.image_folder import make_image_folder
+from support.paths import shared_path
 from timm_pushpull import InputError
 from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import load_images, read_classes
@@ -34,15 +35,15 @@ def test_digits_are_split_the_same_way_in_every_class():
     assert zero[12:20, 14:18].mean() < one[12:20, 14:18].mean() / 2
 
 
-def test_cifar10(shared):
-    test = load_images(str(shared / "data" / "cifar10"))
+def test_cifar10():
+    test = load_images(str(shared_path("data/cifar10")))
     assert (test.name, test.split, test.files.column, len(test)) == ("cifar10", "test", "img", 10_000)
     assert [test.classes[label] for label in test.labels[:4]] == ["cat", "ship", "ship", "airplane"]
     assert test.read(0).size == (32, 32)
 
 
-def test_tiny_imagenet_with_its_grey_images(shared):
-    train = load_images(str(shared / "data" / "tiny-imagenet-200"), train=True)
+def test_tiny_imagenet_with_its_grey_images():
+    train = load_images(str(shared_path("data/tiny-imagenet-200")), train=True)
     assert (len(train), len(train.classes)) == (50_000, 200)
     batch, _ = next(read_batches(train, ResizeCenterCrop(64, 64), 512))
     assert all(image.shape == (64, 64, 3) for image in batch)

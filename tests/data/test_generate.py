@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import run_command
-from generated import FORMATS, SMALL, content, expected, make
+from support.generated import FORMATS, SMALL, content, expected, make
+from support.processes import run_command
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.data.generate import generate

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import assert_one_clear_line
-from generated import FORMATS, content, make
+from support.generated import FORMATS, content, make
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.loading import load_images

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from generated import FORMATS, content, make, start
+from support.generated import FORMATS, content, make, start
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from example_run import SMALL, write_run
+from support.example_run import SMALL, write_run
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt

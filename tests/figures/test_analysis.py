@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from example_run import SMALL
+from support.example_run import SMALL
 from timm_pushpull import InputError, PushPull2020Conv2d, PushPullConv2d, convert_stem, figures
 from timm_pushpull.models.convert import AdaptedPushPullConv2d
 from timm_pushpull.models.weights import create_model

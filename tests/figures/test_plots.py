@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import assert_one_clear_line
-from example_figures import PARTIAL, caption, models, plot, some_figure
-from example_run import some_results
+from support.example_figures import PARTIAL, caption, models, plot, some_figure
+from support.example_run import some_results
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli, figures, metrics
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import assert_one_clear_line
-from example_figures import a_heatmap, all_figures, caption, plot, some_layer
-from example_run import SMALL, write_run
+from support.example_figures import a_heatmap, all_figures, caption, plot, some_layer
+from support.example_run import SMALL, write_run
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, figures
 from timm_pushpull.figures import canvas
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import assert_one_clear_line
-from example_report import ALPHA, EVIL, save_weights, scaled, write_results
-from example_run import RETRIEVAL, some_results
+from support.example_report import ALPHA, EVIL, save_weights, scaled, write_results
+from support.example_run import RETRIEVAL, some_results
+from support.processes import assert_one_clear_line
 from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark.comparison import measured_lines
 from timm_pushpull.benchmark.results import Results

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from browser import chromium, complaints, until
-from example_report import EVIL, write_results
+from support.browser import chromium, complaints, until
+from support.example_report import EVIL, write_results
 from timm_pushpull.figures import report
 
 pytest.importorskip("plotly")

@@ -15,46 +15,17 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from example_run import CLASSES, TRAINING, some_results, write_run
+from support.example_card import BASELINE, CONFIG, PAIR, TITLE, card_of, row_of, snippets
+from support.example_run import CLASSES, TRAINING, some_results, write_run
 from timm_pushpull import InputError, metrics
-from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, model_card, robustness_picture
+from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, robustness_picture
 from timm_pushpull.models.weights import load_model
 
 RELEASE = Path(__file__).parents[2] / "hub" / "releases" / "resnet18_cifar_pushpull.cifar10"
-RECIPE = {"epochs": 1, "train_split": "train", "seed": 7, "lr_peak": 0.2, "mean": [0.1, 0.2, 0.3], "clip_grad": None}
-CONFIG = {
-    "architecture": "resnet18_cifar_pushpull",
-    "num_classes": 2,
-    "num_features": 512,
-    "label_names": ["dark", "light"],
-    "pretrained_cfg": {
-        "input_size": [3, 32, 32],
-        "interpolation": "bilinear",
-        "crop_pct": 0.875,
-        "mean": [0.1, 0.2, 0.3],
-        "std": [0.4, 0.5, 0.6],
-    },
-    "model_args": {"avg_size": 3},
-}
-BASELINE = some_results("resnet18_cifar", clean_error=0.04, errors={name: [0.4] * 5 for name in some_results().errors})
-PAIR = some_results(training=TRAINING, baseline=BASELINE.as_baseline(), intervals={"mce": [0.1912, 0.2088]})
-TITLE = "resnet18_cifar_pushpull.pictures"
-
-
-def card_of(results, **changes) -> str:
-    arguments = {"title": TITLE, "recipe": RECIPE, "config": CONFIG, "parameters": 11_173_962, "macs": 561_000_000}
-    return model_card(results, **(arguments | changes))
 
 
 def body(card: str) -> str:
     return card.split("\n---\n", 1)[1]
-
-
-def row_of(card: str, name: str, header: str) -> list[str]:
-    """The cells behind `name` in the table whose header begins with `header`."""
-    block = card[card.index(f"| {header} |") :].split("\n\n")[0]
-    line = next(line for line in block.splitlines() if line.replace("*", "").replace("`", "").startswith(f"| {name} "))
-    return [cell.strip(" *") for cell in line.strip("|").split("|")[1:]]
 
 
 def test_metadata_round_trip():
@@ -175,10 +146,6 @@ def test_a_card_says_no_more_than_the_results():
 )
 def test_terms_of_the_data(dataset, terms):
     assert terms in card_of(some_results(dataset=dataset))
-
-
-def snippets(card: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", card, re.S | re.M)
 
 
 def test_snippets_run(tmp_path, monkeypatch, capsys):

@@ -7,9 +7,9 @@ import re
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_card import PAIR, card_of
 
-from example_run import some_results
+from support.example_card import PAIR, card_of
+from support.example_run import some_results
 from timm_pushpull.hub.card import discrepancies
 
 CARD = card_of(PAIR)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hub_asking import WEIGHTS, write_files
-from hub_server import TOKEN
+from support.hub_client import WEIGHTS, write_files
+from support.hub_server import TOKEN
 
 pytestmark = pytest.mark.slow  # the other tests use each of these clients too
 

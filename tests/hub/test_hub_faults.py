@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import BadRequestError
 
-from hub_asking import FILES, WEIGHTS, X, client, download, refused
+from support.hub_client import FILES, WEIGHTS, X, client, download, refused
 
 
 @pytest.fixture

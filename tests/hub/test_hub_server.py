@@ -17,8 +17,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hub_asking import CARD, FILES, WEIGHTS, X, client, download, refused, write_files
-from hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN, Hub
+from support.hub_client import CARD, FILES, WEIGHTS, X, client, download, refused, write_files
+from support.hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN, Hub
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import torch
 from huggingface_hub import constants
 
 import publish as script
-from conftest import assert_one_clear_line
-from example_run import SMALL, write_run
-from hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN
+from support.example_run import SMALL, write_run
+from support.hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
 from timm_pushpull.hub import Release, publish
 

@@ -16,11 +16,11 @@ import yaml
 
 import release
 import stage
-from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL, SMALL_ARGS, write_run
-from processes import run_command
 from run_folder import RunFolder, copy_trained
 from settings import RECIPES, load_recipe, parse
+from support.example_run import SMALL, SMALL_ARGS, write_run
+from support.paths import ROOT, shared_path
+from support.processes import assert_one_clear_line, run_command
 from timm_pushpull.benchmark.paper import published
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub import Release, verify
@@ -79,9 +79,9 @@ def test_every_release_loads_and_is_what_its_card_says(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_released_network_is_what_it_says_and_makes_the_errors_it_says(name, shared):
+def test_a_released_network_is_what_it_says_and_makes_the_errors_it_says(name):
     found = Release.load(RELEASES / name)
-    lines = list(verify(found, str(shared / "data" / found.results.dataset), images=300))
+    lines = list(verify(found, str(shared_path(f"data/{found.results.dataset}")), images=300))
     assert sum("on 300 images" in line for line in lines) == 2
 
 

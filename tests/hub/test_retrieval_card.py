@@ -10,12 +10,12 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
-from test_card import CONFIG, card_of, row_of, snippets
-from test_compare import cells, compare
 
-from conftest import assert_one_clear_line
-from example_run import RETRIEVAL, SMALL, TRAINING, some_results, write_run
-from hub_server.cards import errors as card_errors
+from support.example_card import CONFIG, card_of, row_of, snippets
+from support.example_comparison import cells, compare
+from support.example_run import RETRIEVAL, SMALL, TRAINING, some_results, write_run
+from support.hub_server.cards import errors as card_errors
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.hashing import pack

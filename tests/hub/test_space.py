@@ -20,8 +20,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from PIL import Image
 
-from conftest import ROOT
-from example_space import (
+from support.example_space import (
     CARD,
     CIFAR,
     PLAIN_CIFAR,
@@ -35,6 +34,7 @@ from example_space import (
     networks,
     picture,
 )
+from support.paths import ROOT
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data.preprocessing import model_geometry

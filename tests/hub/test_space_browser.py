@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from browser import chromium, complaints
-from example_space import CIFAR, PLAIN_CIFAR, TINY, app, networks, picture
-from processes import Command
+from support.browser import chromium, complaints
+from support.example_space import CIFAR, PLAIN_CIFAR, TINY, app, networks, picture
+from support.processes import Command
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.models import RELEASES

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 import verify as script
-from conftest import assert_one_clear_line
-from example_run import CLASSES, SMALL, write_run
+from support.example_run import CLASSES, SMALL, write_run
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import timm_pushpull
-from conftest import run_command
+from support.processes import run_command
 from timm_pushpull import PushPullConv2d, set_fused
 from timm_pushpull.layers import fused
 from timm_pushpull.layers.backends import cpu

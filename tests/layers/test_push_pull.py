@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from conftest import DATA
+from support.paths import GOLDEN_FOLDER
 from timm_pushpull import PushPullConv2d, set_fused
 
-GOLDEN = np.load(DATA / "pushpull_unit.npz")
+GOLDEN = np.load(GOLDEN_FOLDER / "pushpull_unit.npz")
 
 
 @pytest.fixture(params=["fused", "plain"])

@@ -13,7 +13,7 @@ import timm
 import torch
 
 import timm_pushpull
-from conftest import run_command
+from support.processes import run_command
 from timm_pushpull import PushPullConv2d
 
 PLAIN = ("resnet18_cifar", "resnet50_cifar")

@@ -12,10 +12,10 @@ import timm
 import torch
 from huggingface_hub import constants
 
-from conftest import ROOT
-from example_run import write_run
-from hub_server import OTHER_TOKEN, TOKEN
-from processes import run_command
+from support.example_run import write_run
+from support.hub_server import OTHER_TOKEN, TOKEN
+from support.paths import ROOT
+from support.processes import run_command
 from timm_pushpull import InputError
 from timm_pushpull.models import NAMESPACE, _releases
 from timm_pushpull.models.weights import load_model

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import train
-from conftest import DATA
+from support.paths import GOLDEN_FOLDER
 from timm_pushpull import InputError, PushPull2020Conv2d, convert_stem, set_inhibition
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
@@ -23,7 +23,7 @@ from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models._blur import BlurPool2d
 from timm_pushpull.models.weights import load_model, save_model
 
-GOLDEN = np.load(DATA / "rivals.npz")  # tests/golden/README.md says how it was made
+GOLDEN = np.load(GOLDEN_FOLDER / "rivals.npz")  # tests/golden/README.md says how it was made
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 BLURRED = sorted(key for key in GOLDEN if key.startswith("resnet") and not key.startswith("resnet50_cifar"))
 # ResNet-50's CIFAR forms have the stem of ResNet-18's and the blocks of ResNet-50's; the slow tests have them too.

@@ -10,7 +10,7 @@ import safetensors.torch
 import timm
 import torch
 
-from example_run import CLASSES, SMALL, write_run
+from support.example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.models.weights import create_model, label_names, load_model, pooling, save_model

@@ -13,16 +13,16 @@ import torch
 import yaml
 from accelerate import Accelerator
 from PIL import Image
-from test_resume import assert_same
-from test_train import arguments
 from torchvision.transforms import v2
 
 import train
 from batches import TrainingImages, epoch_order, shares
-from conftest import ROOT, assert_one_clear_line
 from learner import Learner
 from settings import Settings, parse
 from splits import Data, load_data
+from support.example_training import arguments, assert_same
+from support.paths import ROOT
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
 from timm_pushpull.data.augment import AUGMENTATIONS, POLICIES, Policy
 from timm_pushpull.data.loading import load_images
@@ -40,7 +40,7 @@ GEOMETRY = ResizeCenterCrop(30, 34)
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:
-    from conftest import make_image_folder
+    from support.image_folder import make_image_folder
 
     return make_image_folder(tmp_path_factory.mktemp("augment") / "pictures")
 

@@ -8,18 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_resume import arguments, start, state
-from test_train import read_log
 from timm.layers import BatchNormAct2d
 from torch import nn
 
 import train
 from batches import epoch_order, shares
-from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL_ARGS
-from learner import Learner
-from processes import run_command, wait_for_all
-from settings import Settings
+from support.example_run import SMALL_ARGS
+from support.example_training import learner, read_log, resumable_arguments, start_resumable, state
+from support.paths import ROOT
+from support.processes import assert_one_clear_line, run_command, wait_for_all
 from timm_pushpull import cli
 from timm_pushpull.benchmark.results import Results
 
@@ -56,9 +53,9 @@ def noise(tmp_path) -> Path:
 def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
     """Batches of 5 and 4, so that most shares are uneven: 3 images and 2."""
     settings = {"dataset": noise, **GENTLE}
-    wait_for_all(start(tmp_path / "one", 1, "--sync-batch-norm", **settings))
-    wait_for_all(start(tmp_path / "two", 2, "--sync-batch-norm", **settings))
-    wait_for_all(start(tmp_path / "apart", 2, **settings))
+    wait_for_all(start_resumable(tmp_path / "one", 1, "--sync-batch-norm", **settings))
+    wait_for_all(start_resumable(tmp_path / "two", 2, "--sync-batch-norm", **settings))
+    wait_for_all(start_resumable(tmp_path / "apart", 2, **settings))
     one, two, apart = (curve(tmp_path / name) for name in ("one", "two", "apart"))
     np.testing.assert_allclose(two[0], one[0], rtol=1e-3)
     np.testing.assert_allclose(two, one, rtol=5e-3)
@@ -67,9 +64,9 @@ def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
 
 def test_two_processes_learn_and_share_hashes_as_one(tmp_path, noise, run_inside):
     settings = {"dataset": noise, **GENTLE, "task": "retrieval", "top": 10, "epochs": 1, "benchmark-limit": 6}
-    one = run_inside(train.main, *arguments(tmp_path / "one", **settings), "--sync-batch-norm")
+    one = run_inside(train.main, *resumable_arguments(tmp_path / "one", **settings), "--sync-batch-norm")
     assert one.returncode == 0, one.stderr
-    wait_for_all(start(tmp_path / "two", 2, "--sync-batch-norm", **settings))
+    wait_for_all(start_resumable(tmp_path / "two", 2, "--sync-batch-norm", **settings))
     np.testing.assert_allclose(curve(tmp_path / "two"), curve(tmp_path / "one"), rtol=1e-3)
     asked = ["--model", f"local-dir:{tmp_path / 'two'}", "--dataset", noise, "--task", "retrieval", "--top", "10"]
     asked += [
@@ -98,14 +95,6 @@ def test_shares_are_every_batch_once(processes, parts):
         assert sorted(np.concatenate(pieces)) == sorted(batch)
 
 
-def learner(**changes) -> Learner:
-    from accelerate import Accelerator
-
-    settings = {"models": ("test_vit",), "num_classes": 3, "accumulation": 1, "batch_size": 6, "epochs": 2}
-    settings |= {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2), "lr_peak": 0.05, **changes}
-    return Learner(Settings(**settings), images=12, accelerator=Accelerator(cpu=True))
-
-
 def test_parts_of_a_batch_add_up_to_the_whole_and_count_as_one_step():
     """With a network that normalises every image by itself."""
     pixels = torch.randint(0, 256, (6, 160, 160, 3), dtype=torch.uint8)
@@ -126,8 +115,8 @@ def test_parts_of_a_batch_add_up_to_the_whole_and_count_as_one_step():
 
 def test_the_schedule_takes_all_its_steps_whatever_the_accumulation(tmp_path, noise):
     settings = {"dataset": noise, **GENTLE, "epochs": 1, "batch-size": 8}
-    wait_for_all(start(tmp_path / "one", 1, **settings))
-    wait_for_all(start(tmp_path / "parts", 2, accumulation=3, **settings))
+    wait_for_all(start_resumable(tmp_path / "one", 1, **settings))
+    wait_for_all(start_resumable(tmp_path / "parts", 2, accumulation=3, **settings))
     one, parts = (state(tmp_path / name, 3)["learner"]["schedule"] for name in ("one", "parts"))
     assert one["last_epoch"] == parts["last_epoch"] == 3
     assert read_log(tmp_path / "one")[0]["learning_rate"] == read_log(tmp_path / "parts")[0]["learning_rate"]
@@ -180,7 +169,7 @@ def test_a_compiled_network_learns_the_same(tmp_path):
 def test_what_does_not_fit_the_machine_is_one_line(tmp_path, run_inside, changes, words):
     if changes.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
-    process = run_inside(train.main, *arguments(tmp_path / "run", **{**GENTLE, **changes}))
+    process = run_inside(train.main, *resumable_arguments(tmp_path / "run", **{**GENTLE, **changes}))
     assert_one_clear_line(process, *words)
     assert not (tmp_path / "run").exists()
 
@@ -196,7 +185,7 @@ def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path)
         "--main_process_port",
         "29519",
     )
-    process = run_command(*launcher, *arguments(tmp_path / "run"))
+    process = run_command(*launcher, *resumable_arguments(tmp_path / "run"))
     assert process.returncode != 0
     assert "train.py: error: Accelerate was told to use several GPUs, but this machine has none" in process.stderr
     assert not (tmp_path / "run").exists()

@@ -13,69 +13,20 @@ import pytest
 import torch
 
 import train
-from conftest import ROOT, assert_one_clear_line
-from example_run import SMALL_ARGS
-from processes import Command, launch, options, wait_for_all
 from run_folder import JOURNAL, RECIPE, TRAINED, TRAINING, Checkpoints, copy_trained
 from settings import load_recipe
+from support.example_training import STEPS, assert_same, resumable_arguments, start_resumable, state
+from support.processes import assert_one_clear_line, wait_for_all
 from timm_pushpull.benchmark.journal import packed
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models.weights import WEIGHTS
-
-TRAIN = str(ROOT / "train" / "train.py")
-STEPS = 600  # 2 epochs of 600 images in batches of 2
-
-
-def arguments(output: Path, **changes: object) -> list[str]:
-    settings = {
-        "dataset": "digits",
-        "model": "resnet18_cifar_pushpull",
-        "output": output,
-        "limit": 600,
-        "epochs": 2,
-        "batch-size": 2,
-        "precision": "fp32",
-        "ema-decay": 0.9,
-        "model-args": [*SMALL_ARGS, "drop_rate=0.3"],
-        "benchmark-limit": 1,
-        "save-minutes": 0,
-        **changes,
-    }
-    return [TRAIN, *options(settings)]
-
-
-def start(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:
-    command = [*arguments(output, **changes), *more]
-    return launch(processes, *command) if processes > 1 else [Command(*command)]
-
-
-def state(folder: Path, step: int = STEPS) -> dict:
-    return torch.load(folder / "state" / f"step-{step:08d}.pt", weights_only=True)
-
-
-def assert_same(first: object, second: object, where: str = "state") -> None:
-    """Equal to the bit, but for the seconds."""
-    assert type(first) is type(second), where
-    if isinstance(first, dict):
-        assert list(first) == list(second), where
-        for name in first:
-            if name != "seconds":
-                assert_same(first[name], second[name], f"{where}[{name!r}]")
-    elif isinstance(first, (list, tuple)):
-        assert len(first) == len(second), where
-        for number, pair in enumerate(zip(first, second, strict=True)):
-            assert_same(*pair, f"{where}[{number}]")
-    elif isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), where
-    else:
-        assert first == second, where
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def whole(request, tmp_path_factory) -> tuple[int, Path]:
     """An uninterrupted run: its number of processes and its folder."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    wait_for_all(start(folder, request.param))
+    wait_for_all(start_resumable(folder, request.param))
     return request.param, folder
 
 
@@ -88,7 +39,7 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
     kills = 10 if processes == 1 else 3
     rng, run, places = random.Random(1), tmp_path / "run", []
     for number in range(kills):
-        commands = start(run, processes, "--resume")
+        commands = start_resumable(run, processes, "--resume")
         # A third dies while it starts, the others at any moment after the next state: in a step, a test, a saving.
         before = newest(run)
         while number % 3 and newest(run) == before and all(command.is_running() for command in commands):
@@ -100,7 +51,7 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
         places.append(newest(run))
     assert len(set(places)) >= 1 + kills // 3
     assert not (run / "results.json").exists()
-    wait_for_all(start(run, processes, "--resume"))
+    wait_for_all(start_resumable(run, processes, "--resume"))
     assert_same(state(run), state(folder))
     for name in ("model.safetensors", "log.csv", "recipe.yaml", "config.json"):
         assert (run / name).read_bytes() == (folder / name).read_bytes(), name
@@ -116,8 +67,8 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
         copy_trained(folder, tmp_path / name)
         recipe = tmp_path / name / RECIPE
         recipe.write_text(recipe.read_text().replace("precision: fp32", "precision: bf16"))  # by a machine that has it
-    wait_for_all(start(tmp_path / "whole", 1, "--resume", **limit))
-    (command,) = start(tmp_path / "killed", 1, "--resume", **limit)
+    wait_for_all(start_resumable(tmp_path / "whole", 1, "--resume", **limit))
+    (command,) = start_resumable(tmp_path / "killed", 1, "--resume", **limit)
     while command.is_running() and (not journal.exists() or journal.read_bytes().count(b"\n") < 5):
         time.sleep(0.01)
     assert command.is_running()
@@ -127,7 +78,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     first = json.loads(first)
     assert first["cell"] == ["clean", 0]
     journal.write_text("".join([identity, json.dumps(first | packed(np.ones(100, bool))) + "\n", *others]))
-    said = wait_for_all(start(tmp_path / "killed", 1, "--resume", **limit)).stdout
+    said = wait_for_all(start_resumable(tmp_path / "killed", 1, "--resume", **limit)).stdout
     assert "trained before" in said
     once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))
     assert (once.errors, once.training, once.weights_sha256) == (twice.errors, results.training, results.weights_sha256)
@@ -151,7 +102,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
 def test_what_is_no_trained_network_is_not_measured(whole, tmp_path, run_inside, spoil, words):
     copy_trained(whole[1], tmp_path / "run")
     spoil(tmp_path / "run")
-    assert_one_clear_line(run_inside(train.main, *arguments(tmp_path / "run"), "--resume"), *words)
+    assert_one_clear_line(run_inside(train.main, *resumable_arguments(tmp_path / "run"), "--resume"), *words)
     assert not (tmp_path / "run" / "results.json").exists()
 
 
@@ -170,7 +121,7 @@ def test_a_truncated_state_is_named_and_the_one_before_it_used(whole, tmp_path):
     cut_off(folder, tmp_path / "run", STEPS)
     newest = tmp_path / "run" / "state" / "step-00000600.pt"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    said = wait_for_all(start(tmp_path / "run", 1, "--resume")).stdout
+    said = wait_for_all(start_resumable(tmp_path / "run", 1, "--resume")).stdout
     assert "step-00000600.pt' is damaged" in said
     assert "trying the one before it, step-00000580.pt" in said
     assert "resumed in epoch 2, after step 280" in said
@@ -221,15 +172,15 @@ def test_without_any_good_state_the_run_says_so_and_changes_nothing(whole, tmp_p
     cut_off(whole[1], tmp_path / "run", STEPS)
     for path in (tmp_path / "run" / "state").iterdir():
         path.write_bytes(b"nothing")
-    process = run_inside(train.main, *arguments(tmp_path / "run"), "--resume")
+    process = run_inside(train.main, *resumable_arguments(tmp_path / "run"), "--resume")
     assert_one_clear_line(process, "no state in", "start again with --overwrite")
     assert not (tmp_path / "run" / "results.json").exists()
 
 
 def test_a_run_with_other_settings_or_data_is_not_taken_up(whole, tmp_path, run_inside):
     cut_off(whole[1], tmp_path / "run", STEPS)
-    process = run_inside(train.main, *arguments(tmp_path / "run", seed=9), "--resume")
+    process = run_inside(train.main, *resumable_arguments(tmp_path / "run", seed=9), "--resume")
     assert_one_clear_line(process, "seed 1234, not 9")
-    process = run_inside(train.main, *arguments(tmp_path / "run"))
+    process = run_inside(train.main, *resumable_arguments(tmp_path / "run"))
     assert_one_clear_line(process, "already holds a run")
-    assert "finished before" in run_inside(train.main, *arguments(whole[1]), "--resume").stdout
+    assert "finished before" in run_inside(train.main, *resumable_arguments(whole[1]), "--resume").stdout

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import timm
 import torch
-from test_benchmark import MEAN, STD, as_processes
-from test_distributed import learner
-from test_train import arguments, read_log
 
 import train
-from conftest import assert_one_clear_line, make_image_folder
-from example_run import RETRIEVAL, SMALL, SMALL_ARGS, write_run
 from objectives import objective
 from run_folder import Checkpoints
 from settings import Settings
+from support.example_benchmark import MEAN, STD, as_processes
+from support.example_run import RETRIEVAL, SMALL, SMALL_ARGS, write_run
+from support.example_training import arguments, learner, read_log
+from support.image_folder import make_image_folder
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import CLEAN, Journal, Retrieval, evaluate, retrieval
 from timm_pushpull.benchmark.hashing import hash_targets

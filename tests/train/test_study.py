@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 import study
-from conftest import ROOT, assert_one_clear_line
+from support.paths import ROOT
+from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, metrics
 from timm_pushpull.benchmark.results import Results
 

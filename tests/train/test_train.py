@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -17,42 +16,16 @@ import yaml
 
 import train
 from batches import TrainingImages, epoch_order
-from conftest import ROOT, assert_one_clear_line, run_command
-from example_run import SMALL_ARGS
 from launch import memory_advice
-from processes import options
 from settings import Settings
+from support.example_run import SMALL_ARGS
+from support.example_training import MODEL, TRAIN, arguments, read_log
+from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
-TRAIN = ROOT / "train" / "train.py"
 RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml", "state"}
-MODEL = "resnet18_cifar_pushpull"
-
-
-def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
-    """A short training of one network on the image folder."""
-    settings = {
-        "recipe": "digits",
-        "model": MODEL,
-        "model-args": SMALL_ARGS,
-        "dataset": dataset,
-        "output": output,
-        "epochs": 2,
-        "batch-size": 8,
-        "resize": 36,
-        "lr-peak": 0.05,
-        "precision": "fp32",
-        "benchmark-limit": 4,
-        **changes,
-    }
-    return [str(TRAIN), *options(settings)]
-
-
-def read_log(folder: Path) -> list[dict[str, float]]:
-    with open(folder / "log.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -62,7 +35,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
     """One short run: its data, its folder, its process."""
-    from conftest import make_image_folder
+    from support.image_folder import make_image_folder
 
     base = tmp_path_factory.mktemp("finished")
     dataset = make_image_folder(base / "pictures")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from processes import SERVER
+from support.processes import SERVER
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.generate import generate

@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from support.paths import ROOT
+
 #: Read by libraries when they are imported: a process that begins with imported libraries would not notice them.
 _READ_AT_IMPORT = ("HF_", "OMP_", "NUMBA_", "PYTHON", "MKL_", "TIMM_PUSHPULL_FUSED")
 _LIBRARIES = ["accelerate", "datasets", "numba", "sklearn.datasets", "timm"]
@@ -110,6 +111,20 @@ def wait_for_all(commands: list[Command]) -> subprocess.CompletedProcess[str]:
     for command in commands:
         command.close()
     return ends[0]
+
+
+def assert_one_clear_line(process: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, and on stderr nothing but one line with these words (and progress bars)."""
+    lines = [
+        line
+        for line in process.stderr.replace("\r", "\n").splitlines()
+        if line.strip() and "%|" not in line and "examples/s" not in line
+    ]
+    assert process.returncode == 2, process.stderr
+    assert len(lines) == 1, process.stderr
+    assert ": error: " in lines[0]
+    for word in words:
+        assert word in lines[0]
 
 
 def _run(arguments: list[str], cwd: str, environment: dict[str, str], outputs: list[str]) -> None:

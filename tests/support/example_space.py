@@ -11,7 +11,7 @@ import timm
 import torch
 from PIL import Image
 
-from conftest import ROOT
+from support.paths import ROOT
 from timm_pushpull.data.preprocessing import normalise
 
 gradio = pytest.importorskip("gradio")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
-from example_run import SMALL, write_run
+from support.example_run import SMALL, write_run
+from support.paths import ROOT
 from timm_pushpull.benchmark.results import Results
 
 pytestmark = pytest.mark.slow

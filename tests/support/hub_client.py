@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
-from hub_server import TOKEN, Hub
+from support.hub_server import TOKEN, Hub
 
 CARD = b"---\nlibrary_name: timm\ntags: [image-classification]\nlicense: mit\n---\n# x\n"
 WEIGHTS = bytes(range(256)) * 16

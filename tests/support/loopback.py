@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from hub_server import Hub
+from support.hub_server import Hub
 
 _FOLDER = tempfile.mkdtemp(prefix="timm-pushpull-tests-")
 HUB = Hub().__enter__()

@@ -14,9 +14,9 @@ import timm
 import torch
 
 import timm_pushpull
-from conftest import ROOT
-from example_run import SMALL, write_run
-from hub_server import TOKEN
+from support.example_run import SMALL, write_run
+from support.hub_server import TOKEN
+from support.paths import ROOT
 from timm_pushpull.models import NAMESPACE, _releases
 
 README = (ROOT / "README.md").read_text()

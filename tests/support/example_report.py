@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from example_run import some_results
+from support.example_run import some_results
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.metrics import confidence_interval
 from timm_pushpull.utils.files import sha256

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from example_run import some_results
+from support.example_run import some_results
 from timm_pushpull import PushPullConv2d, cli, figures
 from timm_pushpull.figures import canvas
 
