@@ -62,7 +62,7 @@ def draw(figure: dict) -> None:
         return
     program, *arguments = shlex.split(figure["command"])
     assert program == "timm-pushpull"
-    process = subprocess.run([sys.executable, "-m", "timm_pushpull.cli", *arguments], cwd=ROOT, check=False)
+    process = subprocess.run([sys.executable, "-m", "timm_pushpull", *arguments], cwd=ROOT, check=False)
     if process.returncode:
         sys.exit(process.returncode)
 

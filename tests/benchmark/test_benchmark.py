@@ -163,7 +163,7 @@ def test_command(tmp_path, image_folder, run_inside):
     output = tmp_path / "new" / "results.json"
     arguments = (
         "-m",
-        "timm_pushpull.cli",
+        "timm_pushpull",
         "benchmark",
         "--model",
         "resnet18_cifar_pushpull",

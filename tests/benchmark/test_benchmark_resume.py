@@ -20,7 +20,7 @@ from timm_pushpull.data.generate import generate
 from timm_pushpull.data.layouts import open_corrupted
 from timm_pushpull.data.loading import load_images
 
-COMMAND = ("-m", "timm_pushpull.cli", "benchmark")
+COMMAND = ("-m", "timm_pushpull", "benchmark")
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def test_on_a_terminal(files, tmp_path):
     environment = {**os.environ, "COLUMNS": "70", "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "timm_pushpull.cli", "compare", *map(str, files)],
+        [sys.executable, "-m", "timm_pushpull", "compare", *map(str, files)],
         stdout=slave, stderr=subprocess.PIPE, env=environment,
     )  # fmt: skip
     os.close(slave)

@@ -60,7 +60,7 @@ def machines() -> Iterator[tuple[str, ...]]:
 def test_the_benchmark_counts_the_same_over_two_machines(machines, tmp_path, image_folder):
     """Each has a disk of its own too: the first one writes the results."""
     write_run(tmp_path / "run", **SMALL)
-    command = ["-m", "timm_pushpull.cli", "benchmark", "--model", f"local-dir:{tmp_path / 'run'}"]
+    command = ["-m", "timm_pushpull", "benchmark", "--model", f"local-dir:{tmp_path / 'run'}"]
     command += ["--dataset", str(image_folder), "--preset", "cifar10-c", "--corruptions", "contrast", "fog"]
     alone = [sys.executable, *command, "--output", str(tmp_path / "alone.json")]
     subprocess.run(alone, check=True, cwd=ROOT, capture_output=True)

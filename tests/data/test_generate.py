@@ -160,7 +160,7 @@ def test_the_command(tmp_path, image_folder):
     victim.write_bytes(b"no picture")
     arguments = (
         "-m",
-        "timm_pushpull.cli",
+        "timm_pushpull",
         "corrupt",
         image_folder,
         tmp_path / "out",

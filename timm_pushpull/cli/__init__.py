@@ -1,47 +1,65 @@
-"""The command `timm-pushpull`: a module per sub-command, and what all commands of the project share."""
+"""The command `timm-pushpull`, one module per sub-command, and what the project's scripts share with it."""
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from timm_pushpull import __version__
 from timm_pushpull.cli import benchmark, compare, corrupt, info, plot, report
+from timm_pushpull.cli.parser import Parser
 from timm_pushpull.cli.tables import print_comparison
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.text import printable
 
-__all__ = ["Parser", "main", "print_comparison", "run"]
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+__all__ = ["Parser", "command_line", "main", "print_comparison", "run"]
 
 
 def run(command: Callable[[], int | None], name: str) -> NoReturn:
-    """Run a command's body and exit with the code it returns, 0 for None.
+    """Run a command and exit with the code that it returns, 0 for None.
 
-    Bad input ends it with one line on stderr and exit code 2.
+    - `InputError`: one line on stderr, exit code 2.
+    - Ctrl-C: one line on stderr, exit code 130.
+    - The reader of stdout has ended, such as `head`: nothing, exit code 141, as for a program that SIGPIPE ends.
+
+    Args:
+        command: What to run.
+        name: What lines on stderr begin with.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {_one_line(message)}\n"
     try:
         code = command()
+        sys.stdout.flush()  # here, not at exit, where a broken pipe cannot be caught
     except InputError as error:
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
+        sys.exit(141)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(code or 0)
 
 
+def _one_line(message: object) -> str:
+    return printable(" ".join(str(message).split()))
+
+
 def command_line() -> Parser:
     """The parser of all sub-commands."""
-    parser = Parser(prog="timm-pushpull", description="Measure and compare robustness to image corruptions.")
+    parser = Parser(
+        prog="timm-pushpull",
+        description="Measure and compare the robustness of image classifiers to image corruptions.",
+        epilog="examples:\n"
+        "  timm-pushpull benchmark --model resnet18_cifar --dataset cifar10 --preset cifar10-c --output plain.json\n"
+        "  timm-pushpull compare plain.json pushpull.json\n"
+        "  timm-pushpull COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"timm-pushpull {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (benchmark, corrupt, compare, info, plot, report):
         command.add(commands)
@@ -49,5 +67,6 @@ def command_line() -> Parser:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run `timm-pushpull` with these arguments, by default the command line's."""
     options = command_line().parse_args(arguments)
     run(lambda: options.run(options), f"timm-pushpull {options.command}")

@@ -8,7 +8,15 @@ import os
 from pathlib import Path
 
 from timm_pushpull.benchmark.results import TASKS, Results
-from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells, load
+from timm_pushpull.cli.options import (
+    add_corruption_options,
+    add_frost_option,
+    add_jpeg_option,
+    add_split_options,
+    check_corruption_options,
+    load,
+)
+from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.utils.errors import InputError, unknown
@@ -16,38 +24,54 @@ from timm_pushpull.utils.files import make_folder
 
 
 def add(commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "benchmark",
         help="measure a model on clean and corrupted images",
-        description="Measure the top-1 error of a timm model on clean and corrupted images, corrupted on the fly or "
-        "from published files; with --task retrieval, 1 - mAP of what a network that hashes images retrieves. The same "
-        "command goes on where an interrupted one stopped. Several processes: torchrun --nproc_per_node N -m "
-        "timm_pushpull.cli benchmark ...",
+        description="Measure the top-1 error of a timm model on clean and corrupted images. The images are corrupted "
+        "on the fly, or read from files (--corrupted). With --task retrieval, measure 1 - mAP of a network that hashes "
+        "images. Running the same command again resumes an interrupted measurement.",
+        examples=(
+            "timm-pushpull benchmark --model resnet18_cifar_pushpull.cifar10 --dataset cifar10 --preset cifar10-c "
+            "--output results.json",
+            "timm-pushpull benchmark --model resnet50 --corrupted ImageNet-C --output resnet50.json",
+            "torchrun --nproc_per_node 8 -m timm_pushpull benchmark --model ... --output results.json",
+        ),
     )
     parser.add_argument("--model", required=True, help="a registered name, local-dir:FOLDER or hf-hub:ID")
-    parser.add_argument("--weights", help="a safetensors file, local-dir:FOLDER or hf-hub:ID (default: the registered)")
-    parser.add_argument("--dataset", help="a folder or Hub id of an image data set, or digits")
+    parser.add_argument(
+        "--weights", help="a safetensors file, local-dir:FOLDER or hf-hub:ID (default: those of --model)"
+    )
+    parser.add_argument(
+        "--dataset",
+        help="a folder or Hub id of an image dataset, or digits (default: none; needed without --corrupted)",
+    )
     parser.add_argument(
         "--corrupted",
         metavar="PLACE",
-        help="files like CIFAR-10-C, ImageNet-C or Tiny-ImageNet-C, instead of corrupting on the fly; --dataset then "
-        "only gives the clean images, if at all",
+        help="a folder or Hub id of files like CIFAR-10-C, ImageNet-C or Tiny-ImageNet-C; --dataset then gives only "
+        "the clean images (default: corrupt --dataset on the fly)",
     )
     parser.add_argument("--task", default=TASKS[0], help=f"{' or '.join(TASKS)} (default: %(default)s)")
     parser.add_argument(
-        "--database-split", default="train", help="of --dataset, clean, to be retrieved (default: %(default)s)"
+        "--database-split",
+        default="train",
+        help="retrieval: split of --dataset whose clean images are retrieved (default: %(default)s)",
     )
-    parser.add_argument("--top", type=int, metavar="N", help="of the nearest that count for mAP (default: 200)")
-    add_columns(parser)
-    add_cells(parser, CORRUPTIONS, "the 15 of ImageNet-C")
-    add_pictures(parser)
-    parser.add_argument("--image-size", type=int, metavar="PX", help="default: the model's")
-    parser.add_argument("--details", action="store_true", help="top-5 and calibration errors too")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="a process; default: 64 on a CPU, else 512")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that corrupt; default: 1 on a CPU, else all")
+    parser.add_argument("--top", type=int, metavar="N", help="retrieval: ranks that count for mAP (default: 200)")
+    add_split_options(parser)
+    add_corruption_options(parser, CORRUPTIONS, "the 15 of ImageNet-C")
+    add_frost_option(parser)
+    add_jpeg_option(parser)
+    parser.add_argument("--image-size", type=int, metavar="PX", help="input size (default: the model's)")
+    parser.add_argument("--details", action="store_true", help="also measure top-5 and calibration errors")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="per process (default: 64 on a CPU, else 512)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads that corrupt (default: 1 on a CPU, else one per core)"
+    )
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="results file to write, JSON")
-    parser.add_argument("--overwrite", action="store_true", help="measure anew where the output exists")
+    parser.add_argument("--overwrite", action="store_true", help="measure again from the start where the output exists")
     parser.set_defaults(run=_benchmark)
 
 
@@ -62,10 +86,10 @@ def _benchmark(options: argparse.Namespace) -> None:
         raise unknown("task", options.task, TASKS)
     retrieves = options.task == "retrieval"
     if retrieves and not options.dataset:
-        raise InputError("retrieval needs images to retrieve; give --dataset, which has them")
+        raise InputError("retrieval needs images to retrieve; give their --dataset")
     if retrieves and options.details:
-        raise InputError("--details are those of a classifier; leave it out with --task retrieval")
-    check_cells(options)
+        raise InputError("--details is for classifiers; leave it out with --task retrieval")
+    check_corruption_options(options)
     if options.output.is_dir():
         raise InputError(f"--output {str(options.output)!r} is a folder; give a file, such as results.json")
     make_folder(options.output.parent)
@@ -88,8 +112,8 @@ def _benchmark(options: argparse.Namespace) -> None:
     if retrieves:
         if names:
             raise InputError(
-                f"{options.model!r} is a classifier of {len(names)} classes, whose outputs are no hash; use a network "
-                f"trained for retrieval, or leave --task out"
+                f"{options.model!r} is a classifier of {len(names)} classes, not a network for retrieval; use one, or "
+                f"leave --task out"
             )
         database, about["retrieval"] = _database(options, about["split"], source.classes, model.num_classes)
     else:
@@ -115,9 +139,9 @@ def _benchmark(options: argparse.Namespace) -> None:
         finished = Results.load(options.output)
         refuse_other(str(options.output), benchmark.identity(finished, options.details), identity)
         if rank == 0:
-            journal_path.unlink(missing_ok=True)  # of a process that was killed after its last word
+            journal_path.unlink(missing_ok=True)  # left by a process that was killed after it had saved
             print_results(finished)
-            print(f"{options.output} was finished before; --overwrite measures anew")
+            print(f"{options.output} was finished before; use --overwrite to measure again")
         return
     journal = benchmark.Journal(journal_path, identity) if rank == 0 else None
     model.to(device, memory_format=torch.channels_last)
@@ -152,7 +176,11 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 
 def _source(options: argparse.Namespace, geometry, names: list[str] | None):
-    """What to measure on, and what results say of it; `names` are the model's classes, if it has names for them."""
+    """The images to measure on, and the fields of the results that describe them.
+
+    Args:
+        names: The model's class names; None if it has none.
+    """
     from timm_pushpull.benchmark import FilesSource, FlySource, of_model
     from timm_pushpull.data.layouts import open_corrupted
 
@@ -192,14 +220,22 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
 
 
 def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...], bits: int):
-    """The images to be retrieved for those of a split and its classes, and what results say of them."""
+    """The images to be retrieved, and the fields of the results that describe them.
+
+    Args:
+        split, classes: The query images' split and class names.
+        bits: Length of a hash.
+    """
     from timm_pushpull.benchmark.hashing import TOP
     from timm_pushpull.benchmark.tasks import check_top
 
     images = load(options, options.dataset, options.database_split)
     if images.split == split:
-        raise InputError(f"every image of split {split!r} would find itself there; choose another --database-split")
-    # Published files may number their classes; bare numbers of images may lack the last ones.
+        raise InputError(
+            f"split {split!r} holds both the queries and the database, so every image would find itself; "
+            f"choose another --database-split"
+        )
+    # Published files may have numbers for class names, and a small subset may lack the last classes.
     if len(classes) > len(images.classes) or (
         set(classes) & set(images.classes) and images.classes[: len(classes)] != classes
     ):
@@ -215,7 +251,7 @@ def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...],
 
 
 def _processes():
-    """Rank, number of processes, device and the sum over processes, as torchrun or `accelerate launch` have set up."""
+    """Rank, world size, device and all-reduce (sum), as torchrun or `accelerate launch` set them up."""
     from timm_pushpull.utils.hardware import choose_device, use_all_cores
 
     device = choose_device()

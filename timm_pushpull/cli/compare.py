@@ -7,20 +7,27 @@ import sys
 from pathlib import Path
 
 from timm_pushpull.cli.measured import load_results
+from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import PARTIAL, retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.text import printable
 
 FORMATS = ("table", "markdown", "latex", "csv")
 
 
 def add(commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "compare",
-        help="put results beside a baseline's",
+        help="compare results with a baseline's",
         description="Print clean error, mCE, mrCE, R_net and the relative error per corruption in the layout of the "
-        "paper's Table 1, for retrieval of its Table 5; what is better than the baseline's is green, in Markdown and "
-        "LaTeX bold.",
+        "paper's Table 1 (retrieval: Table 5). Values better than the baseline's are green, or bold in Markdown "
+        "and LaTeX.",
+        examples=(
+            "timm-pushpull compare plain.json pushpull.json",
+            "timm-pushpull compare plain.json pushpull.json --paper table1 -o table.tex",
+        ),
     )
     parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
     parser.add_argument("results", type=Path, nargs="+", help="results files or run folders")
@@ -30,9 +37,10 @@ def add(commands) -> None:
     parser.add_argument(
         "--paper",
         metavar="TABLE",
-        help="add the published rows of table1 or table2; of retrieval, table5 or, in absolute errors, table8",
+        help="add the published rows of table1 or table2, for retrieval of table5 or (absolute errors) table8 "
+        "(default: none)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file to write instead of printing")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: print)")
     parser.set_defaults(run=_compare)
 
 
@@ -88,7 +96,7 @@ def _write(lines: list, notes: list[str], kind: str, output: Path | None) -> Non
         console = Console(highlight=False)
         console.print(terminal(lines, console.width if console.is_terminal else None), soft_wrap=True, end="")
         for note in notes:
-            console.print(f"\n{note}", style="dim", markup=False)
+            console.print(f"\n{printable(note)}", style="dim", markup=False)
         return
     text = {
         "table": lambda lines: terminal(lines).plain,
@@ -97,7 +105,7 @@ def _write(lines: list, notes: list[str], kind: str, output: Path | None) -> Non
         "csv": formats.comma_separated,
     }[kind](lines)
     if kind != "csv":
-        text += "".join(f"{'% ' if kind == 'latex' else chr(10)}{note}\n" for note in notes)
+        text += "".join(f"{'% ' if kind == 'latex' else chr(10)}{printable(note)}\n" for note in notes)
     if output:
         make_folder(output.parent)
         write_file(output, text)

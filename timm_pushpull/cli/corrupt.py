@@ -8,34 +8,53 @@ import shlex
 import sys
 from pathlib import Path
 
-from timm_pushpull.cli.source import add_cells, add_columns, add_pictures, check_cells, load
+from timm_pushpull.cli.options import (
+    add_corruption_options,
+    add_frost_option,
+    add_jpeg_option,
+    add_split_options,
+    check_corruption_options,
+    load,
+)
+from timm_pushpull.cli.parser import add_command
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.utils.errors import InputError, unknown
 
 
 def add(commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "corrupt",
-        help="write corrupted copies of a data set",
-        description="Write corrupted copies of a data set in the layout of CIFAR-10-C (npy), of ImageNet-C "
-        "(imagefolder) or of a Hugging Face data set (parquet). The same command goes on where a killed one stopped.",
+        help="write corrupted copies of a dataset",
+        description="Write corrupted copies of a dataset in the layout of CIFAR-10-C (npy), of ImageNet-C "
+        "(imagefolder) or of a Hugging Face dataset (parquet). Running the same command again resumes an interrupted "
+        "one.",
+        examples=(
+            "timm-pushpull corrupt cifar10 CIFAR-10-C --format npy --preset cifar10-c",
+            "timm-pushpull corrupt ImageNet/val ImageNet-C --format imagefolder --shard 1/4",
+        ),
         allow_abbrev=False,
     )
-    parser.add_argument("source", help="a folder or Hub id of an image data set, or digits")
+    parser.add_argument("source", help="a folder or Hub id of an image dataset, or digits")
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--format", required=True, help="npy, imagefolder or parquet")
-    add_columns(parser)
-    add_cells(parser, CORRUPTIONS + EXTRA_CORRUPTIONS, "the 15 and the 4 extra ones")
-    parser.add_argument("--size", metavar="N|keep", help="side in px, or as they are (default: the preset's)")
-    add_pictures(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
-    parser.add_argument("--shard", default="1/1", metavar="i/N", help="make only the i-th of N shares of the work")
-    parser.add_argument("--overwrite", action="store_true", help="remove the set that the folder holds first")
+    add_split_options(parser)
+    add_corruption_options(parser, CORRUPTIONS + EXTRA_CORRUPTIONS, "the 15 of ImageNet-C and the 4 extra ones")
+    parser.add_argument(
+        "--size", metavar="N|keep", help="side in px, or keep for the images' own (default: the preset's)"
+    )
+    add_frost_option(parser)
+    add_jpeg_option(parser)
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
+    parser.add_argument(
+        "--shard", default="1/1", metavar="i/N", help="do only the i-th of N equal parts (default: %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="first remove the corrupted set in the folder")
     parser.set_defaults(run=_corrupt)
 
 
 def _corrupt(options: argparse.Namespace) -> int:
-    check_cells(options)
+    check_corruption_options(options)
     shard = re.fullmatch(r"(\d+)/(\d+)", options.shard)
     if not shard:
         raise InputError(f"--shard is {options.shard!r}; use i/N, such as 1/4")
@@ -90,7 +109,7 @@ def _number(option: str, text: str | None, word: str) -> int | str | None:
 
 
 def _command() -> str:
-    """The command without what does not decide the files, so that shards and resumed runs write the same manifest."""
+    """The command without the options that do not change the files: all shards write the same manifest."""
     arguments = iter(sys.argv[1:])
     kept = [Path(sys.argv[0]).name]
     for argument in arguments:

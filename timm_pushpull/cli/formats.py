@@ -11,6 +11,7 @@ from itertools import groupby
 from timm_pushpull.benchmark.comparison import Line
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.metrics import GROUPS
+from timm_pushpull.utils.text import printable
 
 # As in Table 1; after them speckle, Gaussian blur, spatter and saturate.
 _HEADINGS = "Ga Sh Im De Gl Mo Zo Sn Fr Fo Br Co El Pi Jp Sp Gb St Sa"
@@ -36,7 +37,10 @@ def columns(lines: Sequence[Line]) -> list[Column]:
     ordered = [*(name for name in CORRUPTIONS if name in names), *(name for name in names if name not in CORRUPTIONS)]
     return [
         *(Column(key, "", heading, heading) for key, heading in summary),
-        *(Column(name, _GROUP.get(name, "Extra"), _SHORT.get(name, name), name) for name in ordered),
+        *(
+            Column(name, _GROUP.get(name, "Extra"), _SHORT.get(name, printable(name)), printable(name))
+            for name in ordered
+        ),
     ]
 
 
@@ -51,7 +55,8 @@ def cell(line: Line, key: str) -> str:
 
 def name(line: Line) -> str:
     """The model, marked if it is a baseline."""
-    return f"{line.model} (baseline)" if line.is_baseline else line.model
+    model = printable(line.model)
+    return f"{model} (baseline)" if line.is_baseline else model
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -108,7 +113,9 @@ def comma_separated(lines: Sequence[Line]) -> str:
     writer.writerow(["model", "section", "baseline", *(heading.get(column.key, column.long) for column in shown)])
     for line in lines:
         cells = [cell(line, column.key) for column in shown]
-        writer.writerow([line.model, line.section, int(line.is_baseline), *("" if c == "-" else c for c in cells)])
+        writer.writerow(
+            [printable(line.model), line.section, int(line.is_baseline), *("" if c == "-" else c for c in cells)]
+        )
     return file.getvalue()
 
 

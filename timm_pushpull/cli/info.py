@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from timm_pushpull.benchmark.results import Results
+from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import print_results
+from timm_pushpull.utils.text import printable
 
 _PROVENANCE = ("corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256", "precision")
 _PROVENANCE += ("hardware", "seconds", "command", "commit")
 
 
 def add(commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "info",
-        help="show what a results file holds and where it came from",
-        description="Show what a results file holds and where it came from.",
+        help="show a results file and its provenance",
+        description="Show the errors in a results file, and how they were measured.",
+        examples=("timm-pushpull info results.json", "timm-pushpull info hub/releases/resnet18_cifar.cifar10"),
     )
     parser.add_argument("results", type=Path, help="results file or run folder")
     parser.set_defaults(run=_info)
@@ -26,12 +31,15 @@ def _info(options: argparse.Namespace) -> None:
     results = Results.load(options.results)
     print_results(results)
     print()
-    for name in _PROVENANCE:
-        if getattr(results, name) is not None:
-            print(f"{name}: {getattr(results, name)}")
-    if results.training:
-        told = {name: value for name, value in results.training.items() if value not in (None, [])}
-        print("training: " + ", ".join(f"{name} {value}" for name, value in told.items()))
+    rows = {name: getattr(results, name) for name in _PROVENANCE}
+    rows["training"] = _listed({name: value for name, value in (results.training or {}).items() if value != []})
     if results.baseline:
-        print(f"baseline: {results.baseline['model']}, weights_sha256 {results.baseline['weights_sha256']}")
-    print("versions: " + ", ".join(f"{name} {number}" for name, number in results.versions.items()))
+        rows["baseline"] = f"{results.baseline['model']}, weights_sha256 {results.baseline['weights_sha256']}"
+    rows["versions"] = _listed(results.versions)
+    for name, value in rows.items():
+        if value not in (None, ""):
+            print(f"{name}: {printable(value)}")
+
+
+def _listed(items: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in items.items() if value is not None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from timm_pushpull.cli.options import add_frost_option
+from timm_pushpull.cli.parser import add_command
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.utils.errors import InputError
 
@@ -12,12 +14,14 @@ _SUFFIXES = (".html", ".htm")
 
 
 def add(commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "report",
-        help="write results as one page to look at",
+        help="write results as an HTML page",
         description="Write results as one HTML page that needs no network: leaderboard, severity curves, trade-off, "
         "errors by corruption, inhibition strengths, a corruption viewer and provenance. Results that cannot be "
-        "compared with each other get sections of their own.",
+        "compared with each other get separate sections.",
+        examples=("timm-pushpull report plain.json pushpull.json --image cat.png -o report.html",),
     )
     parser.add_argument("results", type=Path, nargs="+", help="results files, run or release folders")
     parser.add_argument(
@@ -25,12 +29,12 @@ def add(commands) -> None:
         type=Path,
         action="append",
         default=[],
-        metavar="PICTURE",
-        help="for the corruption viewer; repeat it",
+        metavar="FILE",
+        help="image for the corruption viewer; may be repeated (default: none)",
     )
-    parser.add_argument("--preset", help=f"of the viewer: {', '.join(PRESETS)} (default: the results' own)")
-    parser.add_argument("--frost-dir", type=Path, metavar="DIR", help="the frost textures of ImageNet-C")
-    parser.add_argument("--title", help="heading of the page")
+    parser.add_argument("--preset", help=f"constants of the viewer: {', '.join(PRESETS)} (default: the results' own)")
+    add_frost_option(parser)
+    parser.add_argument("--title", help="heading of the page (default: Robustness to image corruptions)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="an .html file to write")
     parser.set_defaults(run=_report)
 

@@ -6,18 +6,20 @@ from timm_pushpull import metrics
 from timm_pushpull.benchmark.comparison import measured_lines
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.cli.formats import markdown
+from timm_pushpull.utils.text import printable
 
 PARTIAL = "partial: not all of the 15 x 5 cells were measured; mCE and mrCE are means over those that were"
 
 
 def print_results(results: Results) -> None:
     """One results file: the error per corruption and severity."""
-    print(
+    heading = (
         f"{results.model} on {results.num_images:,} images of {results.dataset}, split {results.split}; "
-        f"preset {results.preset}, seed {results.seed}\n"
+        f"preset {results.preset}, seed {results.seed}"
     )
+    print(f"{printable(heading)}\n")
     if results.retrieval:
-        print(f"{retrieval_note(results)}\n")
+        print(f"{printable(retrieval_note(results))}\n")
     intervals = results.intervals or {}
 
     def summary(name: str, error: float, key: str) -> list[str]:
@@ -58,6 +60,7 @@ def print_comparison(measured: list[Results]) -> None:
 
 def _print_table(rows: list[list[str]]) -> None:
     """Markdown, its columns aligned for the terminal."""
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     for row in (rows[0], rule, *rows[1:]):

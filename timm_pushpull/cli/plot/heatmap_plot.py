@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from timm_pushpull.cli.options import add_split_options, load
 from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named
-from timm_pushpull.cli.source import add_columns, load
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 
 def add(figures) -> None:
     heatmap = add_figure(
-        figures, "fourier-heatmap", "the error of a classifier by the frequency of noise", _heatmap, arrays=True
+        figures,
+        "fourier-heatmap",
+        "the error of a classifier by the frequency of noise",
+        _heatmap,
+        example="--model resnet18_cifar_pushpull.cifar10 --dataset cifar10 -o heatmap.png",
+        arrays=True,
     )
     add_model(heatmap)
-    heatmap.add_argument("--baseline", metavar="MODEL", help="draw this model's error and the difference too")
-    heatmap.add_argument("--dataset", required=True, help="a folder or Hub id of an image data set, or digits")
-    add_columns(heatmap)
-    heatmap.add_argument("--limit", type=int, metavar="N", help="a fixed, class-balanced selection of N images")
-    heatmap.add_argument("--image-size", type=int, metavar="PX", help="default: the model's")
+    heatmap.add_argument(
+        "--baseline", metavar="MODEL", help="also draw this model's error and the difference (default: none)"
+    )
+    heatmap.add_argument("--dataset", required=True, help="a folder or Hub id of an image dataset, or digits")
+    add_split_options(heatmap)
+    heatmap.add_argument(
+        "--limit", type=int, metavar="N", help="take a fixed, class-balanced subset of N images (default: all images)"
+    )
+    heatmap.add_argument("--image-size", type=int, metavar="PX", help="input size (default: the model's)")
     heatmap.add_argument(
         "--norm",
         type=float,
@@ -38,7 +47,7 @@ def add(figures) -> None:
     heatmap.add_argument(
         "--frequencies", type=int, metavar="K", help="the K x K lowest only, an odd number (default: all)"
     )
-    heatmap.add_argument("--batch-size", type=int, metavar="N", help="default: 64 on a CPU, else 512")
+    heatmap.add_argument("--batch-size", type=int, metavar="N", help="(default: 64 on a CPU, else 512)")
     heatmap.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: %(default)s)")
     add_seed(heatmap, "the noise")
 

@@ -15,16 +15,31 @@ if TYPE_CHECKING:
 
 
 def add(figures) -> None:
-    kernels = add_figure(figures, "kernels", "push kernels beside their pull kernels", _kernels, arrays=True)
+    example = "--model resnet18_cifar_pushpull.cifar10"
+    kernels = add_figure(
+        figures,
+        "kernels",
+        "push kernels beside their pull kernels",
+        _kernels,
+        example=f"{example} -o kernels.png",
+        arrays=True,
+    )
     add_model(kernels)
     kernels.add_argument("--count", type=int, default=5, metavar="N", help="filters (default: %(default)s)")
     _add_channel(kernels)
     add_seed(kernels, "the choice of filters")
 
     snr = add_figure(
-        figures, "snr", "the signal-to-noise ratios of push and push-pull under Gaussian noise", _snr, arrays=True
+        figures,
+        "snr",
+        "the signal-to-noise ratios of push and push-pull under Gaussian noise",
+        _snr,
+        example=f"{example} -o snr.png",
+        arrays=True,
     )
-    snr.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="default: a light vertical bar of 5 px")
+    snr.add_argument(
+        "image", type=Path, nargs="?", metavar="IMAGE", help="image file (default: a light vertical bar of 5 px)"
+    )
     add_model(snr)
     snr.add_argument(
         "--sigma",
@@ -39,11 +54,16 @@ def add(figures) -> None:
         help="of the bar, intensities from 0 to 1; below 0 for a dark one (default: %(default)s)",
     )
     snr.add_argument("--alpha", type=float, help="inhibition strength of all filters (default: the network's own)")
-    snr.add_argument("--filter", type=int, metavar="N", help="to show (default: an inhibited one that gains)")
+    snr.add_argument("--filter", type=int, metavar="N", help="filter to show (default: an inhibited one that gains)")
     add_seed(snr, "the noise")
 
     spectra = add_figure(
-        figures, "spectra", "averaged Fourier spectra of the kernels over alpha and pooling", _spectra, arrays=True
+        figures,
+        "spectra",
+        "averaged Fourier spectra of the kernels over alpha and pooling",
+        _spectra,
+        example=f"{example} -o spectra.png",
+        arrays=True,
     )
     add_model(spectra)
     spectra.add_argument(
@@ -54,7 +74,7 @@ def add(figures) -> None:
         metavar="A",
         help="of any sign (default: %(default)s)",
     )
-    spectra.add_argument("--avg-sizes", type=int, nargs="+", default=[0, 3, 5], metavar="K", help="default: 0 3 5")
+    spectra.add_argument("--avg-sizes", type=int, nargs="+", default=[0, 3, 5], metavar="K", help="(default: 0 3 5)")
     _add_channel(spectra)
     spectra.add_argument(
         "--stride",
@@ -63,7 +83,14 @@ def add(figures) -> None:
         help="distance of the positions that the pooling averages (default: the unit's stride; the paper's Eq. 7: 1)",
     )
 
-    alpha = add_figure(figures, "alpha", "the distribution of the inhibition strength", _alpha, arrays=True)
+    alpha = add_figure(
+        figures,
+        "alpha",
+        "the distribution of the inhibition strength",
+        _alpha,
+        example=f"{example} -o alpha.png",
+        arrays=True,
+    )
     add_model(alpha, several=True)
 
 

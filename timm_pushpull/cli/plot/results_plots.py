@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timm_pushpull.cli.measured import load_results
+from timm_pushpull.cli.options import add_frost_option
 from timm_pushpull.cli.plot.shared import add_figure, add_seed
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.utils.errors import InputError
@@ -17,14 +18,32 @@ if TYPE_CHECKING:
 
 
 def add(figures) -> None:
-    sheet = add_figure(figures, "corruptions", "one image under every corruption and severity", _corruptions)
-    sheet.add_argument("image", type=Path, help="a picture")
+    sheet = add_figure(
+        figures,
+        "corruptions",
+        "one image under every corruption and severity",
+        _corruptions,
+        example="cat.png -o corruptions.png",
+    )
+    sheet.add_argument("image", type=Path, help="image file")
     sheet.add_argument("--preset", default="imagenet-c", help=f"constants: {', '.join(PRESETS)} (default: %(default)s)")
     add_seed(sheet, "the corruptions")
-    sheet.add_argument("--frost-dir", type=Path, metavar="DIR", help="the frost textures of ImageNet-C")
-    severity = add_figure(figures, "severity", "error by severity, a panel per corruption, a line per model", _severity)
+    add_frost_option(sheet)
+    severity = add_figure(
+        figures,
+        "severity",
+        "error by severity, a panel per corruption, a line per model",
+        _severity,
+        example="plain.json pushpull.json -o severity.png",
+    )
     severity.add_argument("results", type=Path, nargs="+", help="results files or run folders")
-    tradeoff = add_figure(figures, "tradeoff", "clean error against mCE, with the lines of R_net = 0", _tradeoff)
+    tradeoff = add_figure(
+        figures,
+        "tradeoff",
+        "clean error against mCE, with the lines of R_net = 0",
+        _tradeoff,
+        example="plain.json pushpull.json -o tradeoff.png",
+    )
     _add_compared(tradeoff, "*")
     tradeoff.add_argument(
         "--series",
@@ -33,9 +52,16 @@ def add(figures) -> None:
         default=[],
         metavar=("LABEL", "RESULTS"),
         help="results whose points a line joins, such as one network with growing alpha; run folders with a fixed "
-        "alpha are sorted by it and have it beside their points; repeat it",
+        "alpha are sorted by it and have it beside their points; may be repeated (default: none)",
     )
-    _add_compared(add_figure(figures, "corruption-bars", "error per corruption relative to the baseline's", _bars), "+")
+    bars = add_figure(
+        figures,
+        "corruption-bars",
+        "error per corruption relative to the baseline's",
+        _bars,
+        example="plain.json pushpull.json -o bars.png",
+    )
+    _add_compared(bars, "+")
 
 
 def _add_compared(parser: argparse.ArgumentParser, count: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timm_pushpull.cli.parser import add_command
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,19 +15,22 @@ if TYPE_CHECKING:
 
 
 def add_figure(
-    figures, name: str, what: str, draw: Callable[[argparse.Namespace], Any], *, arrays: bool = False
+    figures, name: str, what: str, draw: Callable[[argparse.Namespace], Any], *, example: str, arrays: bool = False
 ) -> argparse.ArgumentParser:
     """A sub-command that draws `what`.
 
     Args:
         draw: From options to a figure; with `arrays` also to what it shows, by name.
+        example: Arguments, for the help.
     """
-    parser = figures.add_parser(name, help=what, description=f"Draw {what}.")
+    parser = add_command(
+        figures, name, help=what, description=f"Draw {what}.", examples=(f"timm-pushpull plot {name} {example}",)
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="a .png, .pdf or .svg to write"
     )
     if arrays:
-        parser.add_argument("--data", type=Path, metavar="FILE", help="an .npz of the arrays to write too")
+        parser.add_argument("--data", type=Path, metavar="FILE", help="also write the arrays, as .npz (default: no)")
     parser.set_defaults(run=_plot, draw=draw, data=None)
     return parser
 
@@ -40,14 +44,14 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Options `--model` and `--weights`, which `several` makes lists."""
     model, weights = (
         "a registered name, local-dir:FOLDER or hf-hub:ID",
-        "a safetensors file, local-dir:FOLDER or hf-hub:ID",
+        "a safetensors file, local-dir:FOLDER or hf-hub:ID (default: those of --model)",
     )
     if several:
         parser.add_argument("--model", required=True, action="append", help=f"{model}; repeat it")
         parser.add_argument("--weights", action="append", default=[], help=f"{weights}; one for every --model, or none")
     else:
         parser.add_argument("--model", required=True, help=model)
-        parser.add_argument("--weights", help=f"{weights} (default: the registered)")
+        parser.add_argument("--weights", help=weights)
 
 
 def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:

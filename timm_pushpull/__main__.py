@@ -1,4 +1,4 @@
-"""`python -m timm_pushpull.cli`."""
+"""`python -m timm_pushpull` runs the command `timm-pushpull`."""
 
 from timm_pushpull.cli import main
 
