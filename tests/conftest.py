@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +15,16 @@ from PIL import Image
 
 from support.hub_server import TOKEN, Hub
 from support.image_folder import make_image_folder
-from support.loopback import HUB
+from support.loopback import HOME, HUB
 from support.processes import run_command
 from timm_pushpull import cli
 
 #: Questions that clients ask and take no for an answer to.
 OPTIONAL = ("/api/agent-harnesses",)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture

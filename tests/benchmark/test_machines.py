@@ -16,7 +16,7 @@ from support.paths import ROOT
 from timm_pushpull.benchmark.results import Results
 
 pytestmark = pytest.mark.slow
-MACHINES = ("pushpull-a", "pushpull-b")
+MACHINES = (f"pushpull-a-{os.getpid()}", f"pushpull-b-{os.getpid()}")
 
 
 def ip(*arguments: str) -> None:

@@ -1,20 +1,28 @@
-"""The tests' Hub: it serves from here on, and the Hub's clients read its address when they are imported, so import this
-before them."""
+"""The tests' Hub, and an environment that holds nothing of the developer's.
+
+The Hub serves from here on. Its clients read their environment when they are imported, so import this before them.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 from support.hub_server import Hub
 
-_FOLDER = tempfile.mkdtemp(prefix="timm-pushpull-tests-")
+#: Where the Hugging Face libraries keep caches, and the token of nobody; removed at the end of the session.
+HOME = Path(tempfile.mkdtemp(prefix="timm-pushpull-tests-"))
 HUB = Hub().__enter__()
+
+#: Variables that change what is tested: caches and tokens, data folders, ranks of a surrounding launcher.
+_FOREIGN = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TIMM_PUSHPULL_", "ACCELERATE_", "MASTER_", "TORCHELASTIC_")
+_FOREIGN += ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GIT_", "WANDB_")
+for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+    del os.environ[name]
 os.environ |= {
+    "HF_HOME": str(HOME),
     "HF_ENDPOINT": HUB.endpoint,
-    "HF_HUB_CACHE": os.path.join(_FOLDER, "cache"),
-    "HF_TOKEN_PATH": os.path.join(_FOLDER, "token"),  # nobody's: tests must not act in the developer's name
     "HF_HUB_DISABLE_XET": "1",  # it asks servers of its own; the Hub takes Git LFS too
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-os.environ.pop("HF_TOKEN", None)

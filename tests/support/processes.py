@@ -6,12 +6,15 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import shlex
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 from support.paths import ROOT
 
@@ -92,11 +95,16 @@ def options(settings: Mapping[str, object]) -> list[str]:
     return [str(part) for option in given for part in option]
 
 
-def launch(processes: int, *arguments: str | Path, **environment: str) -> list[Command]:
-    """The processes of one distributed run, with what torchrun and `accelerate launch` tell each of them."""
+def free_port() -> str:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        return str(free.getsockname()[1])
+
+
+def launch(processes: int, *arguments: str | Path, **environment: str) -> list[Command]:
+    """The processes of one distributed run, with what torchrun and `accelerate launch` tell each of them."""
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     counts = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     return [
         Command(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), **address, **counts, **environment)
@@ -111,6 +119,25 @@ def wait_for_all(commands: list[Command]) -> subprocess.CompletedProcess[str]:
     for command in commands:
         command.close()
     return ends[0]
+
+
+def run_on_small_disk(disk: Path, *arguments: str | Path) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run a script with an empty disk of 64 KiB mounted at `disk`, and list the files that it leaves there.
+
+    The disk is mounted in a namespace of the process: no privileges are needed where the kernel allows that to users.
+    """
+    disk.mkdir()
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    try:
+        subprocess.run([*namespace, *mount], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs user namespaces to mount a small disk")
+    script = f'{shlex.join(mount)} && {{ "$@"; code=$?; cd {shlex.quote(str(disk))} && find . -type f; exit $code; }}'
+    process = subprocess.run(
+        [*namespace, "sh", "-c", script, "sh", sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    return process, {line.removeprefix("./") for line in process.stdout.splitlines() if line.startswith("./")}
 
 
 def assert_one_clear_line(process: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -16,7 +16,7 @@ from batches import epoch_order, shares
 from support.example_run import SMALL_ARGS
 from support.example_training import learner, read_log, resumable_arguments, start_resumable, state
 from support.paths import ROOT
-from support.processes import assert_one_clear_line, run_command, wait_for_all
+from support.processes import assert_one_clear_line, free_port, run_command, wait_for_all
 from timm_pushpull import cli
 from timm_pushpull.benchmark.results import Results
 
@@ -183,7 +183,7 @@ def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path)
         "--num_processes",
         "2",
         "--main_process_port",
-        "29519",
+        free_port(),
     )
     process = run_command(*launcher, *resumable_arguments(tmp_path / "run"))
     assert process.returncode != 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from launch import memory_advice
 from settings import Settings
 from support.example_run import SMALL_ARGS
 from support.example_training import MODEL, TRAIN, arguments, read_log
-from support.processes import assert_one_clear_line, run_command
+from support.processes import assert_one_clear_line, run_command, run_on_small_disk
 from timm_pushpull import InputError
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
@@ -188,10 +187,9 @@ def test_torchrun_with_two_processes_writes_one_run(finished, tmp_path):
     process = run_command(
         "-m",
         "torch.distributed.run",
+        "--standalone",
         "--nproc_per_node",
         "2",
-        "--master_port",
-        "29517",
         *arguments(dataset, tmp_path / "two", **{"batch-size": 9}),
         OMP_NUM_THREADS="1",
     )
@@ -291,19 +289,11 @@ def test_damaged_pictures_and_folders_without_pictures_write_nothing(tmp_path, i
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
     dataset, _, _ = finished
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
-        pytest.skip("cannot mount here")
-    try:
-        assert_one_clear_line(run_command(*arguments(dataset, disk / "run")), "cannot write", "no space left")
-        left = {str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file()}
-        assert left == {"run/recipe.yaml", "run/log.csv"}
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    process, left = run_on_small_disk(tmp_path / "disk", *arguments(dataset, tmp_path / "disk" / "run"))
+    assert_one_clear_line(process, "cannot write", "no space left")
+    assert left == {"run/recipe.yaml", "run/log.csv"}
 
 
 @pytest.mark.parametrize(
