@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.processes import ROOT
+from support.paths import ROOT
 
 #: What the benchmarks in tests/bench compare with; nobody else needs it.
 COMPARED = {"cv2", "imagecorruptions"}
