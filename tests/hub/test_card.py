@@ -17,11 +17,13 @@ from PIL import Image
 
 from support.example_card import BASELINE, CONFIG, PAIR, TITLE, card_of, row_of, snippets
 from support.example_run import CLASSES, TRAINING, some_results, write_run
+from support.paths import needs_releases
 from timm_pushpull import InputError, metrics
 from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, robustness_picture
+from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import load_model
 
-RELEASE = Path(__file__).parents[2] / "hub" / "releases" / "resnet18_cifar_pushpull.cifar10"
+RELEASE = RELEASES / "resnet18_cifar_pushpull.cifar10"
 
 
 def body(card: str) -> str:
@@ -169,6 +171,7 @@ def test_snippets_run(tmp_path, monkeypatch, capsys):
     assert printed[-1] == "(1, 512)"
 
 
+@needs_releases
 def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("transformers")
     config = json.loads((RELEASE / "config.json").read_text())

@@ -34,12 +34,14 @@ from support.example_space import (
     networks,
     picture,
 )
-from support.paths import ROOT
+from support.paths import ROOT, needs_releases
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data.preprocessing import model_geometry
 from timm_pushpull.models import NAMESPACE, RELEASES
 from timm_pushpull.utils.errors import InputError
+
+pytestmark = needs_releases
 
 
 @pytest.mark.parametrize(

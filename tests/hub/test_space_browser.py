@@ -16,10 +16,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from support.browser import chromium, complaints
 from support.example_space import CIFAR, PLAIN_CIFAR, TINY, app, networks, picture
+from support.paths import needs_releases
 from support.processes import Command
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.models import RELEASES
+
+pytestmark = needs_releases
 
 
 @pytest.fixture(scope="module")

@@ -39,10 +39,24 @@ from timm_pushpull import cli
 cli.main(["--help"])
 """
 
+#: Tests that read files from outside the package, and quick ones of the core.
+SUBSET = (
+    "tests/project/test_dependencies.py",
+    "tests/project/test_imports.py",
+    "tests/hub/test_card.py",
+    "tests/hub/test_paper_page.py",
+    "tests/hub/test_release.py::test_registry_releases_and_cards_are_the_same_list",
+    "tests/hub/test_space.py",
+    "tests/train/test_recipes.py",
+    "tests/train/test_study.py",
+    "tests/layers/test_push_pull.py",
+    "tests/corruptions/test_draws.py",
+)
+
 
 def python(*arguments: str | Path, **options) -> str:
     process = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
-    assert process.returncode == 0, process.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 
 
@@ -65,8 +79,11 @@ def test_the_wheel_is_small_and_holds_no_weights(built):
         assert any(name.endswith("licenses/LICENSE") for name in names)
         packed = {name for name in names if name.startswith("timm_pushpull/")}
         assert all(file.read(name) == (ROOT / name).read_bytes() for name in packed)
-    tracked = subprocess.run(["git", "-C", ROOT, "ls-files", "timm_pushpull"], capture_output=True, text=True).stdout
-    assert set(tracked.split()) <= packed
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "timm_pushpull").rglob("*") if path.is_file()}
+    sources = {name for name in files if "__pycache__" not in name}
+    assert sources <= packed
+    assert {".csv", ".html", ".css", ".js"} <= {Path(name).suffix for name in sources}
+    assert "timm_pushpull/py.typed" in sources
 
 
 def test_the_source_distribution_holds_the_scripts_and_the_tests(built):
@@ -74,7 +91,19 @@ def test_the_source_distribution_holds_the_scripts_and_the_tests(built):
     with tarfile.open(archive) as file:
         names = {name.split("/", 1)[-1] for name in file.getnames()}
     assert {"train/train.py", "hub/publish.py", "hub/stage.py", "hub/verify.py", "tests/conftest.py"} <= names
-    assert not [name for name in names if name.endswith(".safetensors")]
+    assert not [name for name in names if name.endswith((".safetensors", ".pyc")) or name.startswith("hub/releases")]
+
+
+@pytest.mark.slow
+def test_the_tests_pass_in_the_source_distribution(built, tmp_path):
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    said = python("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *SUBSET, cwd=folder, env=environment)
+    assert " passed" in said
+    assert "needs hub/releases" in said
 
 
 def test_the_wheel_installs_and_works_outside_the_checkout(built, tmp_path):

@@ -12,6 +12,12 @@ GOLDEN_FOLDER = ROOT / "tests" / "golden"
 _SHARED = ROOT.parent / "shared"
 
 
+#: Weights are in the repository only: they are too large for a source distribution.
+needs_releases = pytest.mark.skipif(
+    not (ROOT / "hub" / "releases").is_dir(), reason="needs hub/releases of a clone of the repository"
+)
+
+
 def is_our_workplace(folder: Path) -> bool:
     """Whether a folder is the one with the real data: its design page names the unit. Any other `../shared` is not."""
     page = folder / "design.md"
