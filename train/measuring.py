@@ -19,7 +19,7 @@ from settings import Settings
 from splits import Data
 from timm_pushpull.benchmark import Evaluation, Journal, check_classes, evaluate, identity, retrieval
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY, frost_source
+from timm_pushpull.corruptions import CORRUPTIONS, frost_source, get_preset
 from timm_pushpull.hub.card import card_of
 from timm_pushpull.models.weights import CONFIG, label_names, load_model, save_model
 from timm_pushpull.utils import hardware
@@ -62,7 +62,7 @@ def measure(
         task=task,
         preset=settings.preset,
         corruptions=CORRUPTIONS,
-        jpeg_quality=JPEG_QUALITY[settings.preset],
+        jpeg_quality=get_preset(settings.preset).jpeg_quality,
         journal=journal,
         **shared,
     )
@@ -101,7 +101,7 @@ def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) 
         task=settings.task,
         retrieval=database,
         frost=frost_source(),
-        jpeg_quality=JPEG_QUALITY[settings.preset],
+        jpeg_quality=get_preset(settings.preset).jpeg_quality,
         precision=settings.precision,
         hardware=hardware.describe(device),
     )

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from settings import Settings
-from timm_pushpull.layers.inhibited import inhibition
+from timm_pushpull.layers.base import inhibition_strengths
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.progress import progress_bar
 
@@ -119,7 +119,7 @@ class Monitor:
             "train_error": position.wrong / images,
             "test_error": test_error,
             "learning_rate": self._last_rate,
-            **described(inhibition(network)),
+            **described(inhibition_strengths(network)),
         }
         position.log.append(row)
         position.epoch, position.step, position.loss, position.wrong = position.epoch + 1, 0, 0.0, 0

@@ -11,6 +11,7 @@ from batches import TrainingImages, steps_per_epoch
 from settings import RECIPES, Settings
 from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.tasks import check_top
+from timm_pushpull.corruptions import get_preset
 from timm_pushpull.data.augment import check_size
 from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.loading import load_images, read_classes
@@ -83,7 +84,7 @@ def load_data(settings: Settings, processes: int, device: torch.device) -> tuple
         settings.seed,
         device,
         settings.augmentation,
-        "cifar" if settings.preset == "cifar10-c" else "imagenet",
+        get_preset(settings.preset).augmentation,
     )
     data = Data(images, test, replace(geometry, resize=size))
     if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch

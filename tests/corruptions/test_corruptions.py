@@ -27,11 +27,9 @@ from timm_pushpull.corruptions import (
     spatter,
     textures,
 )
-from timm_pushpull.corruptions.severities import PRESET_CONSTANTS, SEVERITIES
 
 GOLDEN = np.load(GOLDEN_FOLDER / "corruptions.npz")
 NAMES = CORRUPTIONS + EXTRA_CORRUPTIONS
-SIDES = {"imagenet-c": 224, "cifar10-c": 32, "tiny-imagenet-c": 64}
 EXCERPTS = {"imagenet-c": slice(5, None, 32), "cifar10-c": slice(None), "tiny-imagenet-c": slice(3, None, 8)}
 # Single values whose sums are rounded in another order than in SciPy and OpenCV; all others are equal.
 ROUNDED = ("defocus_blur", "zoom_blur", "elastic_transform", "spatter")
@@ -47,7 +45,7 @@ def frost_dir() -> Path:
 
 
 def replayed(name: str, severity: int, preset: str, **options) -> np.ndarray:
-    image = GOLDEN[f"input_{SIDES[preset]}"]
+    image = GOLDEN[f"input_{PRESETS[preset].image_size}"]
     return corrupt(image, name, severity, preset, legacy_rng=np.random.RandomState(11), **options)
 
 
@@ -104,7 +102,7 @@ def test_flat_images_lose_a_grey_level_only_where_the_original_does(name):
             output = corrupt(flat, name, severity, "cifar10-c")
             expected = level
             if name == "zoom_blur":
-                stop, step = SEVERITIES["cifar10-c"][name][severity - 1]
+                stop, step = PRESETS["cifar10-c"].constants[name][severity - 1]
                 total = np.float32(0)
                 for _ in np.arange(1, stop, step):
                     total += value
@@ -138,9 +136,8 @@ def test_names_and_tables():
     assert len(CORRUPTIONS) == 15
     assert EXTRA_CORRUPTIONS == ("speckle_noise", "gaussian_blur", "spatter", "saturate")
     for preset in PRESETS:
-        assert set(SEVERITIES[preset]) == set(NAMES)
-        assert all(len(row) == 5 for row in SEVERITIES[preset].values())
-        assert all(preset in table for table in PRESET_CONSTANTS.values())
+        assert PRESETS[preset].name == preset
+        assert set(PRESETS[preset].constants) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -213,7 +210,7 @@ def test_random_corruptions_change_with_seed_index_and_severity(name):
 @given(
     image=npst.arrays(np.uint8, st.tuples(st.integers(32, 70), st.integers(32, 70), st.sampled_from([1, 3]))),
     severity=st.integers(1, 5),
-    preset=st.sampled_from(PRESETS),
+    preset=st.sampled_from(list(PRESETS)),
     seed=st.integers(0, 2**64 - 1),
     index=st.integers(0, 2**64 - 1),
 )
@@ -254,7 +251,7 @@ def test_brightness_keeps_hue_and_saturation_of_every_colour(severity):
     colours[:10] = colours[:10, :, :1]  # greys, black among them
     colours[0, 0] = 0
     value = colours.max(axis=-1, keepdims=True) / 255
-    brighter = np.minimum(value + SEVERITIES["imagenet-c"]["brightness"][severity - 1], 1)
+    brighter = np.minimum(value + PRESETS["imagenet-c"].constants["brightness"][severity - 1], 1)
     ratio = np.divide(colours, 255 * value, where=value > 0, out=np.ones(colours.shape))  # black becomes grey
     output = corrupt(colours, "brightness", severity)
     assert np.abs(output - 255 * ratio * brighter).max() < 1 + 1e-9
@@ -304,7 +301,7 @@ def test_frost_textures_are_looked_for_in_order(frost_dir, tmp_path, monkeypatch
     for number, suffix in enumerate(("png", "png", "png", "jpg", "jpg"), 1):
         Image.new("RGB", (9, 9)).save(tmp_path / f"frost{number}.{suffix}")
     textures._missing.cache_clear()
-    with pytest.raises(InputError, match=r"frost1.png is another picture"):
+    with pytest.raises(InputError, match=r"frost1.png is a different file"):
         corrupt(image, "frost", 3, "cifar10-c", frost_dir=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The random laws: of the streams themselves, and of every random corruption against the original's."""
+"""Distributions: of the random streams, and of every random corruption compared with the published code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from support.paths import GOLDEN_FOLDER
-from timm_pushpull.corruptions import corrupt, corrupt_batch, draws, noise, textures, weather
+from timm_pushpull.corruptions import PRESETS, corrupt, corrupt_batch, draws, noise, textures, weather
 from timm_pushpull.corruptions.draws import Replay, Streams
-from timm_pushpull.corruptions.severities import SEVERITIES
 
 GOLDEN = np.load(GOLDEN_FOLDER / "corruptions.npz")
 MANY = np.arange(200, dtype=np.uint64)
@@ -18,10 +17,10 @@ MANY = np.arange(200, dtype=np.uint64)
 
 def words(key: int, counter: tuple[int, int, int, int]) -> list[int]:
     """Philox of one counter; the first word of the counter chooses a chunk and a lane in it."""
-    block, purpose, low, high = counter
+    block, draw, low, high = counter
     chunk = np.empty(draws.CHUNK, np.uint32)
     index = np.uint64(low | high << 32)
-    draws.fill_words(np.uint64(key), np.uint64(purpose), index, block // 256, chunk)
+    draws.fill_words(np.uint64(key), np.uint64(draw), index, block // 256, chunk)
     return [int(chunk[256 * k + block % 256]) for k in range(4)]
 
 
@@ -53,11 +52,11 @@ def test_normal_numbers_have_normal_moments():
         assert abs((numbers**power).mean() - moment) < 4 * spread / numbers.size**0.5
 
 
-@pytest.mark.parametrize("reach", [1, 3, 4])
-def test_offsets_are_uniform_pairs(reach):
-    codes = Streams(0, 1, 2, MANY).offsets(reach, 1000)
-    counts = np.bincount(codes.ravel(), minlength=(2 * reach) ** 2)
-    assert len(counts) == (2 * reach) ** 2
+@pytest.mark.parametrize("limit", [1, 3, 4])
+def test_offsets_are_uniform_pairs(limit):
+    codes = Streams(0, 1, 2, MANY).offsets(limit, 1000)
+    counts = np.bincount(codes.ravel(), minlength=(2 * limit) ** 2)
+    assert len(counts) == (2 * limit) ** 2
     assert chi_square_z(counts, np.full(len(counts), codes.size / len(counts))) < 4
 
 
@@ -91,24 +90,24 @@ def byte_z(name: str, level: int, drawn_severity: int, law_severity: int) -> flo
 
 @pytest.mark.parametrize("level", [20, 128, 240])
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
-def test_noise_follows_the_originals_law(name, level):
+def test_noise_has_the_published_distribution(name, level):
     assert byte_z(name, level, 3, 3) < 4
     assert byte_z(name, level, 4, 3) > 20
     assert byte_z(name, level, 2, 3) > 20
 
 
-@pytest.mark.parametrize("preset", SEVERITIES)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
-def test_tables_of_noise_hold_the_law(name, preset):
-    """What the alias tables give back is the law they were built from, to 2^-24."""
-    for constant in SEVERITIES[preset][name]:
-        laws = getattr(noise, name.replace("noise", "laws").replace("gaussian", "gaussian"))(constant)
-        np.testing.assert_allclose(laws.sum(axis=1), 1, atol=1e-12)
-        table = noise._alias_table(laws)
+def test_alias_tables_hold_the_transition_probabilities(name, preset):
+    """To 2^-24, the resolution of their thresholds."""
+    for constant in PRESETS[preset].constants[name]:
+        probabilities = getattr(noise, name.replace("noise", "transitions"))(constant)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-12)
+        table = noise._alias_table(probabilities)
         kept, alias = (table >> 8) / 2.0**24, (table & 255).astype(int)
         rebuilt = kept / 256
         np.add.at(rebuilt, (np.arange(256)[:, None], alias), (1 - kept) / 256)
-        np.testing.assert_allclose(rebuilt, laws, atol=2e-7)
+        np.testing.assert_allclose(rebuilt, probabilities, atol=2e-7)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_noise_has_the_published_strength(name, deviation):
     assert difference.std() == pytest.approx(deviation, rel=0.02)
 
 
-# --- The other random corruptions: statistics of the picture that comes out ---
+# --- The other random corruptions: statistics of the corrupted image ---
 
 
 def statistics(images: np.ndarray, clean: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from support.paths import GOLDEN_FOLDER
 from timm_pushpull import InputError
-from timm_pushpull.corruptions import PRESETS, SHORTEST_SIDE, Corruption, corrupt, corrupt_batch
+from timm_pushpull.corruptions import PRESETS, Corruption, corrupt, corrupt_batch
 
 GOLDEN = np.load(GOLDEN_FOLDER / "corruptions.npz")
 
@@ -33,7 +33,7 @@ def test_transform_of_pictures_arrays_and_tensors():
     np.testing.assert_array_equal(fog(image, 7), corrupt(image, "fog", 3, "cifar10-c", seed=2, index=7))
     other = image.copy()
     other[0, 0, 0] ^= 1
-    assert (fog(other) != expected).mean() > 0.5  # another picture, another fog
+    assert (fog(other) != expected).mean() > 0.5  # another image, another fog
     with pytest.raises(InputError, match="did you mean 'fog'"):
         Corruption("fogg", 3)
     with pytest.raises(InputError, match=r"torch.float32"):
@@ -69,10 +69,10 @@ def test_transform_maps_over_datasets(batched):
         ({"image": np.zeros((40, 40, 3))}, "the image is float64"),
         ({"image": np.full((40, 40, 3), np.nan, np.float32)}, "the image is float32"),
         ({"image": np.zeros((40, 40, 4), np.uint8)}, "alpha channel"),
-        ({"image": np.zeros((2, 40, 40, 3), np.uint8)}, "corrupt_batch takes several"),
+        ({"image": np.zeros((2, 40, 40, 3), np.uint8)}, "use corrupt_batch for several images"),
         ({"image": np.zeros((0, 40, 3), np.uint8)}, "0 x 40 px"),
-        ({"image": np.zeros((31, 40, 3), np.uint8)}, "31 x 40 px; preset 'imagenet-c' needs 32 px"),
-        ({"image": np.zeros((7, 40, 3), np.uint8), "preset": "cifar10-c"}, "needs 8 px"),
+        ({"image": np.zeros((31, 40, 3), np.uint8)}, "31 x 40 px; preset 'imagenet-c' needs at least 32 px"),
+        ({"image": np.zeros((7, 40, 3), np.uint8), "preset": "cifar10-c"}, "needs at least 8 px"),
         ({"image": [[1]]}, "the image is list"),
         ({"image": Image.new("RGBA", (40, 40))}, "RGBA"),
         ({"image": Image.new("P", (40, 40))}, "'P'"),
@@ -116,7 +116,7 @@ ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.te
     ),
     name=st.one_of(ANYTHING, st.sampled_from(["contrast", "gaussian_noise", "jpeg_compression"])),
     severity=st.one_of(ANYTHING, st.integers(0, 6)),
-    preset=st.one_of(ANYTHING, st.sampled_from(PRESETS)),
+    preset=st.one_of(ANYTHING, st.sampled_from(list(PRESETS))),
     options=st.fixed_dictionaries({}, optional={"seed": ANYTHING, "index": ANYTHING, "jpeg_quality": ANYTHING}),
 )
 @settings(max_examples=300, deadline=None)
@@ -129,4 +129,4 @@ def test_whatever_is_given_is_corrupted_or_refused(image, name, severity, preset
             assert len(lines) == 1
         else:
             assert output.dtype == np.uint8
-            assert min(output.shape[-3:-1]) >= SHORTEST_SIDE[preset]
+            assert min(output.shape[-3:-1]) >= PRESETS[preset].min_size

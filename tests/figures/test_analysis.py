@@ -69,7 +69,7 @@ class TestKernels:
         layer = AdaptedPushPullConv2d(3, 4, 3)
         layer.standardized, layer.eps = True, 1e-6
         found = figures.kernel_pairs(layer, count=4)
-        np.testing.assert_allclose(found.push, layer.kernel().detach()[:, 0], rtol=1e-6)
+        np.testing.assert_allclose(found.push, layer.push_weight().detach()[:, 0], rtol=1e-6)
         assert not np.allclose(found.push, layer.weight.detach()[:, 0])
 
     def test_what_there_is_not(self):

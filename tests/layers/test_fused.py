@@ -247,12 +247,12 @@ def test_a_machine_that_cannot_run_it_still_gets_the_right_result(why, tmp_path)
 
 
 def test_the_reason_for_stepping_aside_is_logged(monkeypatch, caplog):
-    fused._kernels.cache_clear()
+    fused._backend.cache_clear()
     monkeypatch.setitem(sys.modules, "timm_pushpull.layers.backends.cpu", None)
     with caplog.at_level(logging.INFO, "timm_pushpull"):
         assert not is_fused(PushPullConv2d(3, 4, 3)(torch.randn(1, 3, 8, 8)))
-    fused._kernels.cache_clear()
-    assert "plain form (cpu, torch.float32)" in caplog.text
+    fused._backend.cache_clear()
+    assert "without fused operations (cpu, torch.float32)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["resnet18_pushpull", "efficientnet_b0_pushpull5"])

@@ -89,13 +89,13 @@ def test_every_kind_of_convolution_keeps_its_response(conv):
     # The pull response, isolated: with alpha 1, relu(push) - output. Its kernel mirrors the one that is convolved with.
     set_inhibition(network, 1.0)
     pull = plain.relu() + rest - network(x)
-    kernel = unit.kernel()
+    kernel = unit.push_weight()
     extremes = kernel.amax((1, 2, 3)) + kernel.amin((1, 2, 3))
     ones = copy.deepcopy(unit)
     with torch.no_grad():
         ones.weight.fill_(1.0)
     ones.standardized = False
-    box = ones._conv_forward(ones.pad(x), ones.weight, None)
+    box = ones._conv_forward(ones.pad_input(x), ones.weight, None)
     torch.testing.assert_close(pull, (extremes.view(-1, 1, 1) * box - plain).relu())
     torch.testing.assert_close(unit.plain_forward(x), network(x))
     assert set(unit.state_dict()) == set(conv.state_dict()) | {"alpha"}

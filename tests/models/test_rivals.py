@@ -20,7 +20,7 @@ from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
-from timm_pushpull.models._blur import BlurPool2d
+from timm_pushpull.layers.blur_pool import BlurPool2d
 from timm_pushpull.models.weights import load_model, save_model
 
 GOLDEN = np.load(GOLDEN_FOLDER / "rivals.npz")  # tests/golden/README.md says how it was made

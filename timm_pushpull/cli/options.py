@@ -91,6 +91,6 @@ def check_corruption_options(options: argparse.Namespace) -> None:
     options.severities = sorted(set(options.severities))
     for name in options.corruptions:
         for severity in options.severities:
-            corruptions.check(name, severity, options.preset, options.frost_dir)
-    default = corruptions.JPEG_QUALITY.get(options.preset)
+            corruptions.check_corruption(name, severity, options.preset, options.frost_dir)
+    default = corruptions.get_preset(options.preset).jpeg_quality
     options.jpeg_quality = default if quality is None else None if quality == "none" else int(quality)

@@ -1,40 +1,46 @@
-"""The corruptions of ImageNet-C, CIFAR-10-C and Tiny-ImageNet-C (Hendrycks and Dietterich, ICLR 2019), on the fly.
+"""The corruptions of ImageNet-C, CIFAR-10-C and Tiny-ImageNet-C (Hendrycks and Dietterich, ICLR 2019).
 
+    >>> import numpy as np
+    >>> from timm_pushpull.corruptions import corrupt
+    >>> image = np.zeros((32, 32, 3), np.uint8)
     >>> corrupted = corrupt(image, "gaussian_noise", severity=3, preset="cifar10-c", seed=0, index=17)
 
-The result depends on (seed, name, severity, index) and the image alone: not on batch size, order, worker or process
-count, because every image has a random stream of its own (counter-based, Philox). With `legacy_rng` the original
-generator's draws are replayed instead; that is how fidelity to the published benchmark is tested.
+The result depends on the image and on (seed, name, severity, index) alone, not on batch size, order or number of
+workers: every image has its own counter-based random stream (Philox). With `legacy_rng` the draws of the published
+generator are replayed instead. The tests use this to show that the pixels are those of the published code.
 
-A preset is a table of constants, made for images of one size (224, 32 and 64 px). They apply to images of any size and
-aspect by this rule: lengths in pixels stay what they are (radii of blurs, reach of glass, size of snow flakes), factors
-and grey levels too. What the original ties to its image size follows the image: elastic distortions are parts of the
-shorter side; the map that fog is cut from has the preset's side or the next power of two that covers the image; frost
-textures that are too small are enlarged. The middle is cropped along each axis by itself.
+A `Preset` holds constants for images of one size (224, 32 or 64 px). For other sizes and aspect ratios:
+
+- Lengths in pixels stay the same: blur radii, the shift of glass blur, the size of snowflakes.
+- Factors and grey levels stay the same.
+- Elastic distortions are relative to the shorter side.
+- The plasma map of fog has the next power of two that covers both the image and the preset's size.
+- Frost textures that are smaller than the image are enlarged.
+- Zoom blur and snow crop the centre of each axis separately.
 """
 
-from timm_pushpull.corruptions.engine import (
+from timm_pushpull.corruptions.functional import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
-    JPEG_QUALITY,
-    PRESETS,
-    SHORTEST_SIDE,
-    check,
+    check_corruption,
     corrupt,
     corrupt_batch,
     frost_source,
 )
+from timm_pushpull.corruptions.presets import PRESETS, SEVERITIES, Preset, get_preset, register_preset
 from timm_pushpull.corruptions.transform import Corruption
 
 __all__ = [
     "CORRUPTIONS",
     "EXTRA_CORRUPTIONS",
-    "JPEG_QUALITY",
     "PRESETS",
-    "SHORTEST_SIDE",
+    "SEVERITIES",
     "Corruption",
-    "check",
+    "Preset",
+    "check_corruption",
     "corrupt",
     "corrupt_batch",
     "frost_source",
+    "get_preset",
+    "register_preset",
 ]

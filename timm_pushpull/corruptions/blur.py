@@ -1,4 +1,4 @@
-"""Blurs: uint8 NHWC in, uint8 NHWC out. Lengths are pixels of the image, whatever its size."""
+"""Gaussian, defocus, glass, motion and zoom blur: uint8 (N, H, W, 3) in and out. Lengths are in px."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.corruptions.filters import (
-    add_enlarged,
-    blur_along_line,
+    add_zoomed,
     crop_for,
     gaussian_image,
     gaussian_weights,
-    mirrored,
+    motion_blur_image,
+    reflected,
 )
 from timm_pushpull.utils.jit import jit_cached, jit_exact
 
-_TRUNCATE = 4.0  # deviations at which scikit-image cuts a Gaussian
+_TRUNCATE = 4.0  # scikit-image cuts a Gaussian at this multiple of sigma
 
 
 def gaussian_blur(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
@@ -25,39 +25,54 @@ def gaussian_blur(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
 
 
 def defocus_blur(images: np.ndarray, constants: tuple[float, float], draws: Draws) -> np.ndarray:
-    """Convolution with an anti-aliased disk of the first constant's radius, image mirrored about its outer pixels."""
+    """Convolution with an anti-aliased disk, with reflected borders.
+
+    Args:
+        constants: Radius of the disk and sigma of its smoothing.
+    """
     return _convolve(images, _disk(*constants))
 
 
 def glass_blur(images: np.ndarray, constants: tuple[float, int, int], draws: Draws) -> np.ndarray:
-    """Gaussian blur, pixels moved about by up to `reach` in `rounds` passes, Gaussian blur.
+    """Gaussian blur, then pixels are replaced by random neighbours, then the same Gaussian blur.
 
-    The original means to swap two pixels and copies one over the other, because its two sides are views.
+    The published code intends to swap pixels, but it copies one over the other, because it swaps numpy views.
+
+    Args:
+        constants: Sigma, largest shift in px, number of passes.
     """
-    sigma, reach, rounds = constants
+    sigma, max_shift, passes = constants
     height, width = images.shape[1:3]
     weights = gaussian_weights(sigma, _TRUNCATE)
-    steps = rounds * max(height - 2 * reach, 0) * max(width - 2 * reach, 0)
-    offsets = draws.offsets(reach, steps)
+    steps = passes * max(height - 2 * max_shift, 0) * max(width - 2 * max_shift, 0)
+    offsets = draws.offsets(max_shift, steps)
     moved = _gaussian(images, weights)
-    _move_pixels(moved, reach, rounds, offsets)
+    _move_pixels(moved, max_shift, passes, offsets)
     return _gaussian(moved, weights)
 
 
 def motion_blur(images: np.ndarray, constants: tuple[int, float], draws: Draws) -> np.ndarray:
-    """Blur along a line of random angle, -45 to 45 degrees, as ImageMagick makes it."""
+    """ImageMagick's motion blur in a random direction of -45 to 45 degrees.
+
+    Args:
+        constants: Radius and sigma.
+    """
     return _motion(images, *constants, -45 + 90 * draws.uniform(1)[:, 0])
 
 
 def zoom_blur(images: np.ndarray, constants: tuple[float, float], draws: Draws) -> np.ndarray:
-    """The mean of the image and its enlargements by factors from 1 up to the first constant, the second one apart."""
+    """The mean of the image and of its zooms.
+
+    Args:
+        constants: Largest zoom factor and step between factors, which start at 1.
+    """
     stop, step = constants
     return _zoom(images, np.arange(1, stop, step))
 
 
 @jit_exact
 def _intensities(image, values):
-    """Bytes of shape (H, W, 3) as floats from 0 to 1, of shape (H, W * 3)."""
+    """Convert bytes of shape (H, W, 3) to floats in [0, 1] of shape (H, W * 3)."""
     for y in range(len(values)):
         row, line = values[y], image[y].reshape(-1)
         for i in range(row.size):
@@ -79,15 +94,15 @@ def _gaussian(images, weights):
 
 
 @jit_cached
-def _move_pixels(images, reach, rounds, offsets):
+def _move_pixels(images, max_shift, passes, offsets):
     height, width = images.shape[1:3]
-    codes = np.arange(4 * reach * reach)
-    down, right = codes // (2 * reach) - reach, codes % (2 * reach) - reach
+    codes = np.arange(4 * max_shift * max_shift)
+    down, right = codes // (2 * max_shift) - max_shift, codes % (2 * max_shift) - max_shift
     for n in range(len(images)):
         image, step = images[n], 0
-        for _ in range(rounds):
-            for y in range(height - reach, reach, -1):
-                for x in range(width - reach, reach, -1):
+        for _ in range(passes):
+            for y in range(height - max_shift, max_shift, -1):
+                for x in range(width - max_shift, max_shift, -1):
                     offset = offsets[n, step]
                     step += 1
                     other_y, other_x = y + down[offset], x + right[offset]
@@ -97,54 +112,54 @@ def _move_pixels(images, reach, rounds, offsets):
 
 @cache
 def _disk(radius: float, alias: float) -> np.ndarray:
-    """A quarter of the disk, its centre first, smoothed by a Gaussian of deviation `alias`; float64.
+    """A quadrant of the disk, its centre first, smoothed by a Gaussian of sigma `alias`; float64.
 
-    It is made in the float32 arithmetic of the original, of which a flat image's grey level can depend.
+    Computed in float32 as in the published code: rounding can change the grey level of a flat image.
     """
-    reach, side = (8, 3) if radius <= 8 else (int(radius), 5)
-    axis = np.arange(-reach, reach + 1)
+    half_size, taps = (8, 3) if radius <= 8 else (int(radius), 5)
+    axis = np.arange(-half_size, half_size + 1)
     disk = (axis[:, None] ** 2 + axis**2 <= radius**2).astype(np.float32)
     disk /= disk.sum()
-    half = side // 2
+    half = taps // 2
     weights = np.exp(-0.5 * np.arange(-half, half + 1) ** 2 / alias**2)
     weights = (weights / weights.sum()).astype(np.float32)
     for _ in range(2):  # along the rows, then along the columns
-        mirrored = np.pad(disk, ((0, 0), (half, half)), mode="reflect")
-        parts = [mirrored[:, k : k + len(axis)] for k in range(side)]
+        padded = np.pad(disk, ((0, 0), (half, half)), mode="reflect")
+        parts = [padded[:, k : k + len(axis)] for k in range(taps)]
         disk = parts[half] * weights[half]
         for k in range(1, half + 1):
             disk = disk + (parts[half - k] + parts[half + k]) * weights[half + k]
         disk = disk.T
-    quarter = disk[reach:, reach:].astype(np.float64)
-    used = quarter.any(axis=0).nonzero()[0].max() + 1
-    return quarter[:used, :used].copy()
+    quadrant = disk[half_size:, half_size:].astype(np.float64)
+    used = quadrant.any(axis=0).nonzero()[0].max() + 1
+    return quadrant[:used, :used].copy()
 
 
 @jit_cached
-def _convolve(images, quarter):
-    """Convolution with a kernel that is symmetric about both axes."""
+def _convolve(images, quadrant):
+    """Convolution with a kernel that is symmetric along both axes, given by one quadrant."""
     height, width = images.shape[1:3]
-    reach, size = len(quarter) - 1, width * 3
+    radius, size = len(quadrant) - 1, width * 3
     output, sums = np.empty_like(images), np.empty(size)
-    padded, pair = np.empty((height, size + 6 * reach)), np.empty(size + 6 * reach)
+    padded, pair = np.empty((height, size + 6 * radius)), np.empty(size + 6 * radius)
     for n in range(len(images)):
         for y in range(height):
-            for x in range(-reach, width + reach):
+            for x in range(-radius, width + radius):
                 for channel in range(3):
-                    value = images[n, y, mirrored(x, width), channel]
-                    padded[y, 3 * (x + reach) + channel] = value / 255.0
+                    value = images[n, y, reflected(x, width), channel]
+                    padded[y, 3 * (x + radius) + channel] = value / 255.0
         for y in range(height):
             sums[:] = 0
-            for k in range(reach + 1):
-                above, below = padded[mirrored(y - k, height)], padded[mirrored(y + k, height)]
-                once = 0.5 if k == 0 else 1.0
+            for k in range(radius + 1):
+                above, below = padded[reflected(y - k, height)], padded[reflected(y + k, height)]
+                factor = 0.5 if k == 0 else 1.0
                 for i in range(pair.size):
-                    pair[i] = (above[i] + below[i]) * once
-                for j in range(reach + 1):
-                    weight = quarter[k, j]
+                    pair[i] = (above[i] + below[i]) * factor
+                for j in range(radius + 1):
+                    weight = quadrant[k, j]
                     if weight == 0:
                         continue
-                    left, right = pair[3 * (reach - j) :], pair[3 * (reach + j) :]
+                    left, right = pair[3 * (radius - j) :], pair[3 * (radius + j) :]
                     weight = weight * 0.5 if j == 0 else weight
                     for i in range(size):
                         sums[i] += (left[i] + right[i]) * weight
@@ -155,10 +170,10 @@ def _convolve(images, quarter):
 
 
 @jit_cached
-def _motion(images, reach, sigma, angles):
+def _motion(images, radius, sigma, angles):
     output, shape = np.empty_like(images), (images.shape[1], images.shape[2] * 3)
     for n in range(len(images)):
-        blur_along_line(images[n].reshape(shape), 3, reach, sigma, angles[n], output[n].reshape(shape))
+        motion_blur_image(images[n].reshape(shape), 3, radius, sigma, angles[n], output[n].reshape(shape))
     return output
 
 
@@ -173,7 +188,7 @@ def _zoom(images, factors):
         for factor in factors:
             top, rows = crop_for(height, factor)
             left, columns = crop_for(width, factor)
-            add_enlarged(values[top : top + rows, 3 * left : 3 * (left + columns)], 3, factor, total)
+            add_zoomed(values[top : top + rows, 3 * left : 3 * (left + columns)], 3, factor, total)
         count = np.float32(factors.size + 1)
         for y in range(height):
             row, before, line = total[y], values[y], output[n, y].reshape(-1)

@@ -1,7 +1,8 @@
-"""Brightness and saturation: uint8 NHWC in, uint8 NHWC out. They draw no random numbers.
+"""Brightness and saturation in HSV space: uint8 (N, H, W, 3) in and out. They draw no random numbers.
 
-The arithmetic is that of the original's HSV library, operation by operation: reordering it moves single values by a
-grey level, because the result is truncated. It has no branches, so that LLVM makes vector code of it.
+The operations and their order are those of scikit-image's HSV conversion. Another order would change single values by
+one grey level, because the result is truncated. The loop has conditional expressions instead of branches, so that LLVM
+can vectorise it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 def brightness(images: np.ndarray, shift: float, draws: Draws) -> np.ndarray:
     """Adds `shift` to V in HSV space."""
-    return _change(images, 1.0, 0.0, shift)
+    return _change_hsv(images, 1.0, 0.0, shift)
 
 
 def saturate(images: np.ndarray, constants: tuple[float, float], draws: Draws) -> np.ndarray:
     """Multiplies S in HSV space by the first constant and adds the second."""
-    return _change(images, constants[0], constants[1], 0.0)
+    return _change_hsv(images, constants[0], constants[1], 0.0)
 
 
 @jit_exact
-def _change_line(values, factor, addend, shift):
-    """values: float64 of shape (6, L), RGB from 0 to 1, then room for the result as grey levels."""
+def _change_pixels(values, factor, addend, shift):
+    """Change L pixels.
+
+    Args:
+        values: float64 (6, L): RGB in [0, 1] in the first three rows; the result, 0 to 255, goes to the last three.
+    """
     reds, greens, blues, out_reds, out_greens, out_blues = (
         values[0],
         values[1],
@@ -35,11 +40,11 @@ def _change_line(values, factor, addend, shift):
     )
     for i in range(reds.size):
         red, green, blue = reds[i], greens[i], blues[i]
-        value, least = max(max(red, green), blue), min(min(red, green), blue)
-        delta = value - least
+        value, smallest = max(max(red, green), blue), min(min(red, green), blue)
+        delta = value - smallest
         grey = delta == 0.0
         saturation = 0.0 if grey else delta / value
-        # Where two channels share the maximum, the later one decides.
+        # If two channels share the maximum, the later one decides, as in scikit-image.
         hue = (
             (red - green) / delta + 4.0
             if blue == value
@@ -64,7 +69,7 @@ def _change_line(values, factor, addend, shift):
 
 
 @jit_cached
-def _change(images, factor, addend, shift):
+def _change_hsv(images, factor, addend, shift):
     output = np.empty_like(images)
     values = np.empty((6, 256))
     before, after, table = images.reshape(-1), output.reshape(-1), np.arange(256) / 255.0
@@ -77,7 +82,7 @@ def _change(images, factor, addend, shift):
                 table[line[3 * i + 1]],
                 table[line[3 * i + 2]],
             )
-        _change_line(values, factor, addend, shift)
+        _change_pixels(values, factor, addend, shift)
         for i in range(length):
             result[3 * i], result[3 * i + 1], result[3 * i + 2] = values[3, i], values[4, i], values[5, i]
     return output

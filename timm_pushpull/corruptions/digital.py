@@ -1,4 +1,4 @@
-"""Contrast, pixelate and JPEG compression: uint8 NHWC in, uint8 NHWC out. They draw no random numbers."""
+"""Contrast, pixelate and JPEG compression: uint8 (N, H, W, 3) in and out. They draw no random numbers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 from timm_pushpull.corruptions.draws import Draws
 from timm_pushpull.utils.jit import jit_cached, jit_exact
 
-_BITS = 22  # fraction bits of Pillow's resampling weights
+_BITS = 22  # fractional bits of Pillow's resampling weights
 
 
 def contrast(images: np.ndarray, factor: float, draws: Draws) -> np.ndarray:
-    """Scales the distance of every value to its channel's mean."""
+    """Scales the distance of every value to the mean of its channel."""
     return _contrast(images, factor)
 
 
 def pixelate(images: np.ndarray, factor: float, draws: Draws) -> np.ndarray:
-    """Box-averages the image to `factor` of its sides and back, in Pillow's fixed-point arithmetic."""
+    """Resizes the image by `factor` and back with a box filter, in Pillow's fixed-point arithmetic."""
     height, width = images.shape[1:3]
     small = max(int(height * factor), 1), max(int(width * factor), 1)
     return _resample(_resample(images, *small), height, width)
@@ -32,7 +32,7 @@ def jpeg_compression(images: np.ndarray, quality: int, draws: Draws) -> np.ndarr
 
 
 def jpeg_round_trip(images: np.ndarray, quality: int) -> np.ndarray:
-    """Each image after a JPEG file of this quality; its grey levels depend on the JPEG library behind Pillow."""
+    """Compress and decompress each image as JPEG. Pixels can differ between the JPEG libraries that Pillow uses."""
     corrupted = [_jpeg(image, quality) for image in images]
     return corrupted[0][None] if len(corrupted) == 1 else np.stack(corrupted)
 
@@ -42,7 +42,7 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     height, width = image.shape[:2]
     Image.frombuffer("RGB", (width, height), image, "raw", "RGB", 0, 1).save(buffer, "JPEG", quality=quality)
     buffer.seek(0)
-    # By way of a bytearray, which can be written to, for fewer copies than numpy makes of a picture.
+    # A bytearray makes the array writable with fewer copies than np.asarray(image) needs.
     return np.frombuffer(bytearray(JpegImageFile(buffer).tobytes()), np.uint8).reshape(image.shape)
 
 
@@ -54,7 +54,7 @@ def _contrast(images, factor):
     values = np.arange(256) / 255.0
     for n in range(len(images)):
         image, result = before[n], after[n]
-        # Added up in numpy's order: where a channel is constant, the last bit of its mean moves it by a grey level.
+        # Summed in numpy's order: on a constant channel, the last bit of the mean decides the grey level.
         red = green = blue = 0.0
         for i in range(pixels):
             red += values[image[3 * i]]
@@ -72,7 +72,7 @@ def _contrast(images, factor):
 
 @jit_exact
 def _box_weights(size, target):
-    """For every output position the first input position, their number, and Pillow's integer weights."""
+    """Pillow's box filter: first input position, number of inputs and integer weights of every output position."""
     scale = size / target
     support, spread = 0.5 * max(scale, 1.0), 1.0 / max(scale, 1.0)
     first, count = np.empty(target, np.int64), np.empty(target, np.int64)
@@ -93,15 +93,15 @@ def _box_weights(size, target):
 
 @jit_cached
 def _resample(images, height, width):
-    """Box-resampled to height and width: along the rows first, with bytes in between."""
+    """Resize with Pillow's box filter: first along rows, rounded to bytes, then along columns."""
     rows, columns = images.shape[1:3]
     top, tall, row_weights = _box_weights(rows, height)
     left, wide, column_weights = _box_weights(columns, width)
     output = np.empty((len(images), height, width, 3), np.uint8)
-    narrow, sums = np.empty((rows, width * 3), np.uint8), np.empty(width * 3, np.int32)
+    resized_rows, sums = np.empty((rows, width * 3), np.uint8), np.empty(width * 3, np.int32)
     for n in range(len(images)):
         for y in range(rows):
-            line, result = images[n, y].reshape(-1), narrow[y]
+            line, result = images[n, y].reshape(-1), resized_rows[y]
             for x in range(width):
                 red = green = blue = np.int32(1 << (_BITS - 1))
                 start = 3 * left[x]
@@ -115,7 +115,7 @@ def _resample(images, height, width):
             result = output[n, y].reshape(-1)
             sums[:] = 1 << (_BITS - 1)
             for k in range(tall[y]):
-                weight, line = row_weights[y, k], narrow[top[y] + k]
+                weight, line = row_weights[y, k], resized_rows[top[y] + k]
                 for i in range(sums.size):
                     sums[i] += weight * np.int32(line[i])
             for i in range(sums.size):

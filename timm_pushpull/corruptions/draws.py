@@ -1,8 +1,8 @@
-"""Random numbers for corruptions: one counter-based stream per image, or the original generator's draws replayed.
+"""Random numbers for corruptions: a counter-based stream per image (`Streams`), or the published draws (`Replay`).
 
-Philox4x32-10 (Salmon et al., SC 2011) turns a key and a counter into four words of 32 bits. The key is the seed; the
-counter holds the image's index, the corruption, its severity, what the numbers are for, and their position. So every
-number stands by itself, whatever is drawn before it or beside it.
+Philox4x32-10 (Salmon et al., SC 2011) maps a key and a counter to four words of 32 bits. The key is the seed. The
+counter holds the image's index, the corruption, the severity, the number of the draw and the position in it. So every
+random number can be computed without the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from timm_pushpull.utils.jit import jit_cached, jit_exact
 
-_LANES = 256  # counters that are worked on side by side; each gives four words
+_LANES = 256  # counters per chunk, for vector code; each gives four words
 CHUNK = 4 * _LANES
 _WORD = np.uint64(0xFFFFFFFF)
 
@@ -23,40 +23,43 @@ class Streams:
 
     Args:
         seed: 0 to 2^64 - 1.
-        corruption: A number that stands for the corruption's name, 0 to 2^13 - 1.
+        corruption: Number of the corruption, 0 to 2^13 - 1.
         severity: 1 to 5.
-        indices: The images' positions in their data set, uint64 of shape (N,).
+        indices: Positions of the images in their dataset, uint64 of shape (N,).
     """
 
     def __init__(self, seed: int, corruption: int, severity: int, indices: np.ndarray) -> None:
         self.seed, self.indices = np.uint64(seed), indices
         self._code, self._drawn = corruption * 8 + severity, 0
 
-    def purpose(self) -> np.uint64:
-        """What the next draw is for: a word of the counter, new at every call."""
+    def next_draw(self) -> np.uint64:
+        """The counter word of the next draw: corruption, severity and number of the draw."""
         self._drawn += 1
         return np.uint64(self._code | self._drawn << 16)
 
     def uniform(self, count: int) -> np.ndarray:
         """Uniform numbers in (0, 1), float64 of shape (N, count)."""
-        return _uniform(self.seed, self.purpose(), self.indices, count)
+        return _uniform(self.seed, self.next_draw(), self.indices, count)
 
     def normal_field(self, shape: tuple[int, int], window: tuple[slice, slice]) -> np.ndarray:
-        """A window of a field of standard normal numbers, float64 of shape (N, *window)."""
+        """Standard normal numbers for a window of a field of `shape`, float64 of shape (N, *window).
+
+        Only `Replay` draws the whole field.
+        """
         height, width = (part.stop - part.start for part in window)
-        return _normal(self.seed, self.purpose(), self.indices, height * width).reshape(-1, height, width)
+        return _normal(self.seed, self.next_draw(), self.indices, height * width).reshape(-1, height, width)
 
     def below(self, bounds: np.ndarray) -> np.ndarray:
-        """A whole number from 0 to below the bound for every image, int64 of shape (N,)."""
+        """One integer from 0 to bound - 1 per image, int64 of shape (N,)."""
         return (self.uniform(1)[:, 0] * bounds).astype(np.int64)
 
-    def offsets(self, reach: int, count: int) -> np.ndarray:
-        """Pairs from -reach to reach - 1, (x, y) coded as `x + reach + 2 * reach * (y + reach)`; int32 (N, count)."""
-        return _below(self.seed, self.purpose(), self.indices, count, np.uint64((2 * reach) ** 2))
+    def offsets(self, limit: int, count: int) -> np.ndarray:
+        """Pairs (x, y) from -limit to limit - 1, coded as `x + limit + 2 * limit * (y + limit)`; int32 (N, count)."""
+        return _below(self.seed, self.next_draw(), self.indices, count, np.uint64((2 * limit) ** 2))
 
 
 class Replay:
-    """The draws of the original generator for one image, in its order, from the state of a `RandomState`."""
+    """The draws of the published code for one image, in its order, from a `RandomState`."""
 
     def __init__(self, rng: np.random.RandomState) -> None:
         self.rng = rng
@@ -70,22 +73,22 @@ class Replay:
     def below(self, bounds: np.ndarray) -> np.ndarray:
         return np.array([self.rng.randint(bound) for bound in bounds])
 
-    def offsets(self, reach: int, count: int) -> np.ndarray:
-        pairs = self.rng.randint(-reach, reach, size=(count, 2)) + reach
-        return (pairs[:, 0] + 2 * reach * pairs[:, 1]).astype(np.int32)[None]
+    def offsets(self, limit: int, count: int) -> np.ndarray:
+        pairs = self.rng.randint(-limit, limit, size=(count, 2)) + limit
+        return (pairs[:, 0] + 2 * limit * pairs[:, 1]).astype(np.int32)[None]
 
 
 Draws = Streams | Replay
 
 
 @jit_exact
-def fill_words(seed, purpose, index, chunk, words):
-    """Words number `chunk * words.size` and following of an image's stream; `words` holds a chunk, uint32."""
+def fill_words(seed, draw, index, chunk, words):
+    """Fill `words`, uint32 of shape (CHUNK,), with one chunk of a draw of an image."""
     key0, key1 = seed & _WORD, seed >> np.uint64(32)
     index0, index1 = index & _WORD, index >> np.uint64(32)
     a, b, c, d = words[:_LANES], words[_LANES : 2 * _LANES], words[2 * _LANES : 3 * _LANES], words[3 * _LANES :]
     for lane in range(_LANES):
-        c0, c1, c2, c3 = np.uint64(chunk * _LANES + lane), purpose, index0, index1
+        c0, c1, c2, c3 = np.uint64(chunk * _LANES + lane), draw, index0, index1
         k0, k1 = key0, key1
         for _ in range(10):
             left, right = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
@@ -96,38 +99,41 @@ def fill_words(seed, purpose, index, chunk, words):
 
 
 @jit_exact
-def random_words(seed, purpose, index, count):
-    """The first words of an image's stream, uint32, at least `count` of them."""
+def random_words(seed, draw, index, count):
+    """The first words of a draw of an image, uint32: `count`, rounded up to whole chunks."""
     words = np.empty((count + CHUNK - 1) // CHUNK * CHUNK, np.uint32)
     for chunk in range(words.size // CHUNK):
-        fill_words(seed, purpose, index, chunk, words[chunk * CHUNK : (chunk + 1) * CHUNK])
+        fill_words(seed, draw, index, chunk, words[chunk * CHUNK : (chunk + 1) * CHUNK])
     return words
 
 
 @jit_exact
-def unit(word):
-    """A word as a number in (0, 1)."""
+def to_unit_interval(word):
+    """Map a word to (0, 1)."""
     return (np.float64(word) + 0.5) * 2.0**-32
 
 
 @jit_cached
-def _uniform(seed, purpose, indices, count):
+def _uniform(seed, draw, indices, count):
     numbers = np.empty((indices.size, count))
     for n in range(indices.size):
-        words, row = random_words(seed, purpose, indices[n], count), numbers[n]
+        words, row = random_words(seed, draw, indices[n], count), numbers[n]
         for i in range(count):
-            row[i] = unit(words[i])
+            row[i] = to_unit_interval(words[i])
     return numbers
 
 
 @jit_cached
-def _normal(seed, purpose, indices, count):
-    """By pairs, after Box and Muller."""
+def _normal(seed, draw, indices, count):
+    """Pairs of normal numbers by the Box-Muller transform."""
     numbers, half = np.empty((indices.size, count)), (count + 1) // 2
     for n in range(indices.size):
-        words, row = random_words(seed, purpose, indices[n], 2 * half), numbers[n]
+        words, row = random_words(seed, draw, indices[n], 2 * half), numbers[n]
         for i in range(half):
-            radius, angle = math.sqrt(-2.0 * math.log(unit(words[i]))), 2.0 * math.pi * unit(words[half + i])
+            radius, angle = (
+                math.sqrt(-2.0 * math.log(to_unit_interval(words[i]))),
+                2.0 * math.pi * to_unit_interval(words[half + i]),
+            )
             row[i] = radius * math.cos(angle)
             if half + i < count:
                 row[half + i] = radius * math.sin(angle)
@@ -135,10 +141,10 @@ def _normal(seed, purpose, indices, count):
 
 
 @jit_cached
-def _below(seed, purpose, indices, count, bound):
+def _below(seed, draw, indices, count, bound):
     numbers = np.empty((indices.size, count), np.int32)
     for n in range(indices.size):
-        words, row = random_words(seed, purpose, indices[n], count), numbers[n]
+        words, row = random_words(seed, draw, indices[n], count), numbers[n]
         for i in range(count):
             row[i] = (np.uint64(words[i]) * bound) >> np.uint64(32)
     return numbers

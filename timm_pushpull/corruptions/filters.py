@@ -1,7 +1,7 @@
-"""Loops that several corruptions share: Gaussian filters, blurring along a line, enlarging. Compiled by numba.
+"""Gaussian filters, motion blur and zoom, which several corruptions use.
 
-Sums run in the order of the original's libraries where a result is truncated to bytes: with other rounding, flat parts
-of an image would come out a grey level darker.
+Sums are computed in the order of SciPy, OpenCV and ImageMagick, which the published code calls. The results are
+truncated to bytes, so another order would make flat areas of an image one grey level darker.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from timm_pushpull.utils.jit import jit_exact
 
 @cache
 def gaussian_weights(sigma: float, truncate: float) -> np.ndarray:
-    """Half of a normalised Gaussian kernel, its centre first, cut at `truncate` deviations as SciPy does; float64."""
-    reach = int(truncate * sigma + 0.5) if sigma > 1e-15 else 0
-    if reach == 0:
+    """Half of a normalised Gaussian kernel, its centre first, cut at `truncate * sigma` as in SciPy; float64."""
+    radius = int(truncate * sigma + 0.5) if sigma > 1e-15 else 0
+    if radius == 0:
         return np.ones(1)
-    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
-    return (weights / weights.sum())[reach:].copy()
+    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
+    return (weights / weights.sum())[radius:].copy()
 
 
 @jit_exact
 def clamped(position, size):
-    """The nearest position within 0 to size - 1."""
+    """The position clipped to 0 ... size - 1."""
     return min(max(position, 0), size - 1)
 
 
 @jit_exact
-def mirrored(position, size):
-    """A position mirrored into 0 to size - 1 about the outer pixels, which are not repeated."""
-    if 0 <= position < size:  # nearly always; divisions are slow
+def reflected(position, size):
+    """The position reflected into 0 ... size - 1 without repeating the border pixel (numpy's mode "reflect")."""
+    if 0 <= position < size:  # the common case, without a division
         return position
     if size == 1:
         return 0
@@ -42,54 +42,57 @@ def mirrored(position, size):
 
 
 @jit_exact
-def weigh_row(row, weights, step, output):
-    """The symmetric sum around every number of a row, `step` apart; the row has `reach * step` more at either end."""
-    reach = weights.size - 1
-    middle = row[reach * step :]
+def filter_row(row, weights, step, output):
+    """Convolve a row with a symmetric kernel. Neighbours are `step` apart; the row is padded by `radius * step`."""
+    radius = weights.size - 1
+    middle = row[radius * step :]
     for i in range(output.size):
         output[i] = middle[i] * weights[0]
-    for k in range(reach, 0, -1):
-        left, right, weight = row[(reach - k) * step :], row[(reach + k) * step :], weights[k]
+    for k in range(radius, 0, -1):
+        left, right, weight = row[(radius - k) * step :], row[(radius + k) * step :], weights[k]
         for i in range(output.size):
             output[i] += (left[i] + right[i]) * weight
 
 
 @jit_exact
-def pad_row(row, reach, channels):
-    """Repeat the outer pixels of a row, which lies `reach` pixels from either end."""
+def pad_row(row, radius, channels):
+    """Repeat the border pixels of a row over its padding of `radius` pixels."""
     size = row.size
-    for i in range(reach * channels):
-        row[i] = row[reach * channels + i % channels]
-        row[size - 1 - i] = row[size - 1 - reach * channels - i % channels]
+    for i in range(radius * channels):
+        row[i] = row[radius * channels + i % channels]
+        row[size - 1 - i] = row[size - 1 - radius * channels - i % channels]
 
 
 @jit_exact
 def gaussian_image(image, weights, channels, output):
-    """A Gaussian filter along columns, then rows, with outer pixels repeated; float64 of shape (H, W * channels)."""
+    """A Gaussian filter along columns, then rows, with border pixels repeated; float64 of shape (H, W * channels)."""
     height, size = image.shape
-    reach = weights.size - 1
-    padded = np.empty(size + 2 * reach * channels)
-    inside = padded[reach * channels : reach * channels + size]
+    radius = weights.size - 1
+    padded = np.empty(size + 2 * radius * channels)
+    inside = padded[radius * channels : radius * channels + size]
     for y in range(height):
         centre = image[y]
         for i in range(size):
             inside[i] = centre[i] * weights[0]
-        for k in range(reach, 0, -1):
+        for k in range(radius, 0, -1):
             above, below, weight = image[clamped(y - k, height)], image[clamped(y + k, height)], weights[k]
             for i in range(size):
                 inside[i] += (above[i] + below[i]) * weight
-        pad_row(padded, reach, channels)
-        weigh_row(padded, weights, channels, output[y])
+        pad_row(padded, radius, channels)
+        filter_row(padded, weights, channels, output[y])
 
 
 @jit_exact
-def line_taps(reach, sigma, angle):
-    """Taps of ImageMagick's motion blur: a Gaussian's half along a line of `2 * reach + 1` steps; degrees.
+def motion_blur_taps(radius, sigma, angle):
+    """The taps of ImageMagick's motion blur: half a Gaussian along a line of `2 * radius + 1` steps.
+
+    Args:
+        angle: In degrees.
 
     Returns:
-        (rows, columns, weights): offsets, int64, and weights, float64, steps on the same pixel taken together.
+        (rows, columns, weights): Offsets in px, int64, and weights, float64. Steps on the same pixel are one tap.
     """
-    count = 2 * reach + 1
+    count = 2 * radius + 1
     rows, columns, weights = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
     across, along = count * math.sin(math.radians(angle)), count * math.cos(math.radians(angle))
     length = math.hypot(across, along)
@@ -106,14 +109,14 @@ def line_taps(reach, sigma, angle):
 
 
 @jit_exact
-def blur_along_line(image, channels, reach, sigma, angle, output):
-    """ImageMagick's motion blur of a uint8 image of shape (H, W * channels), with outer pixels repeated.
+def motion_blur_image(image, channels, radius, sigma, angle, output):
+    """ImageMagick's motion blur of a uint8 image of shape (H, W * channels), with border pixels repeated.
 
-    It works on 16 bits: a byte is multiplied by 257, the sum rounded, then divided by 257 and truncated.
+    ImageMagick uses 16 bits per value: bytes are multiplied by 257, the sum is rounded, divided by 257 and truncated.
     """
     height, size = image.shape
-    rows, columns, weights = line_taps(reach, sigma, angle)
-    margin = 2 * reach + 1
+    rows, columns, weights = motion_blur_taps(radius, sigma, angle)
+    margin = 2 * radius + 1
     padded = np.empty((height, size + 2 * margin * channels))
     for y in range(height):
         inside, line = padded[y, margin * channels : margin * channels + size], image[y]
@@ -135,41 +138,44 @@ def blur_along_line(image, channels, reach, sigma, angle, output):
 
 @jit_exact
 def crop_for(size, factor):
-    """The middle part of an axis that, enlarged by a factor, covers the axis: (start, length)."""
+    """The central part of an axis that covers the axis when zoomed by a factor: (start, length)."""
     length = math.ceil(size / factor)
     return (size - length) // 2, length
 
 
 @jit_exact
-def enlarged_positions(size, length, factor, like):
-    """Where the pixels of an axis come from when `length` of them are enlarged by a factor and trimmed to `size`.
+def zoomed_positions(size, length, factor, like):
+    """Source positions along an axis when `length` pixels are zoomed by a factor and cropped to `size`.
 
     Returns:
-        (lower neighbour, int64; fraction towards the upper one, of the type of `like`), both of shape (size,).
+        (lower, fraction): The lower neighbour, int64, and the weight of the upper one, in the dtype of `like`, both of
+        shape (size,).
     """
-    enlarged = round(length * factor)
-    step = (length - 1) / (enlarged - 1) if enlarged > 1 else 0.0
+    zoomed = round(length * factor)
+    step = (length - 1) / (zoomed - 1) if zoomed > 1 else 0.0
     lower, fraction = np.empty(size, np.int64), np.empty(size, like.dtype)
     for i in range(size):
-        position = (i + (enlarged - size) // 2) * step
+        position = (i + (zoomed - size) // 2) * step
         lower[i] = min(int(position), max(length - 2, 0))
         fraction[i] = position - lower[i]
     return lower, fraction
 
 
 @jit_exact
-def add_enlarged(image, channels, factor, total):
-    """Add to `total` the middle of an image enlarged by a factor, bilinearly, corners on corners (SciPy's zoom).
+def add_zoomed(image, channels, factor, total):
+    """Add an image, zoomed bilinearly with aligned corners (SciPy's zoom) and cropped at the centre, to `total`.
 
-    image: floats of shape (H, W * channels), already cropped. total: (H', W' * channels).
+    Args:
+        image: Floats of shape (H, W * channels), cropped by `crop_for`.
+        total: Floats of shape (H', W' * channels).
     """
     rows, columns = image.shape[0], image.shape[1] // channels
-    lines, line_fraction = enlarged_positions(total.shape[0], rows, factor, image)
-    pixels, pixel_fraction = enlarged_positions(total.shape[1] // channels, columns, factor, image)
+    lines, line_fraction = zoomed_positions(total.shape[0], rows, factor, image)
+    pixels, pixel_fraction = zoomed_positions(total.shape[1] // channels, columns, factor, image)
     source, fraction = np.empty(total.shape[1], np.uint64), np.empty(total.shape[1], image.dtype)
     for i in range(source.size):
         source[i], fraction[i] = pixels[i // channels] * channels + i % channels, pixel_fraction[i // channels]
-    # One more pixel, never weighed, where a side is a single pixel.
+    # One pixel more than needed: its weight is 0, but it is read where a side is a single pixel.
     line = np.zeros((columns + 1) * channels, image.dtype)
     left, right = line, line[channels:]
     for y in range(total.shape[0]):

@@ -1,8 +1,8 @@
-"""Noise corruptions: uint8 NHWC in, uint8 NHWC out, each value on its own.
+"""Gaussian, shot, impulse and speckle noise: uint8 (N, H, W, 3) in and out, each value independent of the others.
 
-Input and output are bytes, so a noise is 256 laws, one for each byte that goes in. They are tabulated, and a value
-costs one random word and one look-up (Walker's alias method, right to 2^-24). To replay the original generator's draws,
-its own arithmetic is used instead: floats become bytes by truncation.
+Input and output are bytes, so a noise is a 256 x 256 table of transition probabilities: the probability of each output
+byte for each input byte. Sampling from it takes one random word and one look-up per value (Walker's alias method, with
+probabilities rounded to 2^-24). `Replay` uses the float arithmetic of the published code instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from timm_pushpull.corruptions.draws import CHUNK, Draws, Replay, fill_words
+from timm_pushpull.corruptions.draws import CHUNK, Draws, Replay, Streams, fill_words
 from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _LEVELS = np.arange(256)
@@ -22,92 +22,94 @@ _LEVELS = np.arange(256)
 def gaussian_noise(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
     if isinstance(draws, Replay):
         return to_bytes(images / 255.0 + draws.rng.normal(size=images.shape, scale=sigma))
-    return _noisy(images, gaussian_laws, sigma, draws)
+    return _sample(images, gaussian_transitions, sigma, draws)
 
 
 def shot_noise(images: np.ndarray, photons: float, draws: Draws) -> np.ndarray:
     if isinstance(draws, Replay):
         return to_bytes(draws.rng.poisson(images / 255.0 * photons) / float(photons))
-    return _noisy(images, shot_laws, photons, draws)
+    return _sample(images, shot_transitions, photons, draws)
 
 
 def impulse_noise(images: np.ndarray, amount: float, draws: Draws) -> np.ndarray:
-    """Salt and pepper in equal parts, per value: the channels of a pixel are hit independently."""
+    """Salt and pepper in equal parts. The channels of a pixel are replaced independently of each other."""
     if isinstance(draws, Replay):
         hit = draws.rng.random_sample(images.shape) < amount
         salt = draws.rng.random_sample(images.shape) < 0.5
         return np.where(hit, np.where(salt, np.uint8(255), np.uint8(0)), images)
-    return _noisy(images, impulse_laws, amount, draws)
+    return _sample(images, impulse_transitions, amount, draws)
 
 
 def speckle_noise(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
     if isinstance(draws, Replay):
         values = images / 255.0
         return to_bytes(values + values * draws.rng.normal(size=images.shape, scale=sigma))
-    return _noisy(images, speckle_laws, sigma, draws)
+    return _sample(images, speckle_transitions, sigma, draws)
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Float intensities, 0 to 1, to uint8: clipped, and truncated rather than rounded, as the original does."""
+    """Clip float intensities to [0, 1] and convert them to uint8. The published code truncates, it does not round."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-# --- The laws: the probability of every byte that comes out, for every byte that goes in; float64 (256, 256) ---
+# --- Transition probabilities: float64 (input byte, output byte) = (256, 256), rows sum to 1 ---
 
 
-def gaussian_laws(sigma: float) -> np.ndarray:
-    return _laws_of_normal(np.full(256, 255 * sigma))
+def gaussian_transitions(sigma: float) -> np.ndarray:
+    return _normal_transitions(np.full(256, 255 * sigma))
 
 
-def speckle_laws(sigma: float) -> np.ndarray:
-    return _laws_of_normal(_LEVELS * sigma)
+def speckle_transitions(sigma: float) -> np.ndarray:
+    return _normal_transitions(_LEVELS * sigma)
 
 
-def shot_laws(photons: float) -> np.ndarray:
-    laws = np.zeros((256, 256))
+def shot_transitions(photons: float) -> np.ndarray:
+    probabilities = np.zeros((256, 256))
     counts = np.arange(int(photons + 12 * math.sqrt(photons)) + 20)
     levels = to_bytes(counts / float(photons))
     log_factorials = np.array([math.lgamma(count + 1) for count in counts])
     for level in _LEVELS[1:]:
         mean = level / 255.0 * photons
-        np.add.at(laws[level], levels, np.exp(counts * math.log(mean) - mean - log_factorials))
-    laws[0, 0] = 1
-    return laws / laws.sum(axis=1, keepdims=True)
+        np.add.at(probabilities[level], levels, np.exp(counts * math.log(mean) - mean - log_factorials))
+    probabilities[0, 0] = 1
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
-def impulse_laws(amount: float) -> np.ndarray:
-    laws = (1 - amount) * np.eye(256)
-    laws[:, [0, 255]] += amount / 2
-    return laws
+def impulse_transitions(amount: float) -> np.ndarray:
+    probabilities = (1 - amount) * np.eye(256)
+    probabilities[:, [0, 255]] += amount / 2
+    return probabilities
 
 
-def _laws_of_normal(deviations: np.ndarray) -> np.ndarray:
-    """Of a byte plus normal noise of that byte's deviation in grey levels, truncated."""
-    borders = _LEVELS[1:] - _LEVELS[:, None]  # a level begins where the sum reaches it
+def _normal_transitions(deviations: np.ndarray) -> np.ndarray:
+    """Normal noise with a standard deviation in grey levels per input byte, shape (256,); the sum is truncated."""
+    borders = _LEVELS[1:] - _LEVELS[:, None]  # truncation: a level starts at its own value
     scaled = borders / np.maximum(deviations, 1e-9)[:, None]
     below = np.vectorize(math.erfc)(-scaled / math.sqrt(2)) / 2
     return np.diff(np.pad(below, ((0, 0), (1, 1)), constant_values=(0, 1)), axis=1)
 
 
-# --- Drawing from them ---
+# --- Sampling ---
 
 
-def _noisy(images: np.ndarray, laws: Callable[[float], np.ndarray], constant: float, draws: Draws) -> np.ndarray:
-    return _draw_bytes(images, _table(laws, constant), draws.seed, draws.purpose(), draws.indices)
+def _sample(
+    images: np.ndarray, transitions: Callable[[float], np.ndarray], constant: float, draws: Streams
+) -> np.ndarray:
+    return _draw_bytes(images, _table(transitions, constant), draws.seed, draws.next_draw(), draws.indices)
 
 
 @cache
-def _table(laws: Callable[[float], np.ndarray], constant: float) -> np.ndarray:
-    """Walker's table, uint32 (256, 256): a threshold in the upper 24 bits, and the byte beyond it in the lower 8."""
-    return _alias_table(laws(constant))
+def _table(transitions: Callable[[float], np.ndarray], constant: float) -> np.ndarray:
+    """Alias table, uint32 (256, 256): the threshold in the upper 24 bits, the alias byte in the lower 8."""
+    return _alias_table(transitions(constant))
 
 
 @jit_cached
-def _alias_table(laws):
+def _alias_table(probabilities):
     table = np.empty((256, 256), np.uint32)
     small, large = np.empty(256, np.int64), np.empty(256, np.int64)
     for level in range(256):
-        share = laws[level] * 256
+        share = probabilities[level] * 256
         smalls = larges = 0
         for i in range(256):
             if share[i] < 1:
@@ -141,13 +143,13 @@ def _draw_row(values, table, words, output):
 
 
 @jit_cached
-def _draw_bytes(images, table, seed, purpose, indices):
+def _draw_bytes(images, table, seed, draw, indices):
     output, words = np.empty_like(images), np.empty(CHUNK, np.uint32)
     size = images[0].size
     before, after = images.reshape(-1), output.reshape(-1)
     for n in range(indices.size):
         for chunk in range((size + CHUNK - 1) // CHUNK):
-            fill_words(seed, purpose, indices[n], chunk, words)
+            fill_words(seed, draw, indices[n], chunk, words)
             start, stop = n * size + chunk * CHUNK, n * size + min((chunk + 1) * CHUNK, size)
             _draw_row(before[start:stop], table, words, after[start:stop])
     return output

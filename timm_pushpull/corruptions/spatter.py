@@ -1,7 +1,7 @@
-"""Spatter, drops of water or mud on the lens: uint8 NHWC in, uint8 NHWC out.
+"""Spatter, drops of water or mud on the lens: uint8 (N, H, W, 3) in and out.
 
-The drops of water are drawn by a chain of OpenCV's operations on bytes, which are written out here: Canny's edges, the
-distance to them, box filters, an equalised histogram, a filter that embosses.
+The published code draws drops of water with OpenCV: Canny edges, distance transform, box blur, histogram equalisation,
+an emboss filter and another box blur. They are implemented here with OpenCV's integer arithmetic.
 """
 
 from __future__ import annotations
@@ -9,22 +9,27 @@ from __future__ import annotations
 import numpy as np
 
 from timm_pushpull.corruptions.draws import Draws
-from timm_pushpull.corruptions.filters import clamped, gaussian_image, gaussian_weights, mirrored
+from timm_pushpull.corruptions.filters import clamped, gaussian_image, gaussian_weights, reflected
 from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _WATER = np.array([175, 238, 238], np.float32) / np.float32(255)  # pale turquoise
 _MUD = np.array([63, 42, 20], np.float32) / np.float32(255)
 _TRUNCATE = 4.0
-_LOW, _HIGH = 50, 150  # Canny's thresholds
-_TANGENT = 13573  # of 22.5 degrees, in 2^-15
-_FARTHEST = np.float32(20)
+_LOW, _HIGH = 50, 150  # thresholds of Canny's hysteresis
+_TANGENT = 13573  # tan(22.5 degrees) * 2^15
+_MAX_DISTANCE = np.float32(20)
 
 
 def spatter(images: np.ndarray, constants: tuple[float, ...], draws: Draws) -> np.ndarray:
-    """Smoothed noise above a threshold, as drops of water or mud."""
-    mean, deviation, sigma, threshold, strength, is_mud = constants
+    """Adds drops where smoothed noise is above a threshold.
+
+    Args:
+        constants: Mean and standard deviation of the noise, sigma of its smoothing, threshold, strength of water or
+            sigma of mud, 0 for water or 1 for mud.
+    """
+    mean, std, sigma, threshold, strength, is_mud = constants
     height, width = images.shape[1:3]
-    noise = mean + deviation * draws.normal_field((height, width), (slice(0, height), slice(0, width)))
+    noise = mean + std * draws.normal_field((height, width), (slice(0, height), slice(0, width)))
     weights = gaussian_weights(sigma, _TRUNCATE)
     if is_mud:
         return _add_mud(images, noise, weights, threshold, gaussian_weights(strength, _TRUNCATE))
@@ -80,7 +85,7 @@ def _add_water(images, noise, weights, threshold, strength):
 
 @jit_exact
 def _edges(image):
-    """Canny's edges of a uint8 image, with Sobel's gradients and the sum of their absolute values."""
+    """Canny edges of a uint8 image, bool (H, W), with 3x3 Sobel gradients and their L1 norm."""
     height, width = image.shape
     across, down = np.empty((height, width), np.int32), np.empty((height, width), np.int32)
     strength = np.zeros((height + 2, width + 2), np.int32)
@@ -94,7 +99,7 @@ def _edges(image):
             across[y, x] = (c + 2 * f + i) - (a + 2 * d + g)
             down[y, x] = (g + 2 * h + i) - (a + 2 * b + c)
             strength[y + 1, x + 1] = abs(across[y, x]) + abs(down[y, x])
-    # Ridges: 1 for weak ones, 2 for strong ones and those that hang on to them.
+    # Local maxima along the gradient: 1 for weak edges, 2 for strong ones and for weak ones connected to them.
     ridge, found, count = np.zeros((height + 2, width + 2), np.uint8), np.empty(height * width, np.int64), 0
     for y in range(height):
         for x in range(width):
@@ -129,7 +134,7 @@ def _edges(image):
 
 @jit_exact
 def _distances(edges):
-    """The distance to the nearest edge, by steps of 1, 1.4 and 2.1969, at most `_FARTHEST`; float32."""
+    """OpenCV's 5x5 chamfer distance to the nearest edge, at most `_MAX_DISTANCE`; float32."""
     height, width = edges.shape
     straight, diagonal, knight = np.float32(1), np.float32(1.4), np.float32(2.1969)
     reach = np.full((height + 4, width + 4), np.float32(1e6))
@@ -147,28 +152,28 @@ def _distances(edges):
             near = min(near, min(reach[y + 1, x - 1], reach[y + 1, x + 1]) + diagonal)
             near = min(near, min(reach[y + 1, x], reach[y, x + 1]) + straight)
             reach[y, x] = min(reach[y, x], near)
-    return np.minimum(reach[2:-2, 2:-2], _FARTHEST)
+    return np.minimum(reach[2:-2, 2:-2], _MAX_DISTANCE)
 
 
 @jit_exact
-def _bordered(image):
-    """An image with one pixel more on every side, mirrored about the outer ones."""
+def _padded(image):
+    """The image, padded by one reflected pixel on every side."""
     height, width = image.shape
-    bordered = np.empty((height + 2, width + 2), image.dtype)
+    padded = np.empty((height + 2, width + 2), image.dtype)
     for y in range(height + 2):
-        row, line = image[mirrored(y - 1, height)], bordered[y]
+        row, line = image[reflected(y - 1, height)], padded[y]
         for x in range(width):
             line[x + 1] = row[x]
-        line[0], line[width + 1] = row[mirrored(-1, width)], row[mirrored(width, width)]
-    return bordered
+        line[0], line[width + 1] = row[reflected(-1, width)], row[reflected(width, width)]
+    return padded
 
 
 @jit_exact
 def _relief(distances):
-    """The embossed distances, as float32 whole numbers: smoothed, equalised, filtered, smoothed."""
+    """Blur, equalise, emboss and blur the distances; whole numbers as float32."""
     height, width = distances.shape
     levels, histogram = np.empty((height, width), np.uint8), np.zeros(256, np.int64)
-    around, sums = _bordered(distances), np.empty(width + 2)
+    around, sums = _padded(distances), np.empty(width + 2)
     for y in range(height):
         above, here, below = around[y], around[y + 1], around[y + 2]
         for x in range(width + 2):
@@ -176,19 +181,19 @@ def _relief(distances):
         for x in range(width):
             levels[y, x] = np.int32(np.float32((sums[x] + sums[x + 1] + sums[x + 2]) * (1 / 9)))
             histogram[levels[y, x]] += 1
-    table = _equalising(histogram)
+    table = _equalisation_table(histogram)
     equalised, embossed = np.empty((height, width), np.int32), np.empty((height, width), np.int32)
     for y in range(height):
         for x in range(width):
             equalised[y, x] = table[levels[y, x]]
-    around = _bordered(equalised)
+    around = _padded(equalised)
     for y in range(height):
         above, here, below = around[y], around[y + 1], around[y + 2]
         for x in range(width):
             raised = here[x + 1] + here[x + 2] + below[x + 1] + 2 * below[x + 2]
             raised -= 2 * above[x] + above[x + 1] + here[x]
             embossed[y, x] = min(max(raised, 0), 255)
-    around, relief = _bordered(embossed), np.empty((height, width), np.float32)
+    around, relief = _padded(embossed), np.empty((height, width), np.float32)
     for y in range(height):
         above, here, below = around[y], around[y + 1], around[y + 2]
         for x in range(width + 2):
@@ -199,8 +204,8 @@ def _relief(distances):
 
 
 @jit_exact
-def _equalising(histogram):
-    """The table that equalises a histogram of bytes, as OpenCV does."""
+def _equalisation_table(histogram):
+    """OpenCV's look-up table that equalises a histogram of bytes."""
     table, first, total = np.zeros(256, np.uint8), 0, histogram.sum()
     while histogram[first] == 0:
         first += 1

@@ -1,7 +1,8 @@
-"""The frost textures: where they are found, and a procedural frost where they are not.
+"""Frost textures: the original files if they are found, otherwise procedural ones.
 
-The original's textures are not ours to ship. They are looked for in an explicit folder, in TIMM_PUSHPULL_FROST_DIR, and
-in an installed `imagecorruptions` package; else a frost of our own is made, of another law, which results state.
+The original textures are not ours to distribute. They are searched in a given folder, in the folder of the environment
+variable TIMM_PUSHPULL_FROST_DIR, and in an installed `imagecorruptions` package. The procedural textures have other
+statistics, so results state which ones were used.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from timm_pushpull.utils.errors import InputError
 
 ENVIRONMENT = "TIMM_PUSHPULL_FROST_DIR"
 ORIGINAL, PROCEDURAL = "original", "procedural, not comparable with published results"
-#: The textures in the original's order, by the start of their MD5. The second and the third hold the same pixels; the
-#: sixth is never drawn.
+#: File names in the order of the published code, and the first 8 digits of their MD5. Files 2 and 3 have the same
+#: pixels; the published code never draws the sixth file.
 _FILES = {
     "frost1.png": "6ead634a",
     "frost2.png": "98f0d2b1",
@@ -32,18 +33,15 @@ _FILES = {
 
 
 def source(folder: Path | str | None = None) -> str:
-    """Which frost textures are used, as results state it: `ORIGINAL` or `PROCEDURAL`.
-
-    Raises:
-        InputError: The folder that was asked for lacks a texture, or holds another picture under its name.
-    """
+    """`ORIGINAL` or `PROCEDURAL`; see `timm_pushpull.corruptions.frost_source`."""
     return PROCEDURAL if _folder(folder) is None else ORIGINAL
 
 
 def frost(folder: Path | str | None, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:
-    """Five textures, uint8 (H, W, 3), RGB, each larger than `height` by `width` both ways.
+    """Five RGB textures, uint8 (H, W, 3), each with more rows than `height` and more columns than `width`.
 
-    Textures that are too small for an image are enlarged, proportions kept, until they just exceed it.
+    They are resized by `scale`. A texture that is too small then is resized, with its aspect ratio, to just exceed the
+    image.
     """
     found = _folder(folder)
     return _prepared(None if found is None else str(found), scale, height, width)
@@ -63,10 +61,10 @@ def _prepared(folder: str | None, scale: float, height: int, width: int) -> tupl
     return tuple(scaled)
 
 
-def _folder(asked: Path | str | None) -> Path | None:
-    asked = asked or os.environ.get(ENVIRONMENT)
-    if asked:
-        folder = Path(asked)
+def _folder(requested: Path | str | None) -> Path | None:
+    requested = requested or os.environ.get(ENVIRONMENT)
+    if requested:
+        folder = Path(requested)
         _check(folder)
         return folder
     spec = importlib.util.find_spec("imagecorruptions")
@@ -80,21 +78,21 @@ def _folder(asked: Path | str | None) -> Path | None:
 def _check(folder: Path) -> None:
     if wrong := _missing(str(folder)):
         raise InputError(
-            f"frost textures in {str(folder)!r}: {wrong}; give the folder of frost1.png to frost5.jpg as published "
-            f"with ImageNet-C, or none"
+            f"frost textures in {str(folder)!r}: {wrong}; give the folder with frost1.png to frost5.jpg as published "
+            f"with ImageNet-C, or no folder"
         )
 
 
 @cache
 def _missing(folder: str) -> str | None:
-    """What is wrong with a folder of textures, None for nothing."""
+    """The first problem with a folder of textures, or None."""
     for name, digest in _FILES.items():
         path = Path(folder) / name
         if not path.is_file():
             return f"{name} is missing"
         found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         if not found.startswith(digest):
-            return f"{name} is another picture (MD5 {found[:8]}, not {digest})"
+            return f"{name} is a different file (MD5 {found[:8]}, not {digest})"
     return None
 
 
@@ -104,7 +102,7 @@ def _original(folder: str) -> tuple[np.ndarray, ...]:
 
 
 def _resize(texture: np.ndarray, rows: int, columns: int, row_step: float, column_step: float) -> np.ndarray:
-    """Bilinear, in OpenCV's fixed-point arithmetic for bytes: weights of 11 bits."""
+    """Resize bilinearly in OpenCV's fixed-point arithmetic for bytes, with weights of 11 bits."""
     (top, row_weights), (left, column_weights) = (
         _linear(texture.shape[0], rows, row_step),
         _linear(texture.shape[1], columns, column_step),
@@ -119,6 +117,7 @@ def _resize(texture: np.ndarray, rows: int, columns: int, row_step: float, colum
 
 
 def _linear(size: int, target: int, step: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Lower neighbours along an axis and the integer weights of both neighbours, each of shape (target,)."""
     positions = ((np.arange(target) + 0.5) * step - 0.5).astype(np.float32)
     lower = np.floor(positions).astype(np.int64)
     fraction = positions - lower
@@ -129,11 +128,11 @@ def _linear(size: int, target: int, step: float) -> tuple[np.ndarray, tuple[np.n
 
 @cache
 def _procedural() -> tuple[np.ndarray, ...]:
-    """Ice of our own: bright veins along the ridges of smooth noise, about as bright and rough as the originals."""
-    return tuple(_ice(number) for number in range(5))
+    """Bright veins along the ridges of smooth noise, about as bright and as rough as the original textures."""
+    return tuple(_texture(number) for number in range(5))
 
 
-def _ice(number: int, side: int = 768) -> np.ndarray:
+def _texture(number: int, side: int = 768) -> np.ndarray:
     streams = Streams(number, 0, 0, np.zeros(1, np.uint64))
     window = (slice(0, side), slice(0, side))
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) + 1 / side

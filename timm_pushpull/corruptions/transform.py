@@ -1,4 +1,4 @@
-"""A corruption as a transform, for torchvision, timm and `datasets`."""
+"""`Corruption`, one corruption at one severity as a transform for torchvision, timm and `datasets`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from timm_pushpull.corruptions.engine import check, check_quality, corrupt
+from timm_pushpull.corruptions.functional import check_corruption, check_jpeg_quality, corrupt
 from timm_pushpull.utils.errors import InputError
 
 
@@ -21,11 +21,14 @@ from timm_pushpull.utils.errors import InputError
 class Corruption:
     """One corruption at one severity, as a callable.
 
-        >>> transforms.Compose([Resize(256), CenterCrop(224), Corruption("fog", 3), ToTensor(), Normalize(mean, std)])
-        >>> dataset = dataset.map(Corruption("fog", 3).on("image"), batched=True, with_indices=True)
+        >>> transform = transforms.Compose([CenterCrop(224), Corruption("fog", 3), ToTensor()])  # doctest: +SKIP
+        >>> dataset = dataset.map(
+        ...     Corruption("fog", 3).on("image"), batched=True, with_indices=True
+        ... )  # doctest: +SKIP
 
-    Called with an image alone, as transforms are, it draws the image's random stream from its pixels: a picture comes
-    out the same in every epoch, order, worker and process. With an index, the pixels are those of `corrupt`.
+    A call without an index, as in a `Compose`, derives the random stream from a hash of the pixels: the same image is
+    corrupted in the same way in every epoch, order, worker and process. A call with an index returns the pixels of
+    `corrupt`.
 
     Args:
         name, severity, preset, seed, frost_dir, jpeg_quality: As in `corrupt`.
@@ -38,21 +41,22 @@ class Corruption:
     severity: int
     preset: str = "imagenet-c"
     seed: int = 0
-    frost_dir: str | None = None
+    frost_dir: Path | str | None = None
     jpeg_quality: int | None = None
 
     def __post_init__(self) -> None:
-        check(self.name, self.severity, self.preset, self.frost_dir)
-        check_quality(self.jpeg_quality)
+        check_corruption(self.name, self.severity, self.preset, self.frost_dir)
+        check_jpeg_quality(self.jpeg_quality)
 
-    def __call__(
-        self, image: np.ndarray | Image.Image | Tensor, index: int | None = None
-    ) -> np.ndarray | Image.Image | Tensor:
-        """The corrupted image, of the kind that was given.
+    def __call__(self, image: Any, index: int | None = None) -> Any:
+        """Corrupt one image.
 
         Args:
-            image: uint8 array (H, W, 3), PIL image, or uint8 tensor (3, H, W).
-            index: The image's position in its data set.
+            image: uint8 array of shape (H, W, 3), PIL image, or uint8 tensor of shape (3, H, W).
+            index: Position of the image in its dataset.
+
+        Returns:
+            The corrupted image, of the same type; a tensor is on the same device.
         """
         if isinstance(image, Tensor):
             if image.ndim != 3 or image.dtype != torch.uint8:
@@ -74,11 +78,13 @@ class Corruption:
         )
 
     def on(self, column: str) -> Callable[[dict[str, Any], int | Sequence[int]], dict[str, Any]]:
-        """A function for `datasets.Dataset.map(..., with_indices=True)`, batched or not, that corrupts a column."""
+        """A function that corrupts a column, for `datasets.Dataset.map(..., with_indices=True)`, batched or not."""
         return functools.partial(_corrupt_column, self, column)
 
 
-def _corrupt_column(corruption: Corruption, column: str, examples: dict[str, Any], indices: int | Sequence[int]):
+def _corrupt_column(
+    corruption: Corruption, column: str, examples: dict[str, Any], indices: int | Sequence[int]
+) -> dict[str, Any]:
     images = examples[column]
     if isinstance(indices, int):
         return {column: corruption(images, indices)}

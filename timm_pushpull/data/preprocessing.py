@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.corruptions.presets import get_preset
+from timm_pushpull.utils.errors import InputError
 
 #: As `size`: leave images as they are.
 KEEP = "keep"
@@ -94,39 +95,29 @@ def model_geometry(model: nn.Module, image_size: int | None = None) -> ResizeCen
 
 
 def preset_geometry(preset: str, size: int | str | None = None) -> Callable[[Image.Image], np.ndarray]:
-    """What a published benchmark did to an image before it was corrupted.
-
-    `imagenet-c` resizes the shorter side to 8/7 of the size and crops the centre (256 and 224 px), `tiny-imagenet-c`
-    resizes to a square (64 px), `cifar10-c` leaves images as they are unless a size is given.
+    """How images are resized and cropped before the corruptions of a preset (`Preset.crop_mode`).
 
     Args:
-        size: Side in px; None for the published one, `keep` to leave images as they are.
+        preset: A name in `timm_pushpull.corruptions.PRESETS`.
+        size: Side of the square in px; None for the preset's; `keep` to leave images at their size.
 
     Returns:
-        A function from an RGB image to uint8 of shape (H, W, 3).
+        A function from an RGB PIL image to uint8 of shape (H, W, 3).
 
     Raises:
         InputError: An unknown preset, or a size below 1.
     """
-    if preset not in _PRESETS:
-        raise unknown("preset", preset, _PRESETS)
-    if isinstance(size, str):
-        if size != KEEP:
-            raise InputError(f"the size is {size!r}; use a whole number or {KEEP!r}")
+    settings = get_preset(preset)
+    if size == KEEP or (size is None and settings.keep_size):
         return np.asarray
-    if size is not None and size < 1:
-        raise InputError(f"the size is {size}; use 1 px or more, or {KEEP!r}")
-    published_size, transform = _PRESETS[preset]
-    size = size or published_size
-    return np.asarray if size is None else transform(size)
-
-
-#: The published size of each preset's images in px (None: as they are), and the transform to a given size.
-_PRESETS: dict[str, tuple[int | None, Callable[[int], Callable[[Image.Image], np.ndarray]]]] = {
-    "imagenet-c": (224, lambda size: ResizeCenterCrop(size, round(size * 256 / 224))),
-    "cifar10-c": (None, lambda size: ResizeCenterCrop(size, size)),
-    "tiny-imagenet-c": (64, ResizeSquare),
-}
+    side = settings.image_size if size is None else size
+    if isinstance(side, str):
+        raise InputError(f"the size is {side!r}; use an integer or {KEEP!r}")
+    if side < 1:
+        raise InputError(f"the size is {side}; use 1 px or more, or {KEEP!r}")
+    if settings.crop_mode == "squash":
+        return ResizeSquare(side)
+    return ResizeCenterCrop(side, round(side / settings.crop_pct))
 
 
 def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[float], device=None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 
 from timm_pushpull.figures.canvas import GREY, add_caption, line_style, minus, new_figure, tidy
 from timm_pushpull.figures.push_pull_kernels import push_pull_layer
-from timm_pushpull.layers.inhibited import inhibition
+from timm_pushpull.layers.base import inhibition_strengths
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def alpha_values(model: nn.Module) -> np.ndarray:
         InputError: The network has no push-pull layer.
     """
     push_pull_layer(model)
-    alpha = inhibition(model)
+    alpha = inhibition_strengths(model)
     assert alpha is not None
     return alpha.cpu().numpy()
 

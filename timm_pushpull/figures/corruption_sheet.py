@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from timm_pushpull.corruptions import CORRUPTIONS, PRESETS, corrupt, frost_source
+from timm_pushpull.corruptions import CORRUPTIONS, corrupt, frost_source, get_preset
 from timm_pushpull.data.images import UNREADABLE
-from timm_pushpull.data.preprocessing import ResizeCenterCrop
+from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.figures.canvas import add_caption, new_figure
 from timm_pushpull.metrics import GROUPS
-from timm_pushpull.utils.errors import InputError, one_line, unknown
+from timm_pushpull.utils.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_GEOMETRY = {
-    "imagenet-c": ResizeCenterCrop(224, 256),
-    "cifar10-c": ResizeCenterCrop(32, 32),
-    "tiny-imagenet-c": ResizeCenterCrop(64, 64),
-}
 _GROUP_COLOURS = {"Noise": "#4c6fa5", "Blur": "#5b8a5a", "Weather": "#b07d3b", "Digital": "#8a5a85"}
 # Inches: width of an image, gaps between images and between groups, left margin for labels, top margin for headings.
 _SIDE, _GAP, _GROUP_GAP, _LEFT, _TOP = 1.0, 0.04, 0.14, 1.75, 0.72
@@ -95,12 +91,10 @@ def read_preset_image(path: Path | str, preset: str) -> np.ndarray:
     Raises:
         InputError: The preset is unknown, or the file is not a readable image.
     """
-    if preset not in _GEOMETRY:
-        raise unknown("preset", preset, PRESETS)
-    return read_image(path, _GEOMETRY[preset])
+    return read_image(path, preset_geometry(preset, get_preset(preset).image_size))
 
 
-def read_image(path: Path | str, geometry: ResizeCenterCrop) -> np.ndarray:
+def read_image(path: Path | str, geometry: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     """Read an image file, resize and crop it, uint8 of shape (H, W, 3).
 
     Raises:

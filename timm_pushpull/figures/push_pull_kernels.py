@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from timm_pushpull.figures.canvas import SIGNED, add_caption, minus, new_figure
-from timm_pushpull.layers.inhibited import InhibitedConv2d, inhibited_layers
+from timm_pushpull.layers.base import PushPullBase, push_pull_layers
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class KernelPairs:
     seed: int
 
 
-def kernel_pairs(layer: InhibitedConv2d, count: int = 5, channel: int = 0, seed: int = 0) -> KernelPairs:
+def kernel_pairs(layer: PushPullBase, count: int = 5, channel: int = 0, seed: int = 0) -> KernelPairs:
     """Draw filters at random and return their push and pull kernels.
 
     Args:
@@ -52,7 +52,8 @@ def kernel_pairs(layer: InhibitedConv2d, count: int = 5, channel: int = 0, seed:
     if not 1 <= count <= layer.out_channels:
         raise InputError(f"cannot show {count} filters; the layer has {layer.out_channels}")
     filters = np.sort(np.random.default_rng(seed).choice(layer.out_channels, count, replace=False))
-    push, pull = (input_channel(w, channel)[filters] for w in (layer.kernel().detach(), layer.pull_weight().detach()))
+    weights = layer.push_weight().detach(), layer.pull_weight().detach()
+    push, pull = (input_channel(weight, channel)[filters] for weight in weights)
     alpha = layer.alpha.detach().float().cpu().numpy()[filters]
     return KernelPairs(filters, push, pull, alpha, layer.out_channels, channel, seed)
 
@@ -97,13 +98,13 @@ def plot_kernel_pairs(pairs: KernelPairs, model: str) -> Figure:
     return figure
 
 
-def push_pull_layer(model: nn.Module) -> InhibitedConv2d:
+def push_pull_layer(model: nn.Module) -> PushPullBase:
     """The first push-pull layer of a network: a push-pull unit or a layer of 2020.
 
     Raises:
         InputError: The network has no such layer.
     """
-    layers = inhibited_layers(model)
+    layers = push_pull_layers(model)
     if not layers:
         name = (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__
         raise InputError(f"{name} has no push-pull layer; convert_stem gives it one")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from timm_pushpull.figures.canvas import GREY, MAGNITUDES, add_caption, decibels, line_style, minus, new_figure, tidy
-from timm_pushpull.layers.inhibited import InhibitedConv2d
+from timm_pushpull.layers.base import PushPullBase
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class SignalToNoise:
 
 @torch.no_grad()
 def signal_to_noise(
-    layer: InhibitedConv2d,
+    layer: PushPullBase,
     image: np.ndarray,
     sigma: float | Sequence[float] | np.ndarray,
     signal: np.ndarray | None = None,
@@ -96,7 +96,7 @@ def signal_to_noise(
 
 
 @torch.no_grad()
-def vertical_bar(layer: InhibitedConv2d, size: int = 128, width: int = 5) -> np.ndarray:
+def vertical_bar(layer: PushPullBase, size: int = 128, width: int = 5) -> np.ndarray:
     """The simulated signal of the paper, a vertical edge of `width` px, bool of shape (size, size).
 
     It is in the middle, centred on a column of the responses of the layer. The paper only says that the edge is 5
@@ -109,7 +109,7 @@ def vertical_bar(layer: InhibitedConv2d, size: int = 128, width: int = 5) -> np.
     return bar
 
 
-def _at_centres(layer: InhibitedConv2d, values: Tensor) -> Tensor:
+def _at_centres(layer: PushPullBase, values: Tensor) -> Tensor:
     """Sample a map (H, W) at the centres of the receptive fields of the layer, (h, w)."""
     rows, columns = layer.kernel_size
     centre = torch.zeros(1, 1, rows, columns, dtype=values.dtype)

@@ -11,7 +11,7 @@ import torch
 
 from timm_pushpull.figures.canvas import MAGNITUDES, add_caption, decibels, minus, new_figure
 from timm_pushpull.figures.push_pull_kernels import input_channel
-from timm_pushpull.layers.inhibited import InhibitedConv2d
+from timm_pushpull.layers.base import PushPullBase
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.utils.errors import InputError
 
@@ -49,7 +49,7 @@ class Spectra:
 
 @torch.no_grad()
 def push_pull_spectra(
-    layer: InhibitedConv2d,
+    layer: PushPullBase,
     alphas: Sequence[float] = (-2, -1, -0.5, -0.25, 0.25, 0.5, 1, 2),
     avg_sizes: Sequence[int] = (0, 3, 5),
     *,
@@ -79,7 +79,7 @@ def push_pull_spectra(
         raise InputError(
             f"needs finite alphas, pooling sizes and a stride of 1 or more, not {alphas}, {avg_sizes}, {stride}"
         )
-    weight = layer.kernel().detach().float()
+    weight = layer.push_weight().detach().float()
     step = layer.stride if stride is None else (stride, stride)
     combined = []
     for avg_size in avg_sizes:

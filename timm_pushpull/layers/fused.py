@@ -1,11 +1,12 @@
-"""The fast form of the push-pull unit: one convolution, then one kernel for everything else.
+"""The fused push-pull unit: one convolution, then one pass over its output.
 
-The pull response needs no convolution of its own: `conv(x, w_pull) = (w_max + w_min) * box(x) - conv(x, w)` for every
-input, where `box(x)`, the convolution with ones, is one map for all filters. Nothing but the input and that map is kept
-for the backward pass, which computes the push response again.
+The pull response needs no second convolution: `conv(x, w_pull) = (w_max + w_min) * box(x) - conv(x, w)`, where `box(x)`
+is the convolution with ones and the same for all filters. The backward pass saves only the input and the pooled
+`box(x)`, and computes the push response again.
 
-It steps aside for the plain form of `PushPullConv2d` wherever it cannot run: other devices and types, groups, tracing,
-compiling, `torch.func` transforms, a machine without numba. `set_fused(False)` or TIMM_PUSHPULL_FUSED=0 turns it off.
+`push_pull` returns None if it does not support a case: other devices and dtypes, groups, tracing, `torch.compile`,
+`torch.func` transforms, Python without numba. `PushPullConv2d` then runs `plain_forward`. `set_fused(False)` or the
+environment variable TIMM_PUSHPULL_FUSED=0 turns the fused unit off.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils import _python_dispatch
 
-_DEVICES = ("cpu",)  # those with a module of their name in `kernels`
+_logger = logging.getLogger(__name__)
+
+_DEVICES = ("cpu",)  # device types with a module in `backends`
 
 _enabled = os.environ.get("TIMM_PUSHPULL_FUSED", "1") != "0"
 
 
 def set_fused(enable: bool = True) -> None:
-    """Turn the fast form of all push-pull units on or off; results differ by rounding alone."""
+    """Turn the fused implementation of all push-pull units on or off. Results differ by rounding only."""
     global _enabled
     _enabled = enable
 
@@ -42,12 +45,17 @@ def push_pull(
     geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
     avg_size: int,
 ) -> Tensor | None:
-    """The output of a push-pull unit without groups (Eq. 5), or None where the plain form has to compute it.
+    """The output of a push-pull unit without groups (Eq. 5), or None if `plain_forward` has to compute it.
 
     Args:
-        x: Shape (N, C, H, W).
-        weight, alpha, bias: Shapes (K, C, kh, kw), (K,), (K,).
+        x: Shape (N, C, H, W), on a CPU.
+        weight: Shape (K, C, kh, kw).
+        alpha, bias: Shape (K,).
         geometry: Stride, padding and dilation.
+        avg_size: As in `PushPullConv2d`.
+
+    Returns:
+        Tensor of shape (N, K, H', W') with the dtype of `x`, or the autocast dtype.
     """
     if not _enabled or x.device.type not in _DEVICES or _under_transform():
         return None
@@ -60,21 +68,21 @@ def push_pull(
         side + 2 * pad < spread * (taps - 1) + 1
         for side, taps, pad, spread in zip(x.shape[2:], weight.shape[2:], *geometry[1:], strict=True)
     ):
-        return None  # the plain form has torch's own words for it
+        return None  # plain_forward then raises torch's own error
     dtype = x.dtype
     if torch.is_autocast_enabled(x.device.type) and torch.float64 not in (dtype, weight.dtype):
         dtype = torch.get_autocast_dtype(x.device.type)
     elif weight.dtype != dtype:
         return None
-    kernels = _kernels(x.device.type, dtype)
-    if kernels is None:
+    backend = _backend(x.device.type, dtype)
+    if backend is None:
         return None
     scale = weight.amax(dim=(1, 2, 3)) + weight.amin(dim=(1, 2, 3))
-    return _FusedPushPull.apply(x.to(dtype), weight, alpha, scale, bias, geometry, avg_size, kernels)
+    return _FusedPushPull.apply(x.to(dtype), weight, alpha, scale, bias, geometry, avg_size, backend)
 
 
 def _under_transform() -> bool:
-    """Whether something looks on that sees torch's operations only, not what a kernel writes."""
+    """Whether a tracer, dispatch mode or transform is active, which would see torch operations only."""
     try:
         return (
             torch.jit.is_tracing()
@@ -82,32 +90,32 @@ def _under_transform() -> bool:
             or torch._C._functorch.peek_interpreter_stack() is not None
             or forward_ad._current_level >= 0
         )
-    except AttributeError:  # names that are torch's own and may change: then better slow than wrong
+    except AttributeError:  # private names of torch may change; slow is better than wrong
         return True
 
 
 @functools.cache
-def _kernels(device: str, dtype: torch.dtype) -> ModuleType | None:
-    """The kernels for a kind of device and a type, or None where they cannot run, as a small trial shows."""
+def _backend(device: str, dtype: torch.dtype) -> ModuleType | None:
+    """The backend for a device type and a dtype, or None if it cannot be imported or fails on a small trial."""
     try:
-        kernels = importlib.import_module(f"timm_pushpull.layers.backends.{device}")
-        if dtype not in kernels.DTYPES:
+        backend = importlib.import_module(f"timm_pushpull.layers.backends.{device}")
+        if dtype not in backend.DTYPES:
             return None
         x, weight = torch.ones(1, 1, 3, 3, device=device, dtype=dtype), torch.ones(1, 1, 1, 1, device=device)
         alpha, scale = weight.new_tensor([[1.5], [3.0]])
-        y = _FusedPushPull.forward(None, x, weight, alpha, scale, None, ((1, 1), (0, 0), (1, 1)), 3, kernels)
+        y = _FusedPushPull.forward(None, x, weight, alpha, scale, None, ((1, 1), (0, 0), (1, 1)), 3, backend)
         if not torch.allclose(y.float(), x.float() - 1.5 * (3 - 1)):
-            raise ArithmeticError(f"a trial gave {y.flatten().tolist()}")
-    except Exception as error:  # whatever a machine may lack
-        logging.getLogger(__name__).info("push-pull units run in their plain form (%s, %s): %s", device, dtype, error)
+            raise ArithmeticError(f"the trial returned {y.flatten().tolist()}")
+    except Exception as error:  # a missing or broken numba, LLVM or OpenMP raises many kinds of errors
+        _logger.info("push-pull units run without fused operations (%s, %s): %s", device, dtype, error)
         return None
-    return kernels
+    return backend
 
 
 class _FusedPushPull(torch.autograd.Function):
     """`relu(push) - alpha * relu(avg(scale * box(x) - push)) + bias` with `push = conv(x, weight)`.
 
-    x has the type of the output, weight its own: under autocast the wider one of the parameter.
+    `x` has the dtype of the output. `weight` has its own, which under autocast has a higher precision.
     """
 
     @staticmethod
@@ -120,28 +128,28 @@ class _FusedPushPull(torch.autograd.Function):
         bias: Tensor | None,
         geometry: tuple[tuple[int, int], ...],
         avg_size: int,
-        kernels: ModuleType,
+        backend: ModuleType,
     ) -> Tensor:
-        output, box = kernels.forward(x, weight.to(x.dtype), alpha, scale, bias, geometry, avg_size)
+        output, box = backend.forward(x, weight.to(x.dtype), alpha, scale, bias, geometry, avg_size)
         if ctx is not None:
             ctx.save_for_backward(x, weight, alpha, scale, bias, box)
-            ctx.geometry, ctx.avg_size, ctx.kernels = geometry, avg_size, kernels
+            ctx.geometry, ctx.avg_size, ctx.backend = geometry, avg_size, backend
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, alpha, scale, bias, box = ctx.saved_tensors
         needs = ctx.needs_input_grad[:5]
-        if torch.is_grad_enabled():  # the gradient is to be differentiated in turn
+        if torch.is_grad_enabled():  # create_graph=True
             return *_plain_gradients(ctx, grad, needs), None, None, None
-        narrow = weight.to(x.dtype)
-        grad_push, sums, grad_box = ctx.kernels.backward(
-            grad, x, narrow, alpha, scale, box, ctx.geometry, ctx.avg_size, needs[0]
+        weight_x = weight.to(x.dtype)
+        grad_push, sums, grad_box = ctx.backend.backward(
+            grad, x, weight_x, alpha, scale, box, ctx.geometry, ctx.avg_size, needs[0]
         )
         grad_x = grad_weight = None
         if needs[0]:
-            # In the wider type: the two terms cancel in part, and their rounding would not.
-            grad_x = torch.nn.grad.conv2d_input(x.shape, narrow.to(box.dtype), grad_push.to(box.dtype), *ctx.geometry)
+            # In float32 or float64: the two terms partly cancel, and rounding errors would not.
+            grad_x = torch.nn.grad.conv2d_input(x.shape, weight_x.to(box.dtype), grad_push.to(box.dtype), *ctx.geometry)
             grad_x += _grad_of_box(grad_box, x.shape, weight.shape, ctx.geometry, ctx.avg_size)
             grad_x = grad_x.to(x.dtype)
         if needs[1]:
@@ -152,7 +160,7 @@ class _FusedPushPull(torch.autograd.Function):
 
 
 def _grad_of_box(grad: Tensor, x_shape, weight_shape, geometry, avg_size: int) -> Tensor:
-    """The gradient with respect to x of its box sums, where `grad` (N, H', W') is theirs."""
+    """Backpropagate the gradient of the pooled box sums, shape (N, H', W'), to the input."""
     grad = grad.unsqueeze(1)
     if avg_size:
         grad = F.avg_pool2d(grad, avg_size, 1, avg_size // 2, divisor_override=1)
@@ -161,12 +169,12 @@ def _grad_of_box(grad: Tensor, x_shape, weight_shape, geometry, avg_size: int) -
 
 
 def _plain_gradients(ctx: Any, grad: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
-    """The gradients by torch's own operations, so that they can be differentiated."""
-    # Views, so that weight and scale count as independent here: how scale depends on weight is the caller's graph.
+    """The gradients by torch operations, so that they can be differentiated again."""
+    # Views make weight and scale independent here. The caller's graph has the dependence of scale on weight.
     x, weight, alpha, scale, bias = (None if t is None else t.view_as(t) for t in ctx.saved_tensors[:5])
-    narrow = weight.to(x.dtype)
-    push = F.conv2d(x, narrow, None, *ctx.geometry)
-    pull = F.conv2d(x, scale.to(x.dtype).view(-1, 1, 1, 1) - narrow, None, *ctx.geometry)
+    weight_x = weight.to(x.dtype)
+    push = F.conv2d(x, weight_x, None, *ctx.geometry)
+    pull = F.conv2d(x, scale.to(x.dtype).view(-1, 1, 1, 1) - weight_x, None, *ctx.geometry)
     if ctx.avg_size:
         pull = F.avg_pool2d(pull, ctx.avg_size, 1, ctx.avg_size // 2, count_include_pad=False)
     output = push.relu() - alpha.to(x.dtype).view(-1, 1, 1) * pull.relu()

@@ -7,36 +7,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timm_pushpull.layers import fused
-from timm_pushpull.layers.inhibited import Alpha, InhibitedConv2d, alpha_of
+from timm_pushpull.layers.base import Alpha, PushPullBase, alpha_tensor
 
 
-class PushPullConv2d(InhibitedConv2d):
+class PushPullConv2d(PushPullBase):
     """Convolution with push-pull inhibition (Eq. 5): `relu(push) - alpha * relu(avg(pull)) + bias`.
 
-    The push response is the convolution with `weight`; the pull response is the convolution of the same geometry
-    with `pull_weight()` (Eq. 4), average-pooled over `avg_size` x `avg_size` positions of the *output* map.
+    The push response is the convolution with `weight`. The pull response is the convolution with `pull_weight()`
+    (Eq. 4) and the same stride, padding and dilation, followed by average pooling over `avg_size` x `avg_size`
+    positions of the output map.
 
-    It is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so plain checkpoints load into it and timm's
-    `first_conv` stays true. `alpha`, the inhibition strength, has shape `(out_channels,)` and is always in the state
-    dict, so that a checkpoint carries its own inhibition. `avg_size` travels in the state dict's metadata, where there
-    is one (`torch.save` keeps it): weights that were trained with another one are refused.
+        >>> unit = PushPullConv2d(3, 64, kernel_size=7, stride=2, padding=3)
+        >>> unit(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 64, 112, 112])
 
-    On CPUs the forward and backward passes run through fused kernels where they can (`timm_pushpull.set_fused`).
+    The layer is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so checkpoints of plain networks load
+    into it. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which `torch.save` keeps, has
+    `avg_size`; loading weights that were saved with another value raises an error.
+
+    On CPUs the forward and backward passes use fused operations if possible; see `timm_pushpull.set_fused`.
 
     Args:
-        avg_size: Side of the average pooling of the pull response, odd; 0 for none. Border windows average only what
-            lies on the map.
-        alpha: Inhibition strength, a number or one per output channel. None draws U(0, 1) per channel.
-        trainable_alpha: Whether `alpha` is a parameter (free in sign, as in the paper) or a buffer.
-        (the others): As in `nn.Conv2d`; there is no bias unless asked for, because batch norm follows.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, device, dtype: As in `nn.Conv2d`.
+        bias: Add a bias to the output. Off by default, because a batch norm usually follows.
+        avg_size: Window of the average pooling of the pull response, odd; 0 for no pooling. At the border, the average
+            is over the positions inside the map.
+        alpha: Inhibition strength, one number or one per output channel. None initialises it from U(0, 1).
+        trainable_alpha: Make `alpha` a parameter (of any sign, as in the paper) instead of a buffer.
 
-    Shapes and dtypes: As in `nn.Conv2d`; under autocast the output has the autocast dtype.
+    Shape:
+        As in `nn.Conv2d`. Under autocast the output has the autocast dtype.
 
     Raises:
-        ValueError: An even or negative `avg_size`; an `alpha` that is neither one number nor `out_channels` of them.
+        ValueError: `avg_size` is even or negative, or `alpha` is neither one number nor `out_channels` numbers.
     """
 
-    setting = "avg_size"
+    metadata_key = "avg_size"
 
     def __init__(
         self,
@@ -74,28 +80,28 @@ class PushPullConv2d(InhibitedConv2d):
         if alpha is None:
             nn.init.uniform_(value)
         else:
-            value.copy_(alpha_of(alpha, out_channels))
+            value.copy_(alpha_tensor(alpha, out_channels))
         self._set_alpha(value, trainable_alpha)
 
-    def pad(self, input: Tensor) -> Tensor:
-        """What happens to the input before the convolution; nothing here, for subclasses to replace."""
+    def pad_input(self, input: Tensor) -> Tensor:
+        """Padding before the convolution that `padding` cannot express; a hook for subclasses."""
         return input
 
     def pull_weight(self) -> Tensor:
-        """The pull kernel, the complement of the push kernel (Eq. 4): `w_max + w_min - w`, extremes per filter.
+        """The pull kernel, the complement of the push kernel (Eq. 4): `w_max + w_min - w`, with extremes per filter.
 
         Returns:
-            Tensor of the shape and dtype of `weight`; gradients flow through it.
+            Tensor with the shape and dtype of `weight`. Gradients flow through it.
         """
-        kernel = self.kernel()
-        return kernel.amax(dim=(1, 2, 3), keepdim=True) + kernel.amin(dim=(1, 2, 3), keepdim=True) - kernel
+        push = self.push_weight()
+        return push.amax(dim=(1, 2, 3), keepdim=True) + push.amin(dim=(1, 2, 3), keepdim=True) - push
 
     def effective_weight(self) -> Tensor:
-        """The kernel of the linear push-pull response, without the two ReLUs (Eq. 8).
+        """The kernel of the push-pull response without the two ReLUs, which is linear (Eq. 8).
 
-        The pooling steps over output positions, so it shifts the pull kernel by multiples of the stride. The kernel is
-        dense: convolving with it at this unit's stride and dilation 1 gives `push - alpha * avg(pull)` away from the
-        border.
+        A convolution with this kernel, the unit's stride and dilation 1 equals `push - alpha * avg(pull)` away from the
+        border. The average pooling moves over output positions, so it shifts the pull kernel by multiples of the
+        stride.
 
         Returns:
             Tensor of shape `(out_channels, in_channels / groups, H, W)`, where, with kernel k, dilation d and stride
@@ -103,13 +109,13 @@ class PushPullConv2d(InhibitedConv2d):
         """
         (kh, kw), (sh, sw), (dh, dw) = self.kernel_size, self.stride, self.dilation
         avg = max(self.avg_size, 1)
-        # Each window offset (i, j) of the pooling sees the input through the pull kernel shifted by (i * sh, j * sw):
-        # a transposed convolution of the pull kernel with a grid of 1 / avg^2 at those shifts.
+        # The offset (i, j) in the pooling window shifts the pull kernel by (i * sh, j * sw). The sum over all offsets
+        # is a transposed convolution of the pull kernel with a grid of 1 / avg^2 at these shifts.
         grid = self.weight.new_zeros(1, 1, sh * (avg - 1) + 1, sw * (avg - 1) + 1)
         grid[..., ::sh, ::sw] = 1 / avg**2
         dense = self.weight.new_zeros(*self.weight.shape[:2], dh * (kh - 1) + 1, dw * (kw - 1) + 1)
         push, pull = dense.clone(), dense
-        push[..., ::dh, ::dw] = self.kernel()
+        push[..., ::dh, ::dw] = self.push_weight()
         pull[..., ::dh, ::dw] = self.pull_weight()
         pull = F.conv_transpose2d(pull.flatten(0, 1).unsqueeze(1), grid).unflatten(0, self.weight.shape[:2]).squeeze(2)
         border = (sw * (avg - 1) // 2, sw * (avg - 1) // 2, sh * (avg - 1) // 2, sh * (avg - 1) // 2)
@@ -123,15 +129,15 @@ class PushPullConv2d(InhibitedConv2d):
         return self.plain_forward(input)
 
     def plain_forward(self, input: Tensor) -> Tensor:
-        """The unit as Eq. 5 is written, two convolutions: right on every device, type and transform of torch."""
-        input = self.pad(input)
-        push = self._conv_forward(input, self.kernel(), None)
+        """Eq. 5 as written, with two convolutions. Works on every device and dtype and under every torch transform."""
+        input = self.pad_input(input)
+        push = self._conv_forward(input, self.push_weight(), None)
         pull = self._conv_forward(input, self.pull_weight(), None)
         if self.avg_size > 0:
             pull = F.avg_pool2d(pull, self.avg_size, 1, self.avg_size // 2, False, False)
-        # Under autocast the maps are narrower than the parameters, which must not widen them again.
+        # Under autocast the responses have a lower precision than alpha and bias, and the output keeps it.
         output = push.relu() - self.alpha.to(push.dtype).view(-1, 1, 1) * pull.relu()
-        bias = self.bias  # a local name, which TorchScript can narrow to a Tensor
+        bias = self.bias  # TorchScript refines Optional[Tensor] for local names only
         if bias is not None:
             output = output + bias.to(push.dtype).view(-1, 1, 1)
         return output
@@ -142,10 +148,12 @@ class PushPullConv2d(InhibitedConv2d):
         if torch.compiler.is_compiling() or type(input) is not Tensor or self.groups != 1 or padding is None:
             return None
         geometry = (self.stride, padding, self.dilation)
-        return fused.push_pull(self.pad(input), self.kernel(), self.alpha, self.bias, geometry, self.avg_size)
+        return fused.push_pull(
+            self.pad_input(input), self.push_weight(), self.alpha, self.bias, geometry, self.avg_size
+        )
 
     def _numeric_padding(self) -> tuple[int, int] | None:
-        """The padding as numbers; None where 'same' pads one side more."""
+        """`padding` as numbers; None if 'same' pads one side more than the other."""
         if not isinstance(self.padding, str):
             return self.padding
         left, right, top, bottom = self._reversed_padding_repeated_twice
@@ -153,5 +161,5 @@ class PushPullConv2d(InhibitedConv2d):
 
 
 def push_pull_units(model: nn.Module) -> list[PushPullConv2d]:
-    """The push-pull units of a network."""
+    """The push-pull units (2024) of a network, in the order of `model.modules()`."""
     return [module for module in model.modules() if isinstance(module, PushPullConv2d)]

@@ -1,4 +1,4 @@
-"""The push-pull layer of 2020, the predecessor that PushPull-Net is compared with (paper, Table 2, reference 32)."""
+"""The push-pull layer of 2020, with which PushPull-Net is compared (paper, Table 2, reference 32)."""
 
 from __future__ import annotations
 
@@ -8,34 +8,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timm_pushpull.layers.inhibited import Alpha, InhibitedConv2d, alpha_of
+from timm_pushpull.layers.base import Alpha, PushPullBase, alpha_tensor
 
 
-class PushPull2020Conv2d(InhibitedConv2d):
+class PushPull2020Conv2d(PushPullBase):
     """Convolution with the push-pull inhibition of Strisciuglio et al., "Enhanced robustness of convolutional networks
     with a push-pull inhibition layer" (Neural Computing and Applications 32, 2020): `relu(push) - alpha * relu(pull)`.
 
-    The push response is the convolution with `weight` and `bias`; the pull response is the one with `pull_weight()`,
-    the widened negative of the push kernel, and with `-bias`. Both maps have the same size and centre.
+    The push response is the convolution with `weight` and `bias`. The pull response is the convolution with
+    `pull_weight()`, the upsampled negative of the push kernel, and `-bias`. Both responses have the same size and are
+    aligned.
 
-    It is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so plain checkpoints load into it. `alpha`
-    has shape `(out_channels,)` and is always in the state dict. `scale` travels in the state dict's metadata, where
-    there is one (`torch.save` keeps it): weights that were trained with another one are refused.
+        >>> layer = PushPull2020Conv2d(3, 64, kernel_size=7, stride=2, padding=3)
+        >>> layer.pull_weight().shape
+        torch.Size([64, 3, 15, 15])
+
+    The layer is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so checkpoints of plain networks load
+    into it. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which `torch.save` keeps, has
+    `scale`; loading weights that were saved with another value raises an error.
 
     Args:
-        alpha: Inhibition strength, a number or one per output channel; below 0 it counts as 0. None is 1 where it is
-            fixed, as in the paper of 2020, and where it is trained drawn from U(.5 - r, .5 + r) with
-            `r = 1 / sqrt(in_channels * out_channels)`.
-        scale: Size of the pull kernel over that of the push kernel, at least 1; it is rounded down, then up to an odd
-            size: 7x7 and scale 2 give 15x15.
-        trainable_alpha: Whether `alpha` is a parameter or a buffer.
-        (the others): As in `nn.Conv2d`.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, device, dtype: As in
+            `nn.Conv2d`; the kernel sizes are odd.
+        alpha: Inhibition strength, one number or one per output channel; negative values count as 0. None means 1 if
+            `alpha` is a buffer, as in the paper of 2020, and U(0.5 - r, 0.5 + r) with
+            `r = 1 / sqrt(in_channels * out_channels)` if it is a parameter.
+        scale: Size of the pull kernel relative to the push kernel, at least 1. The product is rounded down, and an even
+            size is increased by 1: 7x7 and scale 2 give 15x15.
+        trainable_alpha: Make `alpha` a parameter instead of a buffer.
+
+    Shape:
+        As in `nn.Conv2d`. Under autocast the output has the autocast dtype.
 
     Raises:
-        ValueError: A kernel of even size, whose two maps would not lie on each other, or a scale below 1.
+        ValueError: `kernel_size` is even, so that the two responses could not be aligned, or `scale` is below 1.
     """
 
-    setting = "scale"
+    metadata_key = "scale"
 
     def __init__(
         self,
@@ -60,26 +69,32 @@ class PushPull2020Conv2d(InhibitedConv2d):
         if any(size % 2 == 0 for size in self.kernel_size):
             raise ValueError(f"kernel_size is {self.kernel_size}; use odd sizes")
         if scale < 1:
-            raise ValueError(f"scale is {scale}; the pull kernel is no smaller than the push kernel: use 1 or more")
+            raise ValueError(
+                f"scale is {scale}; use 1 or more, or the pull kernel would be smaller than the push kernel"
+            )
         self.scale = float(scale)
         self.pull_size = [math.floor(size * scale) // 2 * 2 + 1 for size in self.kernel_size]
-        left, _, top, _ = self._reversed_padding_repeated_twice  # numbers also where padding is "same"
+        left, _, top, _ = self._reversed_padding_repeated_twice  # numbers also for padding="same"
         growth = [
             d * (pull - k) // 2 for d, pull, k in zip(self.dilation, self.pull_size, self.kernel_size, strict=True)
         ]
         self.pull_padding = (top + growth[0], left + growth[1])
         value = torch.empty_like(self.weight[:, 0, 0, 0].detach())
         if alpha is not None:
-            value.copy_(alpha_of(alpha, out_channels))
+            value.copy_(alpha_tensor(alpha, out_channels))
         elif trainable_alpha:
-            reach = 1 / math.sqrt(in_channels * out_channels)
-            nn.init.uniform_(value, 0.5 - reach, 0.5 + reach)
+            half_range = 1 / math.sqrt(in_channels * out_channels)
+            nn.init.uniform_(value, 0.5 - half_range, 0.5 + half_range)
         else:
             nn.init.ones_(value)
         self._set_alpha(value, trainable_alpha)
 
     def pull_weight(self) -> Tensor:
-        """The pull kernel: minus the push kernel, bilinearly upsampled with aligned corners; gradients flow through."""
+        """The pull kernel: the negative push kernel, upsampled bilinearly with aligned corners.
+
+        Returns:
+            Tensor of shape `(out_channels, in_channels / groups, *pull_size)`. Gradients flow through it.
+        """
         return -F.interpolate(self.weight, size=self.pull_size, mode="bilinear", align_corners=True)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -89,5 +104,5 @@ class PushPull2020Conv2d(InhibitedConv2d):
         pull = F.conv2d(
             input, self.pull_weight(), pull_bias, self.stride, self.pull_padding, self.dilation, self.groups
         )
-        # Under autocast the maps are narrower than the parameters, which must not widen them again.
+        # Under autocast the responses have a lower precision than alpha, and the output keeps it.
         return push.relu() - self.alpha.relu().to(push.dtype).view(-1, 1, 1) * pull.relu()

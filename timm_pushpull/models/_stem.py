@@ -6,7 +6,7 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from timm_pushpull.layers.inhibited import Alpha
+from timm_pushpull.layers.base import Alpha
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
 from torch import Tensor, nn
 
-from timm_pushpull.layers.inhibited import Alpha, alpha_of
+from timm_pushpull.layers.base import Alpha, alpha_tensor
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
 from timm_pushpull.utils.errors import InputError
@@ -58,7 +58,7 @@ def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
     units = [module for module in model.modules() if isinstance(module, (PushPullConv2d, PushPull2020Conv2d))]
     if not units:
         raise InputError(f"{type(model).__name__} has no push-pull unit; convert_stem gives it one")
-    values = [alpha_of(alpha, unit.out_channels) for unit in units]
+    values = [alpha_tensor(alpha, unit.out_channels) for unit in units]
     with torch.no_grad():
         for unit, value in zip(units, values, strict=True):
             unit.alpha.copy_(value)

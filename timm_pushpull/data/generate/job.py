@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from timm_pushpull.corruptions import JPEG_QUALITY, check, frost_source
-from timm_pushpull.corruptions.engine import check_word
+from timm_pushpull.corruptions import check_corruption, frost_source, get_preset
+from timm_pushpull.corruptions.functional import check_uint64
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError, unknown
@@ -77,12 +77,12 @@ def make_job(
         raise unknown("format", format, FORMATS)
     for name in corruptions:
         for severity in severities:
-            check(name, severity, preset, frost_dir)
+            check_corruption(name, severity, preset, frost_dir)
     if not corruptions or not severities:
         raise InputError("no corruption or no severity is asked for; name at least one of both")
-    check_word("seed", seed)
+    check_uint64("seed", seed)
     if jpeg_quality is None:
-        jpeg_quality = JPEG_QUALITY[preset]
+        jpeg_quality = get_preset(preset).jpeg_quality
     elif jpeg_quality == "none":
         jpeg_quality = None
     elif not 1 <= jpeg_quality <= 100:

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.corruptions import CORRUPTIONS, JPEG_QUALITY
+from timm_pushpull.corruptions import CORRUPTIONS, get_preset
 from timm_pushpull.figures.report.charts import mean_curve
 from timm_pushpull.figures.report.corrupted_images import Corrupted
 from timm_pushpull.figures.report.groups import Entry, Group
@@ -163,7 +163,7 @@ def picture_note(picture: Corrupted) -> str:
     """How a picture of the viewer was made."""
     height, width = picture.size
     how = picture.setting
-    jpeg = ", without the JPEG file that the benchmark's images go through" * bool(JPEG_QUALITY[how.preset])
+    jpeg = ", without the JPEG file that the benchmark's images go through" * bool(get_preset(how.preset).jpeg_quality)
     kept = "kept to the bit" if picture.lossless else "stored as WebP, which smooths the finest grain"
     size = f"{width} \N{MULTIPLICATION SIGN} {height} px"
     return f"{size}, constants of {how.preset}, seed {how.seed}{jpeg}; {kept}. Frost: {picture.frost}."

@@ -1,5 +1,5 @@
-"""What makes the push-pull unit fast, one module per kind of device, named as torch names it.
+"""Fused implementations of the push-pull unit, one module per device type with torch's name for it.
 
-A module offers `DTYPES`, `forward` and `backward`, as in `timm_pushpull.layers.backends.cpu`. Importing or calling it
-may fail on a machine that lacks something; `timm_pushpull.layers.fused` then falls back.
+A backend has `DTYPES`, `forward` and `backward` with the signatures of `timm_pushpull.layers.backends.cpu`.
+`timm_pushpull.layers.fused` does not use a backend that cannot be imported or that fails on a small trial.
 """

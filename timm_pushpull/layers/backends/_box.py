@@ -1,4 +1,4 @@
-"""The sums of an image under the kernel's windows, which one map holds for all filters."""
+"""Box sums: the convolution of an image with ones, summed over the pooling windows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def _add_row(values, row):
 
 @jit_contract
 def _sum_channels(image, start, step_c, step_w, channels, row):
-    """The sum over the channels of one row of an image, given as it lies in memory."""
-    if step_c == 1 and step_w == 3 and channels == 3:  # constants, of which LLVM can make vector code
+    """Sum one row of an image, given as its flat memory from `start`, over the channels."""
+    if step_c == 1 and step_w == 3 and channels == 3:  # constant strides, so that LLVM vectorises the loop
         line = image[start:]
         for w in range(row.size):
             row[w] = load(line[3 * w]) + load(line[3 * w + 1]) + load(line[3 * w + 2])
@@ -38,7 +38,7 @@ def _sum_windows(row, taps, stride, dilation, output):
     output[:] = 0
     for k in range(taps):
         part = row[k * dilation :]
-        if stride == 1:  # constants here too
+        if stride == 1:  # constant strides, as above
             for w in range(output.size):
                 output[w] += part[w]
         elif stride == 2:
@@ -51,12 +51,16 @@ def _sum_windows(row, taps, stride, dilation, output):
 
 @jit_contract
 def box_image(image, steps, channels, size, kernel, stride, pad, dilation, radius, output):
-    """Sums of an image over the kernel's windows, all channels, summed in turn over the pooling windows.
+    """Sum an image over channels and the kernel's windows, then over the pooling windows.
 
-    image: its numbers as they lie in memory, `steps` apart along (channel, row, column). output: (height, width).
+    Args:
+        image: Flat memory of the image.
+        steps: Strides of `image` along (channel, row, column).
+        radius: Of the pooling windows, which have the side 2 * radius + 1.
+        output: Shape (height, width).
     """
     (height, width), (out_height, out_width) = size, output.shape
-    # The rows under the kernel alone: an array of the whole image would be fresh memory each time.
+    # A ring buffer of the rows under the kernel: allocating a map of the whole image would cost more time.
     reach = (kernel[0] - 1) * dilation[0] + 1
     ring, summed = np.empty((reach, width), output.dtype), 0
     box, column = np.empty(output.shape, output.dtype), np.zeros(width + 2 * pad[1], output.dtype)

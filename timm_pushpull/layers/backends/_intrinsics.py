@@ -10,7 +10,7 @@ from numba.extending import intrinsic, overload
 
 @intrinsic
 def pointer(typing_context, address):
-    """The address as a pointer, for `carray`."""
+    """Convert an address, int64, to a pointer for `carray`."""
 
     def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
@@ -19,8 +19,8 @@ def pointer(typing_context, address):
 
 
 @intrinsic
-def take_ticket(typing_context, counter):
-    """Add one to the int64 at a pointer, for all threads to see, and give what it was."""
+def fetch_and_increment(typing_context, counter):
+    """Atomically add one to the int64 at a pointer and return its previous value."""
 
     def generate(context, builder, signature, arguments):
         counter = builder.bitcast(arguments[0], ir.IntType(64).as_pointer())
@@ -46,11 +46,11 @@ def _bits_of_float(typing_context, value):
 
 
 def load(value):
-    """A stored number as one to compute with; uint16 holds the bits of a bfloat16."""
+    """Convert a stored number to the dtype of the arithmetic: bfloat16, stored as uint16 bits, to float32."""
 
 
-def narrow(value, stored):
-    """A computed number in the form of a stored one, rounded to nearest even."""
+def store(value, stored):
+    """Convert a computed number to the storage format of `stored`, rounded to nearest even."""
 
 
 @overload(load)
@@ -60,13 +60,13 @@ def _(value):
     return lambda value: value
 
 
-@overload(narrow)
+@overload(store)
 def _(value, stored):
     if stored != types.uint16:
         return lambda value, stored: value
 
     def to_bfloat16(value, stored):
-        # NaN stays NaN: the low bits of one from arithmetic or from another bfloat16 are zero, so nothing carries.
+        # NaN stays NaN: the low bits of a NaN from arithmetic or from a bfloat16 are zero, so nothing carries over.
         bits = _bits_of_float(value)
         return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 

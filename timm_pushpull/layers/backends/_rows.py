@@ -1,16 +1,16 @@
-"""Loops over one row of a map, compiled by numba; LLVM makes vector code of them as long as each touches few arrays.
+"""Loops over one row of a feature map. Each touches few arrays, so that LLVM can vectorise it.
 
-A row is `outer.size` times `inner.size` numbers. With the channels last, the positions are outer and the channels
-inner; otherwise a plane is one channel, which is outer, and the positions are inner. What depends on both channel and
-position is a product of both: box sum times scale, share of the pooling window times alpha. So one set of loops serves
-both layouts.
+A row has `outer.size * inner.size` numbers. In the channels-last memory format, outer runs over positions and inner
+over channels. In the contiguous format, a plane is one channel: outer has this one channel, and inner runs over
+positions. Each factor is a product of one that depends on the channel and one that depends on the position (scale times
+box sum, alpha times the weight of the pooling window), so the same loops serve both formats.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from timm_pushpull.layers.backends._intrinsics import load, narrow
+from timm_pushpull.layers.backends._intrinsics import load, store
 from timm_pushpull.utils.jit import jit_contract
 
 
@@ -22,9 +22,9 @@ def copy(values, row):
 
 @jit_contract
 def sum_rows(rows, above, h, radius, zeros, total):
-    """The sum of the rows around row h; rows beyond the border are zero.
+    """The sum of the rows h - radius to h + radius; rows outside the map are zero.
 
-    Row h and those before it come from `above`, a ring, for where the result has taken their place.
+    Row h and the rows before it are read from `above`, a ring buffer, because `rows` may be overwritten there.
     """
     a = above[h % len(above)]
     if radius == 0:
@@ -42,7 +42,7 @@ def sum_rows(rows, above, h, radius, zeros, total):
 
 @jit_contract
 def sum_neighbours(padded, step, radius, total):
-    """The sum of the neighbours along a row, `step` apart; `padded` has `radius` of them in zeros at either end."""
+    """The sum of the 2 * radius + 1 neighbours along a row, `step` apart; `padded` has `radius` zeros at both ends."""
     a, b, c = padded[(radius - 1) * step :], padded[radius * step :], padded[(radius + 1) * step :]
     for i in range(total.size):
         total[i] = a[i] + b[i] + c[i]
@@ -53,22 +53,26 @@ def sum_neighbours(padded, step, radius, total):
 
 
 @jit_contract
-def share(i, size, radius):
-    """One over the number of positions of the pooling window around i that lie on the map."""
+def window_weight(i, size, radius):
+    """1 / the number of positions of the pooling window around i that lie on the map."""
     return 1 / (min(i + radius, size - 1) - max(i - radius, 0) + 1)
 
 
 @jit_contract
-def shares(size, radius, like):
-    shares = np.empty(size, like.dtype)
+def window_weights(size, radius, like):
+    weights = np.empty(size, like.dtype)
     for i in range(size):
-        shares[i] = share(i, size, radius)
-    return shares
+        weights[i] = window_weight(i, size, radius)
+    return weights
 
 
 @jit_contract
 def output_row(sums, step, window, push, outer_scale, inner_scale, outer_alpha, inner_alpha, inner_bias, output):
-    """`relu(push) - alpha * relu(scale * box - sums) + bias`, where `sums` may still lack the last three terms."""
+    """`relu(push) - alpha * relu(scale * box - sums) + bias`.
+
+    Args:
+        window: 1 if `sums` is complete, 3 if the sum over three neighbours is still missing.
+    """
     stored, zero, size = output[0], sums.dtype.type(0), inner_scale.size
     for j in range(outer_scale.size):
         scale, alpha, start = outer_scale[j], outer_alpha[j], j * size
@@ -77,13 +81,13 @@ def output_row(sums, step, window, push, outer_scale, inner_scale, outer_alpha, 
             for i in range(size):
                 excitation, pull = load(own[i]), scale * inner_scale[i] - left[i]
                 excitation, inhibition = zero if zero > excitation else excitation, zero if zero > pull else pull
-                out[i] = narrow(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
+                out[i] = store(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
         else:
             middle, right = sums[start + step :], sums[start + 2 * step :]
             for i in range(size):
                 excitation, pull = load(own[i]), scale * inner_scale[i] - (left[i] + middle[i] + right[i])
                 excitation, inhibition = zero if zero > excitation else excitation, zero if zero > pull else pull
-                out[i] = narrow(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
+                out[i] = store(excitation - alpha * inner_alpha[i] * inhibition + inner_bias[i], stored)
 
 
 @jit_contract
@@ -97,7 +101,7 @@ def pull_row(sums, outer_scale, inner_scale, pull):
 
 @jit_contract
 def grad_pull_row(pull, grad, outer_alpha, inner_alpha, grad_pull):
-    """Minus the gradient with respect to the pull sums."""
+    """The negative gradient with respect to the pull response."""
     size, zero = inner_alpha.size, pull.dtype.type(0)
     for j in range(outer_alpha.size):
         span = slice(j * size, (j + 1) * size)
@@ -107,13 +111,13 @@ def grad_pull_row(pull, grad, outer_alpha, inner_alpha, grad_pull):
 
 
 @jit_contract
-def add_inhibited(pull, grad, outer_share, total):
-    """Add gradient times inhibition, which is what alpha multiplies."""
+def add_alpha_grad(pull, grad, outer_weight, total):
+    """Add `grad * relu(pull)` to `total`, for the gradient of alpha."""
     size, zero = total.size, pull.dtype.type(0)
-    for j in range(outer_share.size):
-        share, part, grad_part = outer_share[j], pull[j * size : (j + 1) * size], grad[j * size : (j + 1) * size]
+    for j in range(outer_weight.size):
+        weight, part, grad_part = outer_weight[j], pull[j * size : (j + 1) * size], grad[j * size : (j + 1) * size]
         for i in range(size):
-            total[i] += share * load(grad_part[i]) * (zero if zero > part[i] else part[i])
+            total[i] += weight * load(grad_part[i]) * (zero if zero > part[i] else part[i])
 
 
 @jit_contract
@@ -130,9 +134,9 @@ def grad_push_row(sums, step, window, push, grad, output):
     stored, zero = output[0], sums.dtype.type(0)
     if window == 1:
         for i in range(output.size):
-            output[i] = narrow((load(grad[i]) if load(push[i]) > zero else zero) + sums[i], stored)
+            output[i] = store((load(grad[i]) if load(push[i]) > zero else zero) + sums[i], stored)
     else:
         left, middle, right = sums, sums[step:], sums[2 * step :]
         for i in range(output.size):
             excited = load(grad[i]) if load(push[i]) > zero else zero
-            output[i] = narrow(excited + (left[i] + middle[i] + right[i]), stored)
+            output[i] = store(excited + (left[i] + middle[i] + right[i]), stored)

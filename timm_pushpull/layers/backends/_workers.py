@@ -1,7 +1,7 @@
-"""What threads run: C functions of one argument, the address of a record of addresses and sizes.
+"""C functions for threads, with one argument: the address of a record of sizes and data pointers.
 
-All threads of a parallel region get the same record and take tickets from it until no task is left. Sums over an image
-are written per task and added up afterwards, so it makes no difference which thread took which task.
+All threads get the same record. Each takes the next task from its atomic counter until no task is left. Every task
+writes its own partial sums, which are added afterwards, so results do not depend on which thread ran which task.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numba import carray
 from numba.core.ccallback import CFunc
 
 from timm_pushpull.layers.backends._box import box_image
-from timm_pushpull.layers.backends._intrinsics import pointer, take_ticket
+from timm_pushpull.layers.backends._intrinsics import fetch_and_increment, pointer
 from timm_pushpull.layers.backends._planes import backward_plane, forward_plane
 from timm_pushpull.utils.jit import c_callback, jit_contract
 
@@ -23,12 +23,12 @@ def _record(*fields: str) -> np.dtype:
 
 
 BOX = _record(
-    *("ticket", "images", "channels", "height", "width", "extent", "step_n", "step_c", "step_h", "step_w"),
+    *("counter", "images", "channels", "height", "width", "extent", "step_n", "step_c", "step_h", "step_w"),
     *("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "radius"),
     *("out_height", "out_width", "input", "output"),
 )
-TAIL = _record(
-    *("ticket", "images", "blocks", "planes", "channels", "height", "width", "radius"),
+ROWS = _record(
+    *("counter", "images", "blocks", "planes", "channels", "height", "width", "radius"),
     *("push", "box", "constants", "output", "grad", "grad_sums", "grad_box"),
 )
 
@@ -39,7 +39,7 @@ def box_worker(stored: type, computed: type) -> CFunc:
         args = carray(address, 1, BOX)[0]
         images = carray(pointer(args.input), args.extent, stored)
         outputs = carray(pointer(args.output), (args.images, args.out_height, args.out_width), computed)
-        image = take_ticket(address)
+        image = fetch_and_increment(address)
         while image < args.images:
             box_image(
                 images[image * args.step_n :],
@@ -53,27 +53,27 @@ def box_worker(stored: type, computed: type) -> CFunc:
                 args.radius,
                 outputs[image],
             )
-            image = take_ticket(address)
+            image = fetch_and_increment(address)
 
     return c_callback(box)
 
 
 @jit_contract
 def _maps(address, args, stored):
-    """The numbers at an address as maps: (images, planes, height, width * channels)."""
+    """The array at an address, shape (images, planes, height, width * channels)."""
     return carray(pointer(address), (args.images, args.planes, args.height, args.width * args.channels), stored)
 
 
 @jit_contract
 def _constants(args, computed):
-    """The box sums (images, height, width), and alpha, scale and bias, (3, planes, channels)."""
+    """The box sums, shape (images, height, width); alpha, scale and bias, shape (3, planes, channels)."""
     box = carray(pointer(args.box), (args.images, args.height, args.width), computed)
     return box, carray(pointer(args.constants), (3, args.planes, args.channels), computed)
 
 
 @jit_contract
 def _rows_of(args, task):
-    """A task's image, and the first and last of its rows."""
+    """The image of a task, its first row, and its last row + 1."""
     image, block = task // args.blocks, task % args.blocks
     return image, args.height * block // args.blocks, args.height * (block + 1) // args.blocks
 
@@ -81,10 +81,10 @@ def _rows_of(args, task):
 @cache
 def forward_worker(stored: type, computed: type) -> CFunc:
     def forward(address):
-        args = carray(address, 1, TAIL)[0]
+        args = carray(address, 1, ROWS)[0]
         push, output = _maps(args.push, args, stored), _maps(args.output, args, stored)
         box, constants = _constants(args, computed)
-        task = take_ticket(address)
+        task = fetch_and_increment(address)
         while task < args.images * args.blocks:
             image, first, last = _rows_of(args, task)
             for plane in range(args.planes):
@@ -92,7 +92,7 @@ def forward_worker(stored: type, computed: type) -> CFunc:
                 forward_plane(
                     push[image, plane], box[image], alpha, scale, bias, args.radius, first, last, output[image, plane]
                 )
-            task = take_ticket(address)
+            task = fetch_and_increment(address)
 
     return c_callback(forward)
 
@@ -100,7 +100,7 @@ def forward_worker(stored: type, computed: type) -> CFunc:
 @cache
 def backward_worker(stored: type, computed: type) -> CFunc:
     def backward(address):
-        args = carray(address, 1, TAIL)[0]
+        args = carray(address, 1, ROWS)[0]
         push, output, grad = (
             _maps(args.push, args, stored),
             _maps(args.output, args, stored),
@@ -109,10 +109,10 @@ def backward_worker(stored: type, computed: type) -> CFunc:
         box, constants = _constants(args, computed)
         sums = (args.images * args.blocks, args.planes, 3, args.channels)
         grad_sums = carray(pointer(args.grad_sums), sums, computed)
-        wanted = args.images if args.grad_box else 0
-        grad_box = carray(pointer(args.grad_box), (wanted, args.height, args.width), computed)
-        nothing = np.empty((0, 0), computed)
-        task = take_ticket(address)
+        count = args.images if args.grad_box else 0
+        grad_box = carray(pointer(args.grad_box), (count, args.height, args.width), computed)
+        empty = np.empty((0, 0), computed)
+        task = fetch_and_increment(address)
         while task < args.images * args.blocks:
             image, first, last = _rows_of(args, task)
             for plane in range(args.planes):
@@ -127,8 +127,8 @@ def backward_worker(stored: type, computed: type) -> CFunc:
                     grad[image, plane],
                     output[image, plane],
                     grad_sums[task, plane],
-                    grad_box[image] if wanted else nothing,
+                    grad_box[image] if count else empty,
                 )
-            task = take_ticket(address)
+            task = fetch_and_increment(address)
 
     return c_callback(backward)

@@ -1,7 +1,7 @@
-"""The push-pull unit on the CPU: torch's convolution, then kernels compiled by numba; no compiler is needed.
+"""The push-pull unit on CPUs: torch's convolution, then loops that numba compiles at the first call.
 
-After the convolution one pass reads the push response row by row and writes the result in its place, so that no second
-map ever exists: fresh memory costs more than the arithmetic.
+One pass over the push response computes the output row by row in the same memory. Allocating a second feature map would
+cost more time than the arithmetic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from timm_pushpull.layers.backends import _workers
 
-# numba does not know bfloat16: its bits travel as uint16 and are computed with as float32.
+# (storage, arithmetic): numba has no bfloat16, so its bits are stored as uint16 and converted to float32.
 _TYPES = {
     torch.float32: (np.float32, np.float32),
     torch.float64: (np.float64, np.float64),
@@ -29,28 +29,28 @@ _TYPES = {
 }
 DTYPES = tuple(_TYPES)
 
-Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # stride, padding, dilation
+ConvGeometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # stride, padding, dilation
 
-_GRAIN = 32768  # numbers below which a second thread costs more than it brings, as in ATen
+_GRAIN = 32768  # numbers per thread, at least; ATen's internal::GRAIN_SIZE
 
 
 def forward(
-    x: Tensor, weight: Tensor, alpha: Tensor, scale: Tensor, bias: Tensor | None, geometry: Geometry, avg_size: int
+    x: Tensor, weight: Tensor, alpha: Tensor, scale: Tensor, bias: Tensor | None, geometry: ConvGeometry, avg_size: int
 ) -> tuple[Tensor, Tensor]:
     """`relu(push) - alpha * relu(avg(scale * box(x) - push)) + bias` with `push = conv(x, weight)`.
 
     Args:
-        x: Shape (N, C, H, W), of one of `DTYPES`.
-        weight: Shape (K, C, kh, kw), of the type of x.
-        alpha, scale, bias: Shape (K,), of any floating type.
+        x: Shape (N, C, H, W), with one of `DTYPES`.
+        weight: Shape (K, C, kh, kw), with the dtype of x.
+        alpha, scale, bias: Shape (K,), with any floating-point dtype.
 
     Returns:
-        The output (N, K, H', W') in the type and memory format of the convolution, and the sums of box(x) over the
-        pooling windows (N, H', W') in float32 (float64 for float64), for `backward`.
+        The output, shape (N, K, H', W'), with the dtype and memory format of the convolution's output; and the sums of
+        box(x) over the pooling windows for `backward`, shape (N, H', W'), float32 (float64 if x is float64).
     """
     box = _pooled_box(x, weight.shape[2:], geometry, avg_size)
     push = F.conv2d(x, weight, None, *geometry)
-    output, _ = _tail(_workers.forward_worker, push, box, _constants(box.dtype, alpha, scale, bias), avg_size)
+    output, _ = _run_rows(_workers.forward_worker, push, box, _constants(box.dtype, alpha, scale, bias), avg_size)
     return output, box
 
 
@@ -61,28 +61,31 @@ def backward(
     alpha: Tensor,
     scale: Tensor,
     box: Tensor,
-    geometry: Geometry,
+    geometry: ConvGeometry,
     avg_size: int,
     needs_box: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The gradients of `forward`, which computes the push response again.
+    """The gradients of `forward`. The push response is computed again.
 
     Args:
-        grad: With respect to the output.
+        grad: Gradient with respect to the output.
+        x, weight, alpha, scale, geometry, avg_size: As in `forward`.
+        box: The second result of `forward`.
+        needs_box: Whether to compute the gradient of the box sums.
 
     Returns:
-        The gradients with respect to the push response (N, K, H', W'), to alpha, scale and bias (3, K) and, if needed,
-        to the box sums (N, H', W'); the latter two in float32 (float64 for float64).
+        The gradients of the push response, shape (N, K, H', W'); of alpha, scale and bias, shape (3, K); and of the box
+        sums, shape (N, H', W'), or None. The last two are float32 (float64 if x is float64).
     """
     grad_box = torch.zeros_like(box) if needs_box else None
     push = F.conv2d(x, weight, None, *geometry)
     constants = _constants(box.dtype, alpha, scale, None)
-    output, sums = _tail(_workers.backward_worker, push, box, constants, avg_size, grad, grad_box)
+    output, sums = _run_rows(_workers.backward_worker, push, box, constants, avg_size, grad, grad_box)
     return output, sums, grad_box
 
 
-def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: Geometry, avg_size: int) -> Tensor:
-    """The convolution of x with ones, summed over the pooling windows."""
+def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: ConvGeometry, avg_size: int) -> Tensor:
+    """The convolution of x with ones, summed over the pooling windows, shape (N, H', W')."""
     if any(step <= 0 for step in x.stride()):
         x = x.contiguous()
     stride, padding, dilation = geometry
@@ -122,7 +125,7 @@ def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: Geometry, avg_size
     return box
 
 
-def _tail(
+def _run_rows(
     worker: Callable[..., CFunc],
     push: Tensor,
     box: Tensor,
@@ -131,13 +134,18 @@ def _tail(
     grad: Tensor | None = None,
     grad_box: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run a worker of `_workers` over the push response, whose memory may be reused: its output, and its sums."""
+    """Run `forward_worker` or `backward_worker` over the push response, whose memory may be reused.
+
+    Returns:
+        The worker's output, and the gradients of alpha, scale and bias, shape (3, K), empty without `grad`.
+    """
     layout = _memory_format(push)
     push = push.contiguous(memory_format=layout)
     grad = None if grad is None else grad.contiguous(memory_format=layout)
     images, channels, height, width = push.shape
     threads = max(1, min(torch.get_num_threads(), push.numel() // _GRAIN))
-    # Few images are split among the threads; then the result cannot take the place of what others still read.
+    # A few large images are split into blocks of rows. The output then needs its own memory, because a thread reads
+    # rows of the neighbouring block.
     blocks = 1 if images % threads == 0 or images >= 4 * threads else threads // math.gcd(images, threads)
     blocks = min(blocks, height)
     output = push if blocks == 1 else torch.empty_like(push)
@@ -145,7 +153,7 @@ def _tail(
     sums = box.new_zeros(images * blocks, planes, 3, lanes) if grad is not None else box.new_zeros(0)
     _launch(
         worker(*_TYPES[push.dtype]),
-        _workers.TAIL,
+        _workers.ROWS,
         threads,
         images=images,
         blocks=blocks,
@@ -188,7 +196,7 @@ def _launch(worker: CFunc, record: np.dtype, threads: int, **arguments: int) -> 
     elif region := _parallel_region():
         region(worker.address, address, threads, 0)
     else:
-        # Threads of this call alone: a kept pool would hang after a fork.
+        # New threads per call: a permanent pool would deadlock after a fork.
         with ThreadPoolExecutor(threads - 1) as pool:
             others = [pool.submit(worker.ctypes, address) for _ in range(threads - 1)]
             worker.ctypes(address)
@@ -198,10 +206,10 @@ def _launch(worker: CFunc, record: np.dtype, threads: int, **arguments: int) -> 
 
 @cache
 def _parallel_region() -> Callable | None:
-    """The entry into torch's own OpenMP threads, which would otherwise spin on the cores that ours need."""
+    """OpenMP's entry point in torch, to reuse its threads. Other threads would compete with torch's waiting ones."""
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        region = library.GOMP_parallel  # of GNU's runtime; LLVM's and Intel's have it too, for compatibility
+        region = library.GOMP_parallel  # a function of GNU's runtime that LLVM's and Intel's also have
     except (OSError, AttributeError):
         return None
     region.restype, region.argtypes = None, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)

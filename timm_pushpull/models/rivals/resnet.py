@@ -1,7 +1,7 @@
-"""The architectures that the paper's Table 2 compares push-pull with, on ResNets with the ImageNet or the CIFAR stem.
+"""The architectures of the paper's Table 2 that push-pull is compared with, for ResNets with ImageNet and CIFAR stems.
 
-This module has the name of timm's own, for timm's test suite chooses by it. The combinations of a CIFAR stem with
-BlurConv2 and push-pull are ours; the paper has them on ImageNet only.
+The module has the name of timm's `resnet`, because timm's test suite selects settings by it. The paper combines
+BlurConv2 and push-pull on ImageNet only; the versions with a CIFAR stem are an addition.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import ResNet
 
-from timm_pushpull.models._blur import BlurConv1, BlurConv2
 from timm_pushpull.models._pretrained import keep_own
 from timm_pushpull.models._stem import PushPull2020Stem
 from timm_pushpull.models.resnet import (
@@ -25,6 +24,7 @@ from timm_pushpull.models.resnet import (
     cifar_cfg,
     resnet_cfg,
 )
+from timm_pushpull.models.rivals.blur_conv import BlurConv1, BlurConv2
 
 _ZHANG = {"paper_name": "Making Convolutional Networks Shift-Invariant Again", "paper_ids": "arXiv:1904.11486"}
 _VASCONCELOS = {

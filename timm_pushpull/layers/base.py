@@ -1,0 +1,106 @@
+"""The common part of the push-pull layers of 2020 and 2024: a convolution with an inhibition strength per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from timm_pushpull.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
+
+Alpha = float | Sequence[float] | Tensor
+
+
+class PushPullBase(nn.Conv2d):
+    """A convolution with an inhibition strength `alpha` of shape `(out_channels,)`, a parameter or a buffer.
+
+    Attributes:
+        metadata_key: Name of an argument that the weights depend on. Its value is stored in the state dict's metadata,
+            which `torch.save` keeps. Loading weights that were saved with another value raises an error.
+    """
+
+    metadata_key: ClassVar[str]
+    if TYPE_CHECKING:  # TorchScript would try to read the annotation
+        alpha: Tensor
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, *, bias: bool = False, **kwargs: Any) -> Self:
+        """Make the layer from a plain convolution, with its geometry, weights, device, dtype and training mode.
+
+        Args:
+            conv: Any `nn.Conv2d` that pads with zeros.
+            bias: Add a bias, initialised as in `nn.Conv2d`, if the convolution has none.
+            kwargs: The layer's own arguments.
+
+        Raises:
+            ValueError: The convolution pads with something other than zeros.
+        """
+        if conv.padding_mode != "zeros":
+            raise ValueError(f"padding_mode is {conv.padding_mode!r}; push-pull layers support 'zeros' only")
+        layer = cls(**conv_kwargs(conv), bias=bias or conv.bias is not None, **kwargs)
+        with torch.no_grad():
+            layer.weight.copy_(conv.weight)
+            if layer.bias is not None and conv.bias is not None:
+                layer.bias.copy_(conv.bias)
+        return layer.train(conv.training)
+
+    def push_weight(self) -> Tensor:
+        """The push kernel, shape `(out_channels, in_channels / groups, kh, kw)`."""
+        return self.weight
+
+    def _set_alpha(self, value: Tensor, trainable: bool) -> None:
+        if trainable:
+            self.alpha = nn.Parameter(value)
+        else:
+            self.register_buffer("alpha", value)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if metadata is not None:
+            metadata[self.metadata_key] = getattr(self, self.metadata_key)
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+        key, own = self.metadata_key, getattr(self, self.metadata_key)
+        saved = local_metadata.get(key, own)
+        if saved != own:
+            errors.append(f"{prefix[:-1]} has {key} {own} but these weights were saved with {saved}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+    def extra_repr(self) -> str:
+        key, trainable = self.metadata_key, isinstance(self.alpha, nn.Parameter)
+        return f"{super().extra_repr()}, {key}={getattr(self, key)}, trainable_alpha={trainable}"
+
+
+def conv_kwargs(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments for a convolution of the same geometry, device and dtype, without `bias`."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    return {name: getattr(conv, name) for name in names} | {"device": conv.weight.device, "dtype": conv.weight.dtype}
+
+
+def alpha_tensor(alpha: Alpha, channels: int) -> Tensor:
+    """An inhibition strength as a tensor of shape `(1,)` or `(channels,)`.
+
+    Raises:
+        InputError: It is neither one number nor one per channel.
+    """
+    tensor = torch.as_tensor(alpha)
+    if tensor.numel() != 1 and tensor.shape != (channels,):
+        raise InputError(f"alpha has shape {tuple(tensor.shape)}; give one number or {channels} of them")
+    return tensor.reshape(-1)
+
+
+def push_pull_layers(model: nn.Module) -> list[PushPullBase]:
+    """The push-pull layers of a network, of 2020 and of 2024, in the order of `model.modules()`."""
+    return [module for module in model.modules() if isinstance(module, PushPullBase)]
+
+
+def inhibition_strengths(model: nn.Module) -> Tensor | None:
+    """`alpha` of all push-pull layers of a network, float32 of shape `(channels,)`; None if it has no such layer."""
+    layers = push_pull_layers(model)
+    return torch.cat([layer.alpha.detach().float().flatten() for layer in layers]) if layers else None
