@@ -16,8 +16,7 @@ from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import CLEAN, Journal
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.data.generate import generate
-from timm_pushpull.data.layouts import open_corrupted
+from timm_pushpull.data.corrupted import generate, open_corrupted
 from timm_pushpull.data.loading import load_images
 
 COMMAND = ("-m", "timm_pushpull", "benchmark")

@@ -14,7 +14,7 @@ from support.generated import FORMATS, SMALL, content, expected, make
 from support.processes import run_command
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt_batch
-from timm_pushpull.data.generate import generate
+from timm_pushpull.data.corrupted import generate
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import preset_geometry
 

@@ -47,7 +47,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(tmp_path, image_fol
     moments, kills = random.Random(0), 0
     for _ in range(5):
         process = start(image_folder, tmp_path / "out", **options)
-        while process.is_alive() and not (tmp_path / "out" / ".work" / "survey.json").exists():
+        while process.is_alive() and not (tmp_path / "out" / ".work" / "scan.json").exists():
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.05))
         process.kill()

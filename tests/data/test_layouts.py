@@ -15,8 +15,7 @@ from support.example_run import SMALL, write_run
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
-from timm_pushpull.data.generate import generate
-from timm_pushpull.data.layouts import open_corrupted
+from timm_pushpull.data.corrupted import generate, open_corrupted
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import preset_geometry
 
@@ -161,13 +160,13 @@ def npy_set(folder: Path) -> None:
         (lambda f: np.save(f / "snow.npy", np.zeros((15, 4, 4, 3), np.uint8)), "10 rows, snow.npy 15"),
         (
             lambda f: [np.save(f / n, np.zeros((11, 4, 4, 3), np.uint8)) for n in ("fog", "snow")],
-            "11 rows, no multiple",
+            "11 rows, which is not a multiple",
         ),
         (lambda f: np.save(f / "labels.npy", np.zeros(15, np.uint8)), r"labels.npy.*\(15,\).*10 rows"),
         (lambda f: np.save(f / "labels.npy", np.zeros(10)), "labels.npy.*float64"),
         (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:300]), "fog.npy.*cut off"),
         (lambda f: (f / "fog.npy").write_bytes(b""), "fog.npy.*cut off"),
-        (lambda f: np.save(f / "fog.npy", np.array([{}] * 10, object), allow_pickle=True), "fog.npy.*no array"),
+        (lambda f: np.save(f / "fog.npy", np.array([{}] * 10, object), allow_pickle=True), "fog.npy.*not an array"),
         (lambda f: [(f / n).unlink() for n in ("fog.npy", "snow.npy")], "no <corruption>.npy"),
         (lambda f: (f / ".work").mkdir(), "not finished"),
     ],

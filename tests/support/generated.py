@@ -13,7 +13,7 @@ import numpy as np
 from support.processes import SERVER
 from timm_pushpull import InputError
 from timm_pushpull.corruptions import corrupt
-from timm_pushpull.data.generate import generate
+from timm_pushpull.data.corrupted import generate
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import preset_geometry
 

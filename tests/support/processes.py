@@ -21,7 +21,7 @@ from support.paths import ROOT
 #: Read by libraries when they are imported: a process that begins with imported libraries would not notice them.
 _READ_AT_IMPORT = ("HF_", "OMP_", "NUMBA_", "PYTHON", "MKL_", "TIMM_PUSHPULL_FUSED")
 _LIBRARIES = ["accelerate", "datasets", "numba", "sklearn.datasets", "timm"]
-_LIBRARIES += ["timm_pushpull.benchmark", "timm_pushpull.data.generate"]
+_LIBRARIES += ["timm_pushpull.benchmark", "timm_pushpull.data.corrupted"]
 
 #: A server that has imported the libraries, and run nothing, forks the processes: each begins five seconds further on.
 #: There is one server, whose list is that of the last who set it.

@@ -252,7 +252,7 @@ def imported(path: Path) -> set[str]:
 
 def test_training_images_never_come_from_the_test_corruptions():
     """What makes a training batch, and what that imports of ours, down to the last, knows nothing of corruptions."""
-    ours = {f"timm_pushpull.{part}" for part in ("corruptions", "data.generate", "data.layouts", "benchmark")}
+    ours = {f"timm_pushpull.{part}" for part in ("corruptions", "data.corrupted", "benchmark")}
     todo = [ROOT / "train" / "batches.py", ROOT / "train" / "learner.py"]
     todo += (ROOT / "timm_pushpull" / "data" / "augment").glob("*.py")
     done = set()

@@ -13,8 +13,8 @@ import numpy as np
 from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import corrupt_batch
+from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
-from timm_pushpull.data.layouts import CorruptedSet
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
 

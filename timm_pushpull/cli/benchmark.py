@@ -182,7 +182,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
         names: The model's class names; None if it has none.
     """
     from timm_pushpull.benchmark import FilesSource, FlySource, of_model
-    from timm_pushpull.data.layouts import open_corrupted
+    from timm_pushpull.data.corrupted import open_corrupted
 
     images = None
     if options.dataset:

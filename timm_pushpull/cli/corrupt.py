@@ -62,10 +62,10 @@ def _corrupt(options: argparse.Namespace) -> int:
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a file; give a folder")
 
-    from timm_pushpull.data.generate import FORMATS, generate
+    from timm_pushpull.data.corrupted import LAYOUTS, generate
 
-    if options.format not in FORMATS:
-        raise unknown("format", options.format, FORMATS)
+    if options.format not in LAYOUTS:
+        raise unknown("format", options.format, LAYOUTS)
     images = load(options, options.source, options.split).subset(options.limit)
     outcome = generate(
         images,

@@ -1,8 +1,7 @@
-"""Image sets, the way from an image to a network's input, training augmentation, and corrupted sets on disk."""
+"""Image data sets, preprocessing, training augmentation, and corrupted sets on disk."""
 
-from timm_pushpull.data.generate import generate
+from timm_pushpull.data.corrupted import CorruptedSet, generate, open_corrupted
 from timm_pushpull.data.images import ImageSet
-from timm_pushpull.data.layouts import CorruptedSet, open_corrupted
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
 

@@ -1,8 +1,8 @@
-"""The folder a set is generated into: whose it is, what is finished in it, and what a full disk leaves behind.
+"""The folder that a set is generated into: which job it belongs to, and which chunks are finished.
 
-While a set is being made its folder has a `.work` with `job.json`, a record per finished chunk, and files that are
-being written; the set's own files only ever appear whole, by a rename. There are no locks: whatever two processes do at
-the same time, they write the same bytes.
+Until the set is finished the folder has a `.work` with `job.json`, a record per finished chunk, and temporary files.
+The files of the set appear by a rename when they are complete. There are no locks: two processes that work on the same
+chunk write the same bytes.
 """
 
 from __future__ import annotations
@@ -13,47 +13,54 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
-from timm_pushpull.data.generate.job import Job
+from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import make_folder, write_error
 
 MANIFEST = "manifest.json"
+WORK = ".work"
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "quota exceeded", errno.EFBIG: "file too large"}
 
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Put the failure to write `path` on one line; where the place is full, it says how to go on."""
+    """Turn a failure to write `path` into one line; if the disk is full, it says how to continue."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise InputError(
                 f"cannot write {str(path)!r}: {_FULL[error.errno]}; make room and run the same command again, "
-                f"it goes on where it stopped"
+                f"it continues where it stopped"
             ) from error
         if isinstance(error, FileNotFoundError):
-            raise  # another shard may have finished the set: `generate` looks
+            raise  # another shard may have finished the set: `generate` checks that
         raise write_error(path, error) from error
 
 
-class Folder:
+class OutputFolder:
     """The folder of one job.
 
     Args:
         path: The folder; it is created.
+        entries: The names that a set of some corruptions may have at the top of the folder; hidden ones are temporary.
+        overwrite: Remove the set that the folder holds.
 
     Raises:
         InputError: It cannot be created, is a file, holds something else or another job.
     """
 
-    def __init__(self, path: Path | str, job: Job, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, job: Job, entries: Callable[[Sequence[str]], list[str]], *, overwrite: bool = False
+    ) -> None:
         self.path = Path(path)
-        self.work = self.path / ".work"
+        self.work = self.path / WORK
+        self._entries = entries
         self._temporary, self._numbers = f"{self.work}/{uuid.uuid4().hex}", itertools.count()
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{str(path)!r} is a file; give a folder")
@@ -63,12 +70,12 @@ class Folder:
         self._claim(job)
 
     @property
-    def manifest(self) -> dict | None:
+    def manifest(self) -> dict[str, Any] | None:
         """The manifest of a finished set, else None."""
-        return _read(self.path / MANIFEST)
+        return read_manifest(self.path)
 
     def write(self, path: Path | str, content: bytes | str) -> None:
-        """Write a file whole, by way of `.work`."""
+        """Write a file of this folder atomically, by way of `.work`."""
         data = content.encode() if isinstance(content, str) else content
         temporary = self.temporary()
         with writing(path):
@@ -81,41 +88,59 @@ class Folder:
                     os.unlink(temporary)
                 raise
 
+    def subfolder(self, path: Path) -> None:
+        """Make a folder below this one."""
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def open(self, path: Path, mode: str = "r+b", *, create: bool = False) -> IO[bytes]:
+        """Open a file of this folder to write to it.
+
+        Args:
+            create: With `r+b`: create the file if it does not exist; its content is not truncated.
+        """
+        return open(path, mode, opener=lambda name, flags: os.open(name, flags | (os.O_CREAT if create else 0), 0o666))
+
+    def rename(self, path: Path | str, final: Path) -> None:
+        """Give a file of this folder its final name."""
+        os.replace(path, final)
+
     def temporary(self) -> str:
-        """A name in `.work` that no other thread, process or machine uses."""
+        """A path in `.work` that no other thread, process or machine uses."""
         return f"{self._temporary}-{next(self._numbers)}.tmp"
 
-    def record(self, chunk: int, content: dict) -> None:
-        """Note that a chunk is finished."""
+    def record(self, chunk: int, content: dict[str, Any]) -> None:
+        """Record that a chunk is finished."""
         self.write(self._record(chunk), json.dumps(content) + "\n")
 
-    def records(self, chunks: int) -> dict[int, dict]:
+    def records(self, chunks: int) -> dict[int, dict[str, Any]]:
         """The records of the finished ones among `chunks` chunks."""
-        found = ((chunk, _read(self._record(chunk))) for chunk in range(chunks))
+        found = ((chunk, _read_json(self._record(chunk))) for chunk in range(chunks))
         return {chunk: content for chunk, content in found if content is not None}
 
     def side_file(self, chunk: int) -> Path:
-        """Where a writer keeps what is too much for a chunk's record."""
+        """Where a writer keeps what is too large for a chunk's record."""
         return self.work / f"chunk-{chunk:05d}.bin"
 
-    def finish(self, manifest: dict) -> None:
-        """Write the manifest, which makes the set finished, and remove the traces of its making."""
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest, which makes the set finished, and remove temporary files."""
         self.write(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        self.sweep()
+        self.remove_temporary()
 
-    def sweep(self) -> None:
-        """Remove the traces of a finished set's making."""
-        for partial in self.path.glob(".*.npy.partial"):
-            partial.unlink(missing_ok=True)
+    def remove_temporary(self) -> None:
+        """Remove the temporary files of a finished set."""
+        for name in self._entries((self.manifest or {}).get("corruptions", ())):
+            if name.startswith("."):
+                (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.work, ignore_errors=True)
 
     def _record(self, chunk: int) -> Path:
         return self.work / f"chunk-{chunk:05d}.json"
 
     def _claim(self, job: Job) -> None:
-        """Make the folder this job's, unless it is another's; of several processes at once, one writes `job.json`."""
+        """Make this the job of the folder, unless it has another; of several processes, one writes `job.json`."""
         self._refuse_others(job)
-        self.work.mkdir(exist_ok=True)
+        self.subfolder(self.work)
         temporary, claim = Path(self.temporary()), self.work / "job.json"
         if not claim.exists():
             with writing(claim):
@@ -130,15 +155,15 @@ class Folder:
                 finally:
                     temporary.unlink(missing_ok=True)
         self._refuse_others(job)
-        stored = _read(claim)
+        stored = _read_json(claim)
         self.origin = stored["origin"] if stored else job.origin
         if self.manifest:
-            self.sweep()
+            self.remove_temporary()
 
     def _refuse_others(self, job: Job) -> None:
-        # In this order: who sees another shard's files, or no job any more, then sees its job or its manifest.
+        # In this order: a process that sees another shard's files, or no job any more, then sees its job or manifest.
         others = sorted({entry.name for entry in self.path.iterdir()} - {self.work.name})
-        stored = _read(self.work / "job.json")
+        stored = _read_json(self.work / "job.json")
         finished = self.manifest
         held = finished or (stored and stored["settings"])
         if held:
@@ -156,29 +181,34 @@ class Folder:
 
     def _empty(self) -> None:
         """Remove a set, finished or not, in an order that leaves it known as an unfinished one until the end."""
-        finished, stored = self.manifest, _read(self.work / "job.json")
+        finished, stored = self.manifest, _read_json(self.work / "job.json")
         settings = finished or (stored and stored["settings"])
         if not settings:
             return
         with writing(self.path):
-            self.work.mkdir(exist_ok=True)
+            self.subfolder(self.work)
             for record in self.work.glob("chunk-*"):
                 record.unlink()
             if not stored:
                 self.write(self.work / "job.json", json.dumps({"settings": settings, "origin": {}}))
-            (self.path / MANIFEST).unlink(missing_ok=True)
-            for name in settings["corruptions"]:
-                shutil.rmtree(self.path / name, ignore_errors=True)
-                for file in (f"{name}.npy", f".{name}.npy.partial"):
-                    (self.path / file).unlink(missing_ok=True)
-            for file in ("labels.npy", "README.md"):
-                (self.path / file).unlink(missing_ok=True)
+            for name in (MANIFEST, *self._entries(settings["corruptions"])):
+                entry = self.path / name
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
             shutil.rmtree(self.work)
 
 
-def _read(path: Path) -> dict | None:
-    """A JSON file's content; None where there is none, or it is not one of ours."""
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What `timm-pushpull corrupt` wrote about a finished set; None if the folder has no such manifest."""
+    manifest = _read_json(folder / MANIFEST)
+    return manifest if manifest and "rows_sha256" in manifest else None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None if there is none, or it is not a mapping."""
     with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         content = json.loads(path.read_text())
-        return content if isinstance(content, dict) and (path.name != MANIFEST or "rows_sha256" in content) else None
+        return content if isinstance(content, dict) else None
     return None

@@ -1,0 +1,189 @@
+"""The layout of ImageNet-C: `<corruption>/<severity>/<class>/<file>.JPEG`, or the same below a folder per group, such
+as `blur/defocus_blur/...` in the published archives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from timm_pushpull.data.corrupted.base import (
+    Batch,
+    Cell,
+    CorruptedSet,
+    CorruptedSetWriter,
+    Layout,
+    Manifest,
+    SetContents,
+    check_complete,
+    in_order,
+)
+from timm_pushpull.data.corrupted.folder import OutputFolder
+from timm_pushpull.data.corrupted.image_files import class_folders, encode_image, suffix
+from timm_pushpull.data.corrupted.job import Job
+from timm_pushpull.data.images import decode_image
+from timm_pushpull.utils.errors import InputError
+
+_SEVERITIES = ("1", "2", "3", "4", "5")
+_EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+
+
+class ImageFolderSet(CorruptedSet):
+    """Image files; images are ordered by class folder and file name.
+
+    Args:
+        place: The folder of the set.
+        manifest: Names the classes, which are the class folders in alphabetical order otherwise.
+
+    Raises:
+        InputError: A corruption, a severity or all images are missing, or a class folder is not in the manifest.
+    """
+
+    def __init__(self, place: str, manifest: Manifest) -> None:
+        folder = Path(place)
+        self.manifest, self.name = manifest, folder.resolve().name
+        self._folders = _corruption_folders(folder)
+        self.severities = check_complete(
+            self.name, {name: _severities(path) for name, path in self._folders.items()}, manifest
+        )
+        self.corruptions = in_order(self._folders)
+        self._files = self._list(self.corruptions[0], self.severities[0])
+        held = sorted({name.split("/")[0] for name in self._files})
+        if not held:
+            raise InputError(f"{self.name!r} holds no images in {self.corruptions[0]}/{self.severities[0]}")
+        self.classes = tuple(manifest.get("classes", held))
+        numbers = {name: number for number, name in enumerate(class_folders(self.classes) if manifest else held)}
+        strange = [name for name in held if name not in numbers]
+        if strange:
+            raise InputError(f"{self.name!r} has a class folder {strange[0]!r} that is not in its manifest")
+        self.labels = np.array([numbers[name.split("/")[0]] for name in self._files], np.int64)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _read(self, corruption: str, severity: int, batches: list[np.ndarray]) -> Iterator[Batch]:
+        files = self._list(corruption, severity)
+        if files != self._files:
+            odd = sorted(set(files) ^ set(self._files))
+            raise InputError(
+                f"{self.name!r}: {corruption}/{severity} holds {len(files):,} images, "
+                f"{self.corruptions[0]}/{self.severities[0]} {len(self):,}; only one of the two has {odd[0]!r}"
+            )
+        place = self._folders[corruption] / str(severity)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for indices in batches:
+                images = list(threads.map(_decode, [place / files[index] for index in indices.tolist()]))
+                yield images, self.labels[indices], indices
+
+    def _list(self, corruption: str, severity: int) -> list[str]:
+        """`<class>/<file>` of every image of a corruption and severity, in order."""
+        place = self._folders[corruption] / str(severity)
+        return [
+            f"{folder}/{file}"
+            for folder in sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+            for file in sorted(os.listdir(place / folder))
+            if file.lower().endswith(_EXTENSIONS) and not file.startswith(".")
+        ]
+
+
+class ImageFolderWriter(CorruptedSetWriter):
+    """Writes a file per image and cell, and keeps its SHA-256 for the manifest."""
+
+    def __init__(self, folder: OutputFolder, job: Job, contents: SetContents) -> None:
+        super().__init__(folder, job, contents)
+        self.names = {row: stem + suffix(job.jpeg_quality) for row, stem in contents.stems.items()}
+        self.digests: dict[Cell, list[bytes]] = {cell: [] for cell in job.cells}
+        self.written: list[int] = []
+
+    def begin(self) -> None:
+        """Make the folders."""
+        classes = {name.split("/")[0] for name in self.names.values()}
+        for name, severity in self.job.cells:
+            for folder in classes:
+                self.folder.subfolder(self.folder.path / name / str(severity) / folder)
+
+    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[bytes]:
+        """Write the files of a batch; returns their SHA-256."""
+        name, severity = cell
+        place = f"{self.folder.path}/{name}/{severity}/"
+        digests = []
+        for row, image in zip(rows.tolist(), pixels, strict=True):
+            content = encode_image(image, self.job.jpeg_quality)
+            self.folder.write(place + self.names[row], content)
+            digests.append(hashlib.sha256(content).digest())
+        return digests
+
+    def add(self, cell: Cell, rows: np.ndarray, encoded: list[bytes]) -> None:
+        """Keep the hashes of the images, in the order of the rows."""
+        self.digests[cell] += encoded
+        if cell == self.job.cells[0]:
+            self.written += rows.tolist()
+
+    def end_chunk(self, chunk: int) -> dict:
+        """Flush the files to the disk; their hashes are kept beside the record of the chunk."""
+        content = b"".join(digest for cell in self.job.cells for digest in self.digests[cell])
+        self.folder.write(self.folder.side_file(chunk), content)
+        if hasattr(os, "sync"):
+            os.sync()
+        written = self.written
+        self.digests, self.written = {cell: [] for cell in self.job.cells}, []
+        return {"rows": written}
+
+    def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
+        """One SHA-256 per `<corruption>/<severity>`: of the list of its files that sha256sum prints, in the order of
+        their names (`cd gaussian_noise/1; find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`)."""
+        names = [self.names[row].encode() for record in records.values() for row in record["rows"]]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        files = []
+        for chunk, record in records.items():
+            content = np.fromfile(self.folder.side_file(chunk), np.uint8)
+            files.append(content.reshape(len(self.job.cells), len(record["rows"]), 32))
+        hashes = {}
+        for number, (name, severity) in enumerate(self.job.cells):
+            digests = np.concatenate([chunk[number] for chunk in files])
+            lines = hashlib.sha256()
+            for position in order:
+                lines.update(digests[position].tobytes().hex().encode() + b"  " + names[position] + b"\n")
+            hashes[f"{name}/{severity}"] = lines.hexdigest()
+        return hashes
+
+
+def _corruption_folders(folder: Path) -> dict[str, Path]:
+    """Folders with a sub-folder per severity, by name, in `folder` or one level below."""
+    found = {}
+    for place in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        # A class may be called 1, too: nothing below a corruption is looked at.
+        candidates = [place] if _severities(place) else sorted(place.iterdir())
+        found |= {candidate.name: candidate for candidate in candidates if _severities(candidate)}
+    return found
+
+
+def _severities(place: Path) -> list[int]:
+    """The severities for which a folder has sub-folders."""
+    return [int(name) for name in _SEVERITIES if (place / name).is_dir()]
+
+
+def _decode(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(decode_image(path))
+    except InputError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}; restore it") from None
+
+
+def _entries(corruptions: Sequence[str]) -> list[str]:
+    return list(corruptions)
+
+
+LAYOUT = Layout(
+    name="imagefolder",
+    description="<corruption>/<severity>/<class>/<file>",
+    arrays=False,
+    reader=ImageFolderSet,
+    writer=ImageFolderWriter,
+    matches=lambda folder: bool(_corruption_folders(folder)),
+    entries=_entries,
+)

@@ -1,0 +1,45 @@
+"""The layouts there are, and which one a folder has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from timm_pushpull.data.corrupted import imagefolder, npy, parquet
+from timm_pushpull.data.corrupted.base import CorruptedSet, Layout
+from timm_pushpull.data.corrupted.folder import WORK, read_manifest
+from timm_pushpull.utils.errors import InputError
+
+#: Layouts by name. A folder without a manifest has the first one that matches.
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (npy.LAYOUT, parquet.LAYOUT, imagefolder.LAYOUT)}
+
+
+def open_corrupted(place: Path | str) -> CorruptedSet:
+    """Open a corrupted set, whatever its layout; no images are read yet.
+
+    Args:
+        place: A folder, or the Hub id of a data set with a configuration per corruption.
+
+    Raises:
+        InputError: No such place, none of the layouts, or files that are missing or damaged.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        if folder.exists() or str(place).startswith((".", "/", "~")) or str(place).count("/") > 1:
+            raise InputError(f"no folder of corrupted images at {str(place)!r}; give one, or a Hub id")
+        return parquet.LAYOUT.reader(str(place), {})
+    if (folder / WORK).is_dir():
+        raise InputError(f"{str(folder)!r} is not finished; run the command that makes it once more")
+    manifest = read_manifest(folder) or {}
+    layout = LAYOUTS.get(manifest.get("format", ""))
+    for candidate in LAYOUTS.values():
+        layout = layout or (candidate if candidate.matches(folder) else None)
+    if layout is None:
+        expected = ", or ".join(candidate.description for candidate in LAYOUTS.values())
+        raise InputError(f"{str(folder)!r} holds no corrupted images; expected {expected}")
+    return layout.reader(str(folder), manifest)
+
+
+def set_entries(corruptions: Sequence[str]) -> list[str]:
+    """The names at the top of a folder that a set of these corruptions may have, in any layout."""
+    return list(dict.fromkeys(name for layout in LAYOUTS.values() for name in layout.entries(corruptions)))
