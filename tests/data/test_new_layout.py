@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from generated import content, expected, make
+from support.generated import content, expected, make
 from timm_pushpull.data.corrupted import LAYOUTS, open_corrupted
 from timm_pushpull.data.corrupted.base import CorruptedSet, CorruptedSetWriter, Layout
 
