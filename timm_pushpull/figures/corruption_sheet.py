@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt, frost_source, get_preset
-from timm_pushpull.data.images import UNREADABLE
+from timm_pushpull.data.images import decode_image
 from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.figures.canvas import add_caption, new_figure
 from timm_pushpull.metrics import GROUPS
-from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,6 @@ def read_image(path: Path | str, geometry: Callable[[Image.Image], np.ndarray]) 
         InputError: The file is not a readable image.
     """
     try:
-        with Image.open(path) as image:
-            return geometry(ImageOps.exif_transpose(image).convert("RGB"))
-    except UNREADABLE as error:
-        raise InputError(f"{str(path)!r} is not a readable image: {one_line(error)}") from None
+        return geometry(decode_image(path))
+    except InputError as error:
+        raise InputError(f"{str(path)!r} is not a readable image: {error}") from None
