@@ -97,7 +97,7 @@ def test_spectra_are_on_one_scale():
     assert sum(len(image) == 64 for image in grid) == 6 + 2
     assert "of the 8 kernels in the push-pull unit of a_model, input channel 0" in caption(figure)
     centre = 20 * np.log10(spectra.push_pull[:, 0, 32, 32] / spectra.push.max())
-    told = f"the centres lie at {centre.min():.1f} dB to {centre.max():.1f} dB".replace("-", "−")
+    told = f"centres from {centre.min():.1f} dB to {centre.max():.1f} dB".replace("-", "−")
     assert told in caption(figure)
 
 
@@ -106,7 +106,10 @@ def test_a_band_pass_is_told_from_a_low_pass():
     low, high = (some_layer(alpha=0.0) for _ in range(2))
     low.weight.data.fill_(1.0)
     high.weight.data.copy_(torch.tensor([[-1.0, 0.0, 1.0]] * 3))
-    for layer, word in ((low, "Push is not one"), (high, "Push is one, its centre lies at −∞ dB; of the 1 with")):
+    for layer, word in (
+        (low, "Push kernels: not band-pass"),
+        (high, "Push kernels: band-pass, centre at −∞ dB; α > 0: "),
+    ):
         spectra = figures.push_pull_spectra(layer, (0.5,), (0,))
         assert word in caption(figures.plot_spectra(spectra, "a_model"))
 

@@ -122,7 +122,11 @@ def text_width(text: str, size: float) -> float:
 
 def _wrapped(text: str, width: float) -> list[str]:
     """Break a text into lines of at most `width` inches."""
-    together = re.sub(r" (?=[=<>≤±%]|dB\b|px\b)|(?<=[=<>≤±]) ", "\N{NO-BREAK SPACE}", text)
+    together = re.sub(
+        r" (?=[=<>≤±%]|dB\b|px\b)|(?<=[=<>≤±]) |(?<=\bseed) (?=\d)|(?<=\bmrCE) (?=\d)|(?<=\bfilter) (?=\d)",
+        "\N{NO-BREAK SPACE}",
+        text,
+    )
     lines = [""]
     for word in together.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()

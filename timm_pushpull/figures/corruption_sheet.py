@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,22 +86,23 @@ def plot_corruption_sheet(
     return figure
 
 
-def read_preset_image(path: Path | str, preset: str) -> np.ndarray:
-    """Read an image file at the size of a preset, uint8 of shape (H, W, 3).
+def read_preset_image(file: Path | str | io.BytesIO, preset: str) -> np.ndarray:
+    """Read an image file at the published size of a preset, uint8 of shape (H, W, 3).
 
     Raises:
         InputError: The preset is unknown, or the file is not a readable image.
     """
-    return read_image(path, preset_geometry(preset, get_preset(preset).image_size))
+    return read_image(file, preset_geometry(preset, get_preset(preset).image_size))
 
 
-def read_image(path: Path | str, geometry: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def read_image(file: Path | str | io.BytesIO, geometry: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     """Read an image file, resize and crop it, uint8 of shape (H, W, 3).
 
     Raises:
         InputError: The file is not a readable image.
     """
     try:
-        return geometry(decode_image(path))
+        image = decode_image(file)
     except InputError as error:
-        raise InputError(f"{str(path)!r} is not a readable image: {error}") from None
+        raise InputError(f"{str(file)!r} is not a readable image: {error}") from None
+    return geometry(image)

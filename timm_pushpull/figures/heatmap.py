@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Bands of frequency, cycles per pixel, that captions tell apart.
-_BANDS = {"below 0.125": (0.0, 0.125), "from there to 0.25": (0.125, 0.25), "beyond": (0.25, 1.0)}
+_BANDS = {"below 0.125": (0.0, 0.125), "from 0.125 to 0.25": (0.125, 0.25), "above 0.25": (0.25, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def plot_fourier_heatmap(
         difference = errors[0] - errors[1]
         reach = max(float(np.abs(difference).max()), 0.1)
         image = panels[2].imshow(difference, SIGNED, vmin=-reach, vmax=reach, extent=extent)
-        panels[2].set_title("difference\nblue: the first errs less", size=8.5)
+        panels[2].set_title("difference\nblue: fewer errors of the first model", size=8.5)
         bars.append(figure.colorbar(image, ax=panels[2], shrink=0.9))
         bars[1].set_label("difference (percentage points)", size=9)
     for panel in panels:
@@ -235,21 +235,21 @@ def _caption(maps: list[tuple[str, FourierHeatmap]], images: str) -> str:
     radius = np.hypot(first.frequencies[:, None], first.frequencies)
     bands = {name: (radius >= low) & (radius < high) for name, (low, high) in _BANDS.items()}
     bands = {name: chosen for name, chosen in bands.items() if chosen.any()}
-    told = [
+    means = [
         f"{name} {', '.join(f'{100 * one.error[chosen].mean():.1f} % {band}' for band, chosen in bands.items())}"
         for name, one in maps
     ]
     low, high = confidence_interval(0.5, first.num_images)
     text = (
-        f"Fourier heat map (Yin et al. 2019): error when noise of one frequency and l₂ norm {first.norm:g} a channel "
-        f"(intensities 0 to 1; random signs, seed {first.seed}) is added to {images}. A cell is a frequency: the "
-        f"centre a uniform shift, the rim the finest patterns. Mean errors by cycles/px: {'; '.join(told)}. A cell's "
-        f"error is known to ± {50 * (high - low):.1f} points or better (95 %)."
+        f"Fourier heat map (Yin et al. 2019): error when noise of one frequency and l₂ norm {first.norm:g} per channel "
+        f"(intensities 0 to 1; random signs, seed {first.seed}) is added to {images}. Each cell is a frequency: a "
+        f"uniform shift in the centre, finer patterns further out. Mean error by frequency in cycles/px: "
+        f"{'; '.join(means)}. The 95 % interval of a cell is at most ± {50 * (high - low):.1f} points."
     )
     if len(maps) == 2:
         difference = first.error - maps[1][1].error
         text += minus(
-            f" The first errs less at {100 * (difference < 0).mean():.0f} % of the frequencies and more at "
-            f"{100 * (difference > 0).mean():.0f} %, by {100 * difference.mean():+.1f} points on average."
+            f" The first model has fewer errors at {100 * (difference < 0).mean():.0f} % of the frequencies and more at "
+            f"{100 * (difference > 0).mean():.0f} %; the mean difference is {100 * difference.mean():+.1f} points."
         )
     return text

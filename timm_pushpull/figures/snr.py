@@ -144,7 +144,7 @@ def plot_signal_to_noise(
     if not 0 <= shown < len(push):
         raise InputError(f"there is no filter {shown}; use 0 to {len(push) - 1}")
     figure = new_figure(10.2, 2.75, "constrained")
-    first, second, third, plane = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.15))
+    first, second, third, plane = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.02))
     first.imshow(np.clip(noisy_image, 0, 1), "gray", vmin=0, vmax=1)
     first.set_title("noisy input", size=9)
     maps = ratios.push[shown], ratios.push_pull[shown]
@@ -196,7 +196,7 @@ def _plot_all_filters(axes: Axes, ratios: SignalToNoise, shown: int) -> None:
     axes.plot(*clipped[:, shown], "o", ms=10, mfc="none", mec=line_style(2)["color"], mew=1.4, clip_on=False)
     limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes.plot(limits, limits, color=GREY, lw=1, ls="--", zorder=1)
-    axes.set(xlim=limits, ylim=limits)
+    axes.set(xlim=limits, ylim=limits, box_aspect=1)
     axes.set_title(f"all filters (ring: {shown})", size=9)
     axes.set_xlabel("SNR of push (dB)", size=8)
     axes.set_ylabel("SNR of push-pull (dB)", size=8)

@@ -187,7 +187,7 @@ def plot_spectra(spectra: Spectra, model: str) -> Figure:
     for column, alpha in enumerate(spectra.alphas):
         panels[0, column].set_title(f"α = {minus(f'{alpha:g}')}", size=9)
     for row, size in enumerate(spectra.avg_sizes):
-        panels[row, 0].set_ylabel(f"avg {size}" if size else "no pooling", size=9)
+        panels[row, 0].set_ylabel(f"pooling {size} x {size}" if size else "no pooling", size=9)
     panels[0, columns].set_title("push", size=9, weight="bold")
     panels[lines - 1, columns].set_title("pull", size=9, weight="bold")
     figure.supxlabel("horizontal frequency (cycles/px)", size=9)
@@ -195,7 +195,7 @@ def plot_spectra(spectra: Spectra, model: str) -> Figure:
     bar = figure.colorbar(
         image, ax=figure.axes, aspect=25, shrink=0.9, extend="min" if bottom == top - _DYNAMIC_RANGE else "neither"
     )
-    bar.set_label("mean |FFT| (dB re peak of push)", size=8)
+    bar.set_label("mean |FFT| (dB, 0: peak of push)", size=8)
     bar.ax.tick_params(labelsize=7)
     add_caption(figure, _caption(spectra, model))
     return figure
@@ -212,20 +212,21 @@ def _caption(spectra: Spectra, model: str) -> str:
     with np.errstate(divide="ignore"):
         centres = 20 * np.log10(spectra.push_pull[:, :, middle, middle] / spectra.push.max())
         centre = 20 * np.log10(spectra.push[middle, middle] / spectra.push.max())
-    told = [f"Push is {'' if _dip(spectra.push) >= _BAND_PASS else 'not '}one, its centre lies at {decibels(centre)}"]
-    for kind, chosen in (("α < 0", spectra.alphas < 0), ("α > 0", spectra.alphas > 0)):
+    kind = "band-pass" if _dip(spectra.push) >= _BAND_PASS else "not band-pass"
+    counts = [f"Push kernels: {kind}, centre at {decibels(centre)}"]
+    for sign, chosen in (("α < 0", spectra.alphas < 0), ("α > 0", spectra.alphas > 0)):
         if chosen.any():
             dips = [_dip(values) for row in spectra.push_pull[:, chosen] for values in row]
-            told.append(
-                f"of the {len(dips)} with {kind}, {sum(dip >= _BAND_PASS for dip in dips)} are, and the centres lie at "
+            counts.append(
+                f"{sign}: {sum(dip >= _BAND_PASS for dip in dips)} of {len(dips)} band-pass, centres from "
                 f"{decibels(centres[:, chosen].min())} to {decibels(centres[:, chosen].max())}"
             )
     text = (
         f"Averaged Fourier spectra of the {spectra.filters} kernels in the push-pull unit of {model}, input channel "
-        f"{spectra.channel}: of the push kernels, the pull kernels, and the linear push-pull kernels (Eq. 8) that they "
-        f"make with other α and poolings. In a corner: by how many dB the centre lies below the highest average over "
-        f"directions; 0 is a low-pass, {_BAND_PASS} or more is called a band-pass here. {'; '.join(told)}."
+        f"{spectra.channel}: push kernels, pull kernels, and the linear push-pull kernels (Eq. 8) for other α and "
+        f"average pooling. The number in each panel is how far the centre, frequency 0, is below the peak of the mean "
+        f"over directions, in dB: 0 is low-pass, {_BAND_PASS} or more is called band-pass here. {'; '.join(counts)}."
     )
     if (spectra.avg_sizes > 1).any():
-        text += f" The pooling averages positions {' x '.join(map(str, spectra.stride))} px apart."
+        text += f" The pooled positions are {' x '.join(map(str, spectra.stride))} px apart."
     return minus(text)
