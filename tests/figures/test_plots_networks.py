@@ -108,7 +108,7 @@ def test_a_band_pass_is_told_from_a_low_pass():
     high.weight.data.copy_(torch.tensor([[-1.0, 0.0, 1.0]] * 3))
     for layer, word in (
         (low, "Push kernels: not band-pass"),
-        (high, "Push kernels: band-pass, centre at −∞ dB; α > 0: "),
+        (high, "Push kernels: band-pass, centre at −∞ dB; α > 0"),
     ):
         spectra = figures.push_pull_spectra(layer, (0.5,), (0,))
         assert word in caption(figures.plot_spectra(spectra, "a_model"))
@@ -143,8 +143,8 @@ def test_heat_maps_and_their_difference():
     assert (drawn[0].norm.vmin, drawn[0].norm.vmax) == (drawn[1].norm.vmin, drawn[1].norm.vmax)
     assert drawn[2].norm.vmin == -drawn[2].norm.vmax == pytest.approx(100 * (first.error - second.error).min())
     text = caption(figure)
-    assert "norm 4 a channel (intensities 0 to 1; random signs, seed 3) is added to 400 images" in text
-    assert "errs less at 100 % of the frequencies and more at 0 %, by −25.0 points on average" in text
+    assert "norm 4 per channel (intensities 0 to 1; random signs, seed 3) is added to 400 images" in text
+    assert "has fewer errors at 100 % of the frequencies and more at 0 %; the mean difference is −25.0 points" in text
     assert "a_model 25.0 % below 0.125" in text
     assert "± 4.9 points" in text
     for changes in ({"norm": 2.0}, {"seed": 1}, {"num_images": 5}, {"frequencies": np.arange(5) / 9}):

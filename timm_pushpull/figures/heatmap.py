@@ -249,7 +249,7 @@ def _caption(maps: list[tuple[str, FourierHeatmap]], images: str) -> str:
     if len(maps) == 2:
         difference = first.error - maps[1][1].error
         text += minus(
-            f" The first model has fewer errors at {100 * (difference < 0).mean():.0f} % of the frequencies and more at "
-            f"{100 * (difference > 0).mean():.0f} %; the mean difference is {100 * difference.mean():+.1f} points."
+            f" The first model has fewer errors at {100 * (difference < 0).mean():.0f} % of the frequencies and more "
+            f"at {100 * (difference > 0).mean():.0f} %; the mean difference is {100 * difference.mean():+.1f} points."
         )
     return text
