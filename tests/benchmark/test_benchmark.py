@@ -231,7 +231,7 @@ def test_a_module_in_training_mode_is_measured_in_eval_mode_and_left_as_it_was(i
     ("changes", "words"),
     [
         ({"--model": "resnet18_cifra"}, ["did you mean"]),
-        ({"--dataset": "./nowhere"}, ["no data set folder", "./nowhere"]),
+        ({"--dataset": "./nowhere"}, ["no dataset folder", "./nowhere"]),
         ({"--corruptions": "foog"}, ["unknown corruption 'foog'", "did you mean 'fog'"]),
         ({"--severities": "0"}, ["severity is 0"]),
         ({"--preset": "cifar"}, ["did you mean 'cifar10-c'"]),

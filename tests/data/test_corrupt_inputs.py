@@ -1,4 +1,4 @@
-"""What may be given to the corruptions: pictures, arrays, tensors, data sets, and anything else."""
+"""What may be given to the corruptions: images, arrays, tensors, datasets, and anything else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOLDEN = np.load(GOLDEN_FOLDER / "corruptions.npz")
 # --- The transform ---
 
 
-def test_transform_of_pictures_arrays_and_tensors():
+def test_transform_of_images_arrays_and_tensors():
     image = GOLDEN["input_32"]
     fog = Corruption("fog", 3, "cifar10-c", seed=2)
     expected = fog(image)
@@ -42,13 +42,13 @@ def test_transform_of_pictures_arrays_and_tensors():
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_transform_maps_over_datasets(batched):
-    pictures = [Image.fromarray(GOLDEN["input_32"]), Image.fromarray(GOLDEN["input_64"])]
+    images = [Image.fromarray(GOLDEN["input_32"]), Image.fromarray(GOLDEN["input_64"])]
     dataset = datasets.Dataset.from_dict(
-        {"image": pictures, "label": [0, 1]},
+        {"image": images, "label": [0, 1]},
         features=datasets.Features(image=datasets.Image(), label=datasets.Value("int64")),
     )
     mapped = dataset.map(Corruption("shot_noise", 2).on("image"), batched=batched, with_indices=True)
-    for index, (before, after) in enumerate(zip(pictures, mapped["image"], strict=True)):
+    for index, (before, after) in enumerate(zip(images, mapped["image"], strict=True)):
         np.testing.assert_array_equal(np.asarray(after), corrupt(np.asarray(before), "shot_noise", 2, index=index))
     assert mapped["label"][:] == [0, 1]
 

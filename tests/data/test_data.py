@@ -24,13 +24,12 @@ def test_digits_are_split_the_same_way_in_every_class():
     assert train.classes == tuple("0123456789")
     shares = np.bincount(test.labels) / (np.bincount(test.labels) + np.bincount(train.labels))
     assert ((shares > 0.19) & (shares <= 0.2)).all()
-    pictures = [image for batch, _ in read_batches(test, ResizeCenterCrop(32, 32), 100) for image in batch]
-    assert all(image.shape == (32, 32, 3) for image in pictures)
-    assert len({image.tobytes() for image in pictures}) == 355
-    # A one is narrow and a zero is not: labels and pictures belong together.
+    images = [image for batch, _ in read_batches(test, ResizeCenterCrop(32, 32), 100) for image in batch]
+    assert all(image.shape == (32, 32, 3) for image in images)
+    assert len({image.tobytes() for image in images}) == 355
+    # A one is narrow and a zero is not: labels and images belong together.
     zero, one = (
-        np.mean([p for p, label in zip(pictures, test.labels, strict=True) if label == digit], axis=0)
-        for digit in (0, 1)
+        np.mean([p for p, label in zip(images, test.labels, strict=True) if label == digit], axis=0) for digit in (0, 1)
     )
     assert zero[12:20, 14:18].mean() < one[12:20, 14:18].mean() / 2
 
@@ -50,7 +49,7 @@ def test_tiny_imagenet_with_its_grey_images():
     assert any((image == image[..., :1]).all() for image in batch)
 
 
-def test_a_folder_of_pictures(image_folder):
+def test_a_folder_of_images(image_folder):
     train, test = load_images(str(image_folder), train=True), load_images(str(image_folder))
     assert (train.name, train.classes, len(train), len(test)) == ("pictures", ("dark", "light"), 24, 10)
     assert test.split == "test"
@@ -59,11 +58,11 @@ def test_a_folder_of_pictures(image_folder):
 def test_columns_are_found_by_type_whatever_their_names(tmp_path):
     import datasets
 
-    pictures = [Image.new("L", (8, 8), value) for value in (0, 255)]
+    images = [Image.new("L", (8, 8), value) for value in (0, 255)]
     features = datasets.Features(
         wort=datasets.ClassLabel(names=["a", "b"]), bild=datasets.Image(), nummer=datasets.Value("int64")
     )
-    table = datasets.Dataset.from_dict({"wort": [1, 0], "bild": pictures, "nummer": [7, 8]}, features=features)
+    table = datasets.Dataset.from_dict({"wort": [1, 0], "bild": images, "nummer": [7, 8]}, features=features)
     table.to_parquet(tmp_path / "validation-00000-of-00001.parquet")
     images = load_images(str(tmp_path))
     assert (images.split, images.files.column, images.labels.tolist()) == ("validation", "bild", [1, 0])
@@ -94,9 +93,9 @@ def test_limits_are_fixed_class_balanced_and_nested():
 
 @pytest.mark.parametrize("size", [(302, 200), (200, 301), (224, 224), (90, 80)])
 def test_geometry_is_torchvisions_resize_and_centre_crop(size):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    expected = tv.center_crop(tv.resize(picture, 256), [224, 224])
-    np.testing.assert_array_equal(ResizeCenterCrop(224, 256)(picture), np.asarray(expected))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    expected = tv.center_crop(tv.resize(image, 256), [224, 224])
+    np.testing.assert_array_equal(ResizeCenterCrop(224, 256)(image), np.asarray(expected))
 
 
 def test_normalise():
@@ -110,12 +109,12 @@ def test_normalise():
 
 def test_unknown_places_are_named(tmp_path):
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "train.txt").write_text("no picture")
+    (tmp_path / "texts" / "train.txt").write_text("not an image")
     (tmp_path / "empty").mkdir()
     for place, message in (
-        (tmp_path / "nowhere", "no data set folder"),
+        (tmp_path / "nowhere", "no dataset folder"),
         (tmp_path / "texts", "holds no images"),
-        (tmp_path / "empty", "cannot load data set"),
+        (tmp_path / "empty", "cannot load dataset"),
     ):
         with pytest.raises(InputError, match=message):
             load_images(str(place), train=True)
@@ -158,7 +157,7 @@ def test_unlabelled_images_are_refused(tmp_path):
         load_images(str(tmp_path))
 
 
-def test_a_truncated_picture_is_named(tmp_path):
+def test_a_truncated_image_is_named(tmp_path):
     folder = make_image_folder(tmp_path / "pictures")
     victim = folder / "test" / "light" / "2.png"
     victim.write_bytes(victim.read_bytes()[:500])

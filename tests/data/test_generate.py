@@ -67,7 +67,7 @@ def test_parquet_loads_with_datasets(tmp_path, image_folder):
     )
     assert rows.features["label"].names == ["dark", "light"]
     assert rows["label"] == [0] * 5 + [1] * 5
-    pixels = np.stack([np.asarray(picture) for picture in rows["image"]])
+    pixels = np.stack([np.asarray(image) for image in rows["image"]])
     np.testing.assert_array_equal(pixels, expected(image_folder, "gaussian_noise", 4))
     assert len(datasets.get_dataset_config_names(str(tmp_path / "out"))) == 2
 
@@ -76,8 +76,8 @@ def test_npy_goes_through_the_same_jpeg_as_files(tmp_path, image_folder):
     make(image_folder, tmp_path / "npy", format="npy", jpeg_quality=85)
     make(image_folder, tmp_path / "files", format="imagefolder", jpeg_quality=85)
     array = np.load(tmp_path / "npy" / "contrast.npy")
-    with Image.open(tmp_path / "files" / "contrast" / "4" / "light" / "2.JPEG") as picture:
-        np.testing.assert_array_equal(array[10 + 7], np.asarray(picture))
+    with Image.open(tmp_path / "files" / "contrast" / "4" / "light" / "2.JPEG") as image:
+        np.testing.assert_array_equal(array[10 + 7], np.asarray(image))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -109,22 +109,22 @@ def test_workers_shards_and_chunks_change_no_byte(tmp_path, image_folder, format
         assert {**one, "manifest.json": b""} == {**chunks, "manifest.json": b""}
 
 
-def test_pictures_of_several_sizes(tmp_path, image_folder):
+def test_images_of_several_sizes(tmp_path, image_folder):
     with pytest.raises(InputError, match="image 0 has 36x40 px, image 1 has 36x41 px; give a --size"):
         make(image_folder, tmp_path / "npy", format="npy", size="keep")
     make(image_folder, tmp_path / "files", format="imagefolder", size="keep")
     for number, height in enumerate((40, 41, 42)):
-        with Image.open(tmp_path / "files" / "contrast" / "1" / "dark" / f"{number}.png") as picture:
-            assert picture.size == (36, height)
+        with Image.open(tmp_path / "files" / "contrast" / "1" / "dark" / f"{number}.png") as image:
+            assert image.size == (36, height)
 
 
 def test_the_same_class_and_file_name_do_not_overwrite_each_other(tmp_path, image_folder):
     import datasets
 
-    pictures = [Image.new("RGB", (32, 32), (level, 0, 0)) for level in (10, 20, 30)]
-    for number, picture in enumerate(pictures):
+    images = [Image.new("RGB", (32, 32), (level, 0, 0)) for level in (10, 20, 30)]
+    for number, image in enumerate(images):
         (tmp_path / str(number)).mkdir()
-        picture.save(tmp_path / str(number) / "a.png")
+        image.save(tmp_path / str(number) / "a.png")
     paths = [str(tmp_path / str(number) / "a.png") for number in range(3)]
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["../x", "b"]))
     table = datasets.Dataset.from_dict({"image": paths, "label": [0, 0, 1]}, features=features)
@@ -148,16 +148,16 @@ def test_the_same_class_and_file_name_do_not_overwrite_each_other(tmp_path, imag
     ],
 )
 def test_geometry_before_corruption(preset, size, shape):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
-    pixels = preset_geometry(preset, size)(picture)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
+    pixels = preset_geometry(preset, size)(image)
     assert pixels.shape == (*shape, 3)
     if preset == "tiny-imagenet-c":
-        np.testing.assert_array_equal(pixels, np.asarray(picture.resize((64, 64), Image.Resampling.BILINEAR)))
+        np.testing.assert_array_equal(pixels, np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)))
 
 
 def test_the_command(tmp_path, image_folder):
     victim = image_folder / "test" / "dark" / "2.png"
-    victim.write_bytes(b"no picture")
+    victim.write_bytes(b"not an image")
     arguments = (
         "-m",
         "timm_pushpull",

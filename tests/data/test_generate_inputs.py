@@ -1,4 +1,4 @@
-"""Bad input to generated sets: pictures that cannot be read, options, and folders of something else."""
+"""Bad input to generated sets: images that cannot be read, options, and folders of something else."""
 
 from __future__ import annotations
 

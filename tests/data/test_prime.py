@@ -158,7 +158,7 @@ def test_temperatures_lie_between_half_a_pixel_and_the_last_one_to_one_field():
 
 @pytest.mark.parametrize(("side", "cut"), [(15, 3), (15, 8), (12, 10), (12, 11), (12, 40)])
 def test_displacements_have_the_covariance_of_the_max_entropy_field(side, cut):
-    """Measured on pictures that say where each pixel came from. Above 10, cut-offs are folded at 12 px."""
+    """Measured on images that say where each pixel came from. Above 10, cut-offs are folded at 12 px."""
     count, temperature = 10_000, 1 / (np.pi * side**2 * np.log(cut))
     m = primitives.modes(side, cut)
     noise = torch.randn(count, 2, m, m, generator=torch.Generator().manual_seed(cut))

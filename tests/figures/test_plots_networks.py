@@ -212,7 +212,7 @@ def test_bad_input_about_networks_is_one_line(tmp_path, run_inside, networks, im
     assert_one_clear_line(refused("spectra", model=networks["2020"]), "PushPull2020Conv2d has no pooling")
     assert_one_clear_line(refused("alpha", "--model", unit, "--weights", unit), "2 --model and 1 --weights")
     data = ["--dataset", image_folder]
-    assert_one_clear_line(refused("fourier-heatmap", "--dataset", "./nowhere"), "no data set folder")
+    assert_one_clear_line(refused("fourier-heatmap", "--dataset", "./nowhere"), "no dataset folder")
     assert_one_clear_line(refused("fourier-heatmap", *data, "--batch-size", "0"), "--batch-size is 0")
     assert_one_clear_line(refused("fourier-heatmap", *data, "--norm", "-1"), "norm of the noise is -1")
     assert_one_clear_line(refused("fourier-heatmap", *data, "--frequencies", "99"), "cannot measure 99 frequencies")

@@ -250,7 +250,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
     [
         ({"model": "resnet18_pushpul"}, ["unknown model", "did you mean 'resnet18_pushpull'"]),
         ({"recipe": "cifar"}, ["unknown recipe 'cifar'", "cifar10"]),
-        ({"dataset": "./nowhere"}, ["no data set folder at './nowhere'"]),
+        ({"dataset": "./nowhere"}, ["no dataset folder at './nowhere'"]),
         ({"num-classes": "5"}, ["num_classes is 5", "2 classes"]),
         ({"batch-size": "25"}, ["batch_size is 25", "24"]),
         ({"lr-peak": "0"}, ["lr_peak is 0"]),

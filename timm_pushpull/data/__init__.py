@@ -1,4 +1,4 @@
-"""Image data sets, preprocessing, training augmentation, and corrupted sets on disk."""
+"""Image datasets, preprocessing, training augmentation, and corrupted sets on disk."""
 
 from timm_pushpull.data.corrupted import CorruptedSet, generate, open_corrupted
 from timm_pushpull.data.images import ImageSet

@@ -1,4 +1,4 @@
-"""Labelled image data sets in memory: which images, their classes, and how an image file becomes RGB pixels."""
+"""Labelled image datasets in memory: which images, their classes, and how an image file becomes RGB pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ImageFiles(Protocol):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The labelled images of one split of a data set, or a subset of them.
+    """The labelled images of one split of a dataset, or a subset of them.
 
     Attributes:
         name: Its name in results and cards: the Hub id, or the folder's name.
@@ -114,16 +114,16 @@ class ImageSet:
     def select_classes(self, names: Sequence[str]) -> ImageSet:
         """The images of some classes; a label is then the position of its class in `names`.
 
-        The classes of ImageNet-1k may be given as WordNet ids, even if the data set has other names for them.
+        The classes of ImageNet-1k may be given as WordNet ids, even if the dataset has other names for them.
 
         Raises:
-            InputError: The data set has no such class, or no image of any of them.
+            InputError: The dataset has no such class, or no image of any of them.
         """
         known = self.classes if set(names) <= set(self.classes) else _wordnet_ids(self.classes)
         position = {name: index for index, name in enumerate(known)}
         for name in names:
             if name not in position:
-                raise InputError(f"data set {self.name!r} lacks it: {unknown('class', name, known)}")
+                raise InputError(f"dataset {self.name!r} lacks it: {unknown('class', name, known)}")
         new_labels = np.full(len(known) + 1, -1)
         new_labels[[position[name] for name in names]] = np.arange(len(names))
         labels = new_labels[self.labels]

@@ -1,4 +1,4 @@
-"""Load a split of an image classification data set: a folder, a Hub id, or scikit-learn's digits."""
+"""Load a split of an image classification dataset: a folder, a Hub id, or scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
 class DatasetFiles:
-    """The image files in a column of a Hugging Face data set; they are not decoded.
+    """The image files in a column of a Hugging Face dataset; they are not decoded.
 
     Attributes:
         column: Name of the column.
@@ -58,18 +58,18 @@ def load_images(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> ImageSet:
-    """Load one split of an image classification data set.
+    """Load one split of an image classification dataset.
 
     Args:
         dataset: A folder or Hub id that `datasets.load_dataset` reads, or `digits`, the 1,797 handwritten digits that
             come with scikit-learn.
         split: Its name; by default `train` if `train`, else the first of test, validation, valid, val that exists.
         train: Whether the training split is the default.
-        config: Name of the configuration, if the data set has several.
+        config: Name of the configuration, if the dataset has several.
         image_column, label_column: Needed only if several columns have a suitable type.
 
     Raises:
-        InputError: No such data set, split, image or label column; labels outside the classes.
+        InputError: No such dataset, split, image or label column; labels outside the classes.
     """
     dataset = str(dataset)
     name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
@@ -78,7 +78,7 @@ def load_images(
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # any builder, file system or network error: the user can only correct name or data
-        raise InputError(f"cannot load data set {dataset!r}: {one_line(error)}") from error
+        raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}") from error
     image_column = _image_column(table, name, image_column)
     labels, classes = _labels(table, name, _label_column(table, name, label_column))
     if len(table) == 0:
@@ -110,7 +110,7 @@ def _load_split(dataset: str, config: str | None, split: str | None, train: bool
 
     looks_like_a_path = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
     if looks_like_a_path and not Path(dataset).is_dir():
-        raise InputError(f"no data set folder at {dataset!r}")
+        raise InputError(f"no dataset folder at {dataset!r}")
     with quiet_hub():
         split = _choose_split(dataset, datasets.get_dataset_split_names(dataset, config), split, train)
         return datasets.load_dataset(dataset, config, split=split), split
@@ -123,7 +123,7 @@ def _load_digits(split: str | None, train: bool) -> tuple[datasets.Dataset, str]
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError("the digits data set needs scikit-learn: pip install 'timm-pushpull[train]'") from None
+        raise InputError("the digits dataset needs scikit-learn: pip install 'timm-pushpull[train]'") from None
     split = _choose_split(DIGITS, ("train", "test"), split, train)
     digits = load_digits()
     chosen = (rank_in_class(digits.target) % 5 == 4) == (split == "test")
@@ -138,7 +138,7 @@ def _choose_split(dataset: str, splits: Sequence[str], split: str | None, train:
     for candidate in wanted:
         if candidate in splits:
             return candidate
-    raise InputError(f"data set {dataset!r} has no split {' or '.join(wanted)}; it has: {', '.join(splits)}")
+    raise InputError(f"dataset {dataset!r} has no split {' or '.join(wanted)}; it has: {', '.join(splits)}")
 
 
 def _image_column(table: datasets.Dataset, name: str, given: str | None) -> str:
@@ -169,7 +169,7 @@ def _column(
     described = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in features.items())
     if given is not None:
         if given not in features:
-            raise InputError(f"data set {name!r} has no column {given!r}; it has: {described}")
+            raise InputError(f"dataset {name!r} has no column {given!r}; it has: {described}")
         return given
     for test in suitable:
         found = [column for column, feature in features.items() if test(feature)]
@@ -177,10 +177,9 @@ def _column(
             return found[0]
         if found:
             raise InputError(
-                f"data set {name!r} has {len(found)} {kind} columns; choose one with --{kind}-column: "
-                f"{', '.join(found)}"
+                f"dataset {name!r} has {len(found)} {kind} columns; choose one with --{kind}-column: {', '.join(found)}"
             )
-    raise InputError(f"data set {name!r} holds no {kind}s; its columns are: {described}")
+    raise InputError(f"dataset {name!r} holds no {kind}s; its columns are: {described}")
 
 
 def _labels(table: datasets.Dataset, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:

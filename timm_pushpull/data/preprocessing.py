@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ def model_geometry(model: nn.Module, image_size: int | None = None) -> ResizeCen
     Args:
         image_size: Another side in px; the crop fraction stays that of the data config.
     """
-    config = model.pretrained_cfg
+    config = cast(dict[str, Any], model.pretrained_cfg)
     size = image_size or config["input_size"][-1]
     interpolation = config.get("interpolation") or "bilinear"
     return ResizeCenterCrop(size, int(size / (config.get("crop_pct") or 1.0)), interpolation)

@@ -1,6 +1,6 @@
-"""Augmentations of training images: torchvision's policies on pictures, PRIME on batches.
+"""Augmentation of training images: torchvision's policies on single images, PRIME on batches.
 
-None of them draws on the corruptions that models are measured with, `timm_pushpull.corruptions`.
+None of them uses the corruptions that models are tested on (`timm_pushpull.corruptions`).
 """
 
 from timm_pushpull.data.augment.policies import POLICIES, Policy

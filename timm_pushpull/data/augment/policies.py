@@ -1,6 +1,8 @@
-"""torchvision's augmentation policies, with draws that depend on a key alone."""
+"""torchvision's augmentation policies, with random draws that depend only on a key."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,9 +11,10 @@ from torchvision.transforms import v2
 
 from timm_pushpull.utils.errors import unknown
 
-#: AutoAugment has a policy for each kind of data; the others have none, or one for all.
+# AutoAugment has a learned policy for each kind of data; the other augmentations are the same for all.
 _LEARNED = {"imagenet": v2.AutoAugmentPolicy.IMAGENET, "cifar": v2.AutoAugmentPolicy.CIFAR10}
-POLICIES = {
+#: Constructors of torchvision's transforms by name; the argument is the kind of data.
+POLICIES: dict[str, Callable[[str], v2.Transform]] = {
     "augmix": lambda data: v2.AugMix(),
     "autoaugment": lambda data: v2.AutoAugment(_LEARNED[data]),
     "trivialaugment": lambda data: v2.TrivialAugmentWide(),
@@ -20,12 +23,12 @@ POLICIES = {
 
 
 class Policy:
-    """A policy of torchvision at its defaults.
+    """An augmentation policy of torchvision with default arguments.
 
     Args:
         name: augmix (Hendrycks et al., ICLR 2020), autoaugment (Cubuk et al., CVPR 2019), trivialaugment (Müller and
-            Hutter, ICCV 2021; the wide one) or randaugment (Cubuk et al., NeurIPS 2020).
-        data: imagenet or cifar; AutoAugment's policies were learned on these.
+            Hutter, ICCV 2021; TrivialAugmentWide) or randaugment (Cubuk et al., NeurIPS 2020).
+        data: imagenet or cifar, on which AutoAugment's policies were learned.
 
     Raises:
         InputError: An unknown policy or kind of data.
@@ -39,10 +42,17 @@ class Policy:
         self._transform = POLICIES[name](data)
 
     def __call__(self, image: np.ndarray, key: int) -> np.ndarray:
-        """Augment an image, uint8 of shape (H, W, 3); the same key, below 2^63, gives the same draws.
+        """Augment an image.
 
-        torchvision draws from torch's global CPU generator. That is set for this image and then put back, so that what
-        else draws from it (dropout, for one) is not disturbed. Not for several threads of one process at a time.
+        torchvision draws from torch's global CPU generator. It is seeded for this image and then restored, so that
+        other draws, such as dropout's, do not change. Do not call this from several threads of one process at a time.
+
+        Args:
+            image: uint8 of shape (H, W, 3).
+            key: Seed of the draws, below 2^63.
+
+        Returns:
+            uint8 of the same shape.
         """
         state = torch.default_generator.get_state()
         try:

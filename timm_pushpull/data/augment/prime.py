@@ -2,12 +2,12 @@
 
     >>> augmented = prime(images, torch.Generator().manual_seed(0))
 
-Following the paper and its published configurations without the Jensen-Shannon loss: three chains of one to three
-primitives each, all choices uniform; chains are mixed with Dirichlet(1, 1, 1) weights, and the mixture with the image
-with a Beta(1, 1) weight. Two things differ from the published code. Every image has draws of its own (there, a batch
-shares strengths and displacement fields), so that what becomes of an image does not depend on the others. And the
-random filter is centred (there, the 1 of the identity sits in a corner of the kernel, which shifts the image by a
-pixel).
+This follows the paper and its published configurations without the Jensen-Shannon loss: three chains of one to three
+primitives each, all choices uniform; the chains are mixed with Dirichlet(1, 1, 1) weights, and their mixture is mixed
+with the image with a Beta(1, 1) weight. There are two differences from the published code. Every image has its own
+draws (there, a batch shares strengths and displacement fields), so the result for an image does not depend on the
+others. The random filter is centred (there, the 1 of the identity is in a corner of the kernel, which shifts the image
+by a pixel).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from timm_pushpull.utils.errors import InputError, unknown
 
 WIDTH, DEPTH = 3, 3
 _DIFFEOMORPHISM, _COLOUR, _FILTER = range(3)
-#: Of the images that a CPU works on at a time: 16 images of 32 px, or a larger one alone.
+# Pixels that a CPU thread works on at a time: 16 images of 32 px, or one larger image.
 _PIXELS = 2**14
 
 
@@ -36,8 +36,8 @@ class PrimeSettings:
         diffeo_cut: Highest cut-off frequency of the displacement fields.
         colour_cut: Highest frequency of the colour curves.
         colour_temperature: Highest variance of a frequency's coefficient.
-        colour_band: Frequencies of one curve; None for all up to its cut-off.
-        filter_deviation: Highest deviation of a kernel's entries.
+        colour_band: Number of frequencies in a curve; None for all up to its cut-off.
+        filter_deviation: Highest standard deviation of a kernel's entries.
     """
 
     diffeo_cut: int
@@ -55,14 +55,14 @@ PRIME_PRESETS = {
 
 @dataclass(frozen=True)
 class Choices:
-    """What is drawn for each of N images, but for the primitives' noise; on the CPU.
+    """The draws for N images except for the noise of the primitives, on the CPU.
 
     Attributes:
-        depth: Primitives in each chain, int64 of shape (N, WIDTH).
-        primitive: Which one a step of a chain is, int64 of shape (N, WIDTH, DEPTH).
-        strength: Uniform numbers that choose its strength, float64 of shape (N, WIDTH, DEPTH, 3).
-        weights: Share of each chain in the mixture, float32 of shape (N, WIDTH).
-        mix: Share of the mixture in the image, float32 of shape (N,).
+        depth: Number of primitives in each chain, int64 of shape (N, WIDTH).
+        primitive: The primitive in each step of a chain, int64 of shape (N, WIDTH, DEPTH).
+        strength: Uniform numbers that set its strength, float64 of shape (N, WIDTH, DEPTH, 3).
+        weights: Weight of each chain in the mixture, float32 of shape (N, WIDTH).
+        mix: Weight of the mixture in the output, float32 of shape (N,).
     """
 
     depth: Tensor
@@ -79,10 +79,10 @@ def prime(
 
     Args:
         images: float32 of shape (N, C, side, side) in [0, 1], before normalisation.
-        generator: Where the images' keys are drawn from; default: torch's global one.
+        generator: Draws the key of each image; default: torch's global generator.
         preset: A name in `PRIME_PRESETS`.
-        keys: int64 of shape (N,), not negative, instead of a generator: all draws of an image depend on its key (and
-            the kind of device) alone, and what becomes of it does but for rounding.
+        keys: The keys themselves, int64 of shape (N,), not negative. All draws of an image depend only on its key and
+            on the type of device; up to rounding, so does the result.
 
     Returns:
         float32 of the same shape, contiguous, in [0, 1].
@@ -96,12 +96,12 @@ def prime(
     if keys is None:
         device = generator.device if generator else "cpu"
         keys = torch.randint(2**63 - 1, (len(images),), generator=generator, device=device)
-    settings, keys = PRIME_PRESETS[preset], keys.tolist()
+    settings, seeds = PRIME_PRESETS[preset], keys.tolist()
     output = torch.empty_like(images, dtype=torch.float32, memory_format=torch.contiguous_format)
 
     def augment(part: slice) -> None:
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            _augment(images[part].float().contiguous(), keys[part], settings, output[part])
+            _augment(images[part].float().contiguous(), seeds[part], settings, output[part])
 
     if images.device.type == "cpu":
         some = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
@@ -121,14 +121,14 @@ def check_size(height: int, width: int) -> None:
 
 
 def _in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
-    """Work on each part in one of as many threads as torch uses, each by itself.
+    """Process each part in a thread of its own, with as many threads as torch uses.
 
-    So little stays in a processor's caches, and is too small for several threads to share every operation on it.
+    The parts fit into a core's caches, and are too small to split each operation on them over several threads.
     """
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         list(pool.map(work, parts))
-    torch.set_num_threads(threads)  # this thread's is what it was; so is now that of threads to come
+    torch.set_num_threads(threads)  # the initializer also changed the default of threads started later
 
 
 def choose(generators: list[torch.Generator]) -> Choices:
@@ -149,12 +149,12 @@ def choose(generators: list[torch.Generator]) -> Choices:
 def _augment(images: Tensor, keys: list[int], settings: PrimeSettings, output: Tensor) -> None:
     generators = [torch.Generator().manual_seed(key) for key in keys]
     choices = choose(generators)
-    if images.device.type != "cpu":  # the noise is drawn where it is used
+    if images.device.type != "cpu":  # the noise is drawn on the device that uses it
         generators = [torch.Generator(images.device).manual_seed(key) for key in keys]
     chains = torch.empty(len(images), WIDTH, *images.shape[1:], device=images.device)
     flat = chains.flatten(0, 1)
     for step in range(DEPTH):
-        # In the order of the chains, for every image, so that its noise does not depend on the batch either.
+        # Noise is drawn chain by chain for every image, so that it does not depend on the batch.
         jobs: list[list[tuple[int, Tensor]]] = [[], [], []]
         drawing = [_Noise(generator, images, settings) for generator in generators]
         for slot in (step < choices.depth).flatten().nonzero().flatten().tolist():
@@ -183,7 +183,7 @@ class _Noise:
     settings: PrimeSettings
 
     def __call__(self, kind: int, strength: Tensor) -> Tensor:
-        shape = (3, 3)
+        shape: tuple[int, ...] = (3, 3)
         if kind == _DIFFEOMORPHISM:
             side = self.images.shape[-1]
             cut, _ = primitives.diffeo_strength(strength[None], side, self.settings.diffeo_cut)

@@ -1,7 +1,7 @@
 """The three primitives of PRIME (Modas et al., ECCV 2022): max-entropy changes of space, colour and spectrum.
 
-Each takes images in [0, 1], uniform numbers that choose its strength, and standard normal noise that is the change
-itself. Strengths are those of the published configurations with `stochastic` on: drawn anew for every image.
+Each takes images in [0, 1], uniform numbers that set its strength, and standard normal noise that shapes the change.
+Strengths are those of the published configurations with `stochastic` on: drawn for every image.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: The shortest side, px: below, the temperatures of the diffeomorphism have no room (see `diffeo_strength`).
+#: The shortest side in px: below it, the range of temperatures of the diffeomorphism is empty (see `diffeo_strength`).
 SHORTEST_SIDE = 4
-#: Points of a colour curve per half period of its highest frequency: linear between them, it is off by less than
-#: (pi / 64)^2 / 8 = 3e-4 of the amplitude, a tenth of a grey level.
+# Points of a colour curve per half period of its highest frequency: the error of linear interpolation between them is
+# less than (pi / 64)^2 / 8 = 3e-4 of the amplitude, a tenth of a grey level.
 _POINTS = 64
 
 
@@ -28,12 +28,13 @@ def diffeo_strength(uniform: Tensor, side: int, cut_max: int) -> tuple[Tensor, T
     """Cut-off frequency and temperature of the displacement fields (published code, sT = rT = scut = rcut = alpha = 1).
 
     The largest cut-off is uniform in 3..cut_max; cut-off and temperature are Beta(1/2, 1/2) between their bounds. The
-    bounds of the temperature (Petrini et al., NeurIPS 2021) are a displacement of half a pixel in the middle of the
-    image, and the largest one that is still one-to-one; where that is smaller, the temperature is the lower bound.
+    bounds of the temperature (Petrini et al., NeurIPS 2021) correspond to a displacement of half a pixel in the middle
+    of the image, and to the largest displacement field that is still one-to-one; if the upper bound is smaller than the
+    lower one, the temperature is the lower bound.
 
     Args:
         uniform: float64 in [0, 1), of shape (N, 3).
-        side: Of the image, px.
+        side: Side of the image in px.
 
     Returns:
         Cut-off, int64 of shape (N,), in 2..cut_max; temperature, float64 of shape (N,).
@@ -48,20 +49,20 @@ def diffeo_strength(uniform: Tensor, side: int, cut_max: int) -> tuple[Tensor, T
 
 
 def modes(side: int, cut: int) -> int:
-    """Sine modes per axis that tell fields on `side` points apart: those above side - 2 look like lower ones."""
+    """Number of distinct sine modes per axis on `side` points: modes above side - 2 are aliases of lower ones."""
     return min(cut, side - 2)
 
 
 def diffeomorphism(images: Tensor, cut: Sequence[int], temperature: Tensor, noise: Sequence[Tensor]) -> Tensor:
-    """Move every pixel along a smooth random field, bilinearly; the borders stay.
+    """Displace every pixel by a smooth random field, with bilinear interpolation; the borders stay in place.
 
     Both components of the field are side * sqrt(T) * sum_ij c_ij sin(pi i x) sin(pi j y), where c_ij is normal with
-    deviation 1 / sqrt(i^2 + j^2) and i^2 + j^2 < (cut + 1/2)^2.
+    standard deviation 1 / sqrt(i^2 + j^2) and i^2 + j^2 < (cut + 1/2)^2.
 
     Args:
         images: float32 of shape (N, C, side, side).
         cut, temperature: From `diffeo_strength`, for each image.
-        noise: Of each image, float32 of shape (2, m, m) with m = modes(side, cut).
+        noise: For each image, float32 of shape (2, m, m) with m = modes(side, cut).
     """
     number, side = len(images), images.shape[-1]
     most = max(len(one[0]) for one in noise)
@@ -70,7 +71,7 @@ def diffeomorphism(images: Tensor, cut: Sequence[int], temperature: Tensor, nois
         m = one.shape[-1]
         torch.mul(one, _deviations(side, its_cut, images.device), out=spectrum[image, :, :m, :m])
     sines = _sines(side, images.device)[:, :most]
-    # In grid_sample's units the image is 2 wide, from the middle of its first pixel to that of its last.
+    # In the units of grid_sample the image is 2 wide, from the centre of its first pixel to that of its last.
     scale = (2 * side / (side - 1) * temperature.sqrt()).to(images)
     field = sines @ (spectrum * scale[:, None, None, None]) @ sines.T
     grid = torch.sub(_raster(side, images.device), field, out=field).permute(0, 2, 3, 1)
@@ -79,7 +80,7 @@ def diffeomorphism(images: Tensor, cut: Sequence[int], temperature: Tensor, nois
 
 @functools.lru_cache(maxsize=8)
 def _raster(side: int, device: torch.device) -> Tensor:
-    """Place of every pixel in grid_sample's units, x and y, float32 of shape (2, side, side)."""
+    """x and y of every pixel in the units of grid_sample, float32 of shape (2, side, side)."""
     line = torch.linspace(-1, 1, side, device=device)
     return torch.stack(torch.meshgrid(line, line, indexing="xy"))
 
@@ -93,13 +94,14 @@ def _sines(side: int, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=512)
 def _deviations(side: int, cut: int, device: torch.device) -> Tensor:
-    """Deviation of every mode's coefficient, float32 of shape (m, m).
+    """Standard deviation of the coefficient of every mode, float32 of shape (m, m).
 
-    On `side` points sin(pi (2 (side - 1) - k) x) is -sin(pi k x), so that mode k above side - 2 adds its variance to a
-    lower one's: the same distribution from fewer numbers (222^2 instead of 500^2 at 224 px).
+    On `side` points sin(pi (2 (side - 1) - k) x) equals -sin(pi k x). The variance of a mode above side - 2 is
+    therefore added to that of a lower one, which gives the same distribution from fewer numbers (222^2 instead of 500^2
+    at 224 px).
     """
     k, period = torch.arange(1, cut + 1), side - 1
-    energy = (k[:, None].square() + k.square()).float()  # whole numbers far below 2^24
+    energy = (k[:, None].square() + k.square()).float()  # integers far below 2^24, so exact
     variance = (energy < (cut + 0.5) ** 2) / energy
     folded = ((k + period) % (2 * period) - period).abs()
     variance = variance.new_zeros(side, cut).index_add_(0, folded, variance)
@@ -115,7 +117,7 @@ def colour_strength(uniform: Tensor, cut_max: int, temperature_max: float, band:
     """Frequencies and temperature of the colour curves (published code).
 
     The cut-off is uniform in 1..cut_max, the temperature in [0, temperature_max). With a band, only `band` frequencies
-    from a lowest one on, uniform in 1..cut-off, are used; without, all up to the cut-off.
+    are used, from a lowest one that is uniform in 1..cut-off; without, all frequencies up to the cut-off.
 
     Args:
         uniform: float64 in [0, 1), of shape (N, 3).
@@ -131,13 +133,13 @@ def colour_strength(uniform: Tensor, cut_max: int, temperature_max: float, band:
 
 
 def smooth_colour(images: Tensor, first: Tensor, coefficients: Tensor, cut_max: int) -> Tensor:
-    """Change every channel's values along a random smooth curve: x + sum_j c_j sin(pi (first + j) x), clipped.
+    """Map the values of every channel by a smooth random curve, x + sum_j c_j sin(pi (first + j) x), clipped to [0, 1].
 
     Args:
         images: float32 of shape (N, C, H, W).
         first: Lowest frequency, int64 of shape (N,).
         coefficients: float32 of shape (N, C, frequencies).
-        cut_max: The highest frequency there is; it decides how finely curves are tabulated.
+        cut_max: The highest possible frequency; it sets the resolution of the lookup table.
     """
     points = _POINTS * cut_max
     basis, identity = _curve_basis(points, coefficients.shape[-1], images.device)
@@ -145,7 +147,7 @@ def smooth_colour(images: Tensor, first: Tensor, coefficients: Tensor, cut_max: 
     with_cosine, with_sine = (coefficients @ basis).chunk(2, dim=-1)
     angle = (math.pi * first).to(images)[:, None, None] * identity
     curve = torch.addcmul(identity, angle.sin(), with_cosine).addcmul_(angle.cos_(), with_sine)
-    # The value at the start of a piece and its rise side by side, 8 bytes, so that each pixel looks up once.
+    # Start value and slope of each piece are adjacent, 8 bytes in all, so that each pixel needs one lookup.
     pieces = images.new_empty(*curve.shape[:2], points, 2)
     pieces[..., 0] = curve[..., :-1]
     torch.sub(curve[..., 1:], curve[..., :-1], out=pieces[..., 1])
@@ -158,8 +160,11 @@ def smooth_colour(images: Tensor, first: Tensor, coefficients: Tensor, cut_max: 
 
 @functools.lru_cache(maxsize=4)
 def _curve_basis(points: int, frequencies: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each frequency from 0 on, cos and sin at the points of a curve, float32 of shape (frequencies,
-    2 (points + 1)); and the points, float32 of shape (points + 1,)."""
+    """Cosine and sine of the frequencies 0, 1, ... at the points of a curve.
+
+    Returns:
+        Both side by side, float32 of shape (frequencies, 2 (points + 1)); the points, float32 of shape (points + 1,).
+    """
     x = torch.linspace(0, 1, points + 1, dtype=torch.float64)
     angle = math.pi * torch.arange(frequencies)[:, None] * x
     return torch.cat((angle.cos(), angle.sin()), dim=1).float().to(device), x.float().to(device)
@@ -169,7 +174,7 @@ def _curve_basis(points: int, frequencies: int, device: torch.device) -> tuple[T
 
 
 def random_filter(images: Tensor, kernels: Tensor) -> Tensor:
-    """Convolve all channels of an image with its kernel, with zeros around, and clip.
+    """Convolve all channels of an image with its kernel, zero-padded, and clip to [0, 1].
 
     Args:
         images: float32 of shape (N, C, H, W).
@@ -178,7 +183,7 @@ def random_filter(images: Tensor, kernels: Tensor) -> Tensor:
     height, width = images.shape[2:]
     padded = F.pad(images, (1, 1, 1, 1))
     output = images * kernels[:, 1, 1, None, None, None]
-    # Sums of shifted images: on CPUs several times as fast as a convolution in groups of one channel.
+    # A sum of shifted images is several times as fast on CPUs as a depthwise convolution.
     for place in (0, 1, 2, 3, 5, 6, 7, 8):
         row, column = divmod(place, 3)
         weight = kernels[:, row, column, None, None, None]
@@ -187,5 +192,5 @@ def random_filter(images: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _integer(uniform: Tensor, lowest: int, highest: int | Tensor) -> Tensor:
-    """Uniform whole numbers, both ends included, from uniform numbers in [0, 1)."""
+    """Uniform integers from `lowest` to `highest`, both included, from uniform numbers in [0, 1)."""
     return (lowest + uniform * (highest + 1 - lowest)).long()

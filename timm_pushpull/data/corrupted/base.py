@@ -90,9 +90,9 @@ class SetContents:
     """The images of a set that is being written.
 
     Attributes:
-        rows: Their rows in the data set in ascending order, int64 of shape (N,). Without the unreadable images if the
+        rows: Their rows in the dataset in ascending order, int64 of shape (N,). Without the unreadable images if the
             layout stores arrays.
-        labels: Class of every row of the data set, int64.
+        labels: Class of every row of the dataset, int64.
         classes: Names of the classes.
         stems: `<class folder>/<file stem>` of every row of the set.
         chunks: Number of chunks.
@@ -126,7 +126,7 @@ class CorruptedSetWriter(ABC):
         """Encode corrupted images.
 
         Args:
-            rows: Their rows in the data set, int64 of shape (N,).
+            rows: Their rows in the dataset, int64 of shape (N,).
             pixels: uint8 of shape (N, H, W, 3).
 
         Returns:

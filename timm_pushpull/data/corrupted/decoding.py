@@ -1,4 +1,4 @@
-"""From the images of a data set to blocks of pixels: decoded ahead, in bounded memory, and scanned beforehand where the
+"""From the images of a dataset to blocks of pixels: decoded ahead, in bounded memory, and scanned beforehand where the
 length of an array must be known."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Block:
     """Decoded images that are in memory together.
 
     Attributes:
-        rows: Their rows in the data set, int64 of shape (N,).
+        rows: Their rows in the dataset, int64 of shape (N,).
         pixels: uint8 of shape (H, W, 3) each.
     """
 
@@ -122,7 +122,7 @@ def blocks(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[Block]:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a first pass over a data set found.
+    """What a first pass over a dataset found.
 
     Attributes:
         shape: (height, width, 3) of every image.

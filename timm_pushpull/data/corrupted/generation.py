@@ -1,8 +1,8 @@
-"""Write corrupted copies of a data set.
+"""Write corrupted copies of a dataset.
 
 The images are cut into fixed chunks. The images of a chunk are decoded once and go through every corruption and
 severity; then the chunk is recorded. A run that was killed continues at the next chunk, and of N shards each takes
-every N-th chunk. The pixels of an image depend on its row in the data set; neither they nor any byte of the set depend
+every N-th chunk. The pixels of an image depend on its row in the dataset; neither they nor any byte of the set depend
 on chunks, shards or workers (Parquet files hold one chunk each).
 """
 
@@ -79,7 +79,7 @@ def generate(
     chunk: int = CHUNK,
     progress: bool = True,
 ) -> Outcome:
-    """Write corrupted copies of a data set, or continue where a killed run stopped.
+    """Write corrupted copies of a dataset, or continue where a killed run stopped.
 
     Args:
         output: A folder that is new, empty, or that of the same job.
@@ -212,7 +212,7 @@ class _Run:
                         self._corrupt_block(writer, block, bar)
                     bar.update(len(unreadable) * cells)
                     if unreadable and self.layout.arrays:
-                        raise InputError(f"image {unreadable[0]} could be read a moment ago; is the data set changing?")
+                        raise InputError(f"image {unreadable[0]} could be read a moment ago; is the dataset changing?")
                     self.folder.record(chunk, {"unreadable": unreadable, **writer.end_chunk(chunk)})
         finally:
             writer.abort()
@@ -252,7 +252,7 @@ class _Run:
                 severity,
                 self.job.preset,
                 seed=self.job.seed,
-                indices=rows,
+                indices=rows.tolist(),
                 frost_dir=self.frost_dir,
                 # The other layouts' files are JPEG themselves.
                 jpeg_quality=self.job.jpeg_quality if self.layout.arrays else None,

@@ -154,7 +154,7 @@ class ImageFolderWriter(CorruptedSetWriter):
 
 def _corruption_folders(folder: Path) -> dict[str, Path]:
     """Folders with a sub-folder per severity, by name, in `folder` or one level below."""
-    found = {}
+    found: dict[str, Path] = {}
     for place in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
         # A class may be called 1, too: nothing below a corruption is looked at.
         candidates = [place] if _severities(place) else sorted(place.iterdir())

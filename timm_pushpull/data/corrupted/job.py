@@ -33,7 +33,7 @@ class Job:
         size: Side in px, `keep`, or None for the preset's.
         jpeg_quality: 1 to 100, or None for lossless.
         frost: Where the frost textures come from, if there is frost.
-        dataset: Name of the data set.
+        dataset: Name of the dataset.
         split: Name of its split.
         rows: Number of images.
         rows_sha256: Hash of the rows, their labels and the class names.
@@ -83,7 +83,7 @@ class Job:
 
 def _flat(settings: Mapping[str, object]) -> dict[str, object]:
     """Settings with the entries of a mapping under names of their own."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in settings.items():
         entries = {f"{name} of {key}": entry for key, entry in value.items()} if isinstance(value, Mapping) else {}
         flat |= entries or {name: value}

@@ -18,7 +18,7 @@ def open_corrupted(place: Path | str) -> CorruptedSet:
     """Open a corrupted set, whatever its layout; no images are read yet.
 
     Args:
-        place: A folder, or the Hub id of a data set with a configuration per corruption.
+        place: A folder, or the Hub id of a dataset with a configuration per corruption.
 
     Raises:
         InputError: No such place, none of the layouts, or files that are missing or damaged.

@@ -1,4 +1,4 @@
-"""The layout of a Hugging Face data set: a configuration per corruption and a split per severity, on the Hub or in a
+"""The layout of a Hugging Face dataset: a configuration per corruption and a split per severity, on the Hub or in a
 folder. It is written as `<corruption>/severity_<s>-<chunk>-of-<chunks>.parquet` with image files in the rows."""
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ParquetSet(CorruptedSet):
         manifest: Names the corruptions and severities that must be there.
 
     Raises:
-        InputError: The data set cannot be loaded, has no such splits, or is incomplete.
+        InputError: The dataset cannot be loaded, has no such splits, or is incomplete.
     """
 
     def __init__(self, place: str, manifest: Manifest) -> None:
@@ -167,7 +167,7 @@ def _severity_splits(place: str) -> dict[str, dict[int, str]]:
     """The name of each severity's split, for every configuration that has such splits."""
     import datasets
 
-    found = {}
+    found: dict[str, dict[int, str]] = {}
     try:
         with quiet_hub():
             for config in datasets.get_dataset_config_names(place):
@@ -177,7 +177,7 @@ def _severity_splits(place: str) -> dict[str, dict[int, str]]:
                 if splits:
                     found[config] = splits
     except Exception as error:  # any builder, file system or network error, as in `load_images`
-        raise InputError(f"cannot load data set {place!r}: {one_line(error)}") from error
+        raise InputError(f"cannot load dataset {place!r}: {one_line(error)}") from error
     if not found:
         raise InputError(
             f"{place!r} holds no corrupted images; expected a configuration per corruption with splits severity_1 to "
