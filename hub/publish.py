@@ -1,9 +1,10 @@
-"""Bring releases or run folders onto the Hugging Face Hub, verified before and after.
+"""Publish releases or run folders on the Hugging Face Hub, verified before and after.
 
-python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me --dry-run
-hf auth login   # or HF_TOKEN=...
-python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me   # -> me/resnet18_cifar_pushpull.digits
-python hub/publish.py --all --namespace timm-pushpull --collection "PushPull-Net"
+examples:
+  python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me --dry-run
+  hf auth login   # or HF_TOKEN=...
+  python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me   # -> me/resnet18_cifar_pushpull.digits
+  python hub/publish.py --all --namespace timm-pushpull --collection "PushPull-Net"
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from timm_pushpull import cli
-from timm_pushpull.hub import Release, check_repo_id, dress, publish, verify
+from timm_pushpull.hub import Release, check_repo_id, prepare_upload, publish, verify
 from timm_pushpull.hub.card import HERE
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError
@@ -23,22 +24,28 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    parser = cli.Parser(prog="publish.py", description="Bring releases or run folders onto the Hugging Face Hub.")
+    parser = cli.Parser(prog="publish.py", description=__doc__)
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="release or run folder")
-    parser.add_argument("--all", action="store_true", help="every release of this checkout")
+    parser.add_argument("--all", action="store_true", help="all releases in hub/releases")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--namespace", metavar="NS", help="user or organisation; repositories are named as the releases")
-    where.add_argument("--repo-id", metavar="NS/NAME", help="repository of a single folder")
-    parser.add_argument("--private", action="store_true", help="create the repository as a private one")
-    parser.add_argument("--create-pr", action="store_true", help="leave it in a pull request, for others to merge")
-    parser.add_argument("--collection", metavar="NAME", help="slug of a collection to add it to, or title of a new one")
-    parser.add_argument("--dry-run", action="store_true", help="verify and list what would go; needs no network")
-    parser.add_argument("--endpoint", metavar="URL", help="the Hub's address (default: HF_ENDPOINT, or the public one)")
+    where.add_argument("--namespace", metavar="NS", help="user or organisation; repositories get the names of releases")
+    where.add_argument("--repo-id", metavar="NS/NAME", help="repository, for a single folder")
+    parser.add_argument("--private", action="store_true", help="create the repository as private")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing to main")
+    parser.add_argument(
+        "--collection",
+        metavar="NAME",
+        help="collection to add the model to: its slug, or the title of a new one (default: none)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="verify, list the files, upload nothing; needs no network"
+    )
+    parser.add_argument("--endpoint", metavar="URL", help="URL of the Hub (default: $HF_ENDPOINT, or the public Hub)")
     options = parser.parse_args()
 
     folders = sorted(RELEASES.glob("[!.]*")) if options.all else options.folders
     if options.all == bool(options.folders):
-        raise InputError("give folders, or --all for every release" if not options.all else "--all takes no folders")
+        raise InputError("give folders, or --all for all releases" if not options.all else "--all takes no folders")
     if options.repo_id and len(folders) != 1:
         raise InputError(f"--repo-id {options.repo_id} is for one folder, not for {len(folders)}; use --namespace")
     releases = [Release.load(folder) for folder in folders]
@@ -46,17 +53,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (release, repo_id) in enumerate(zip(releases, ids, strict=True)):
             if HERE in release.card:  # a run's folder
-                releases[number] = dress(release, make_folder(Path(folder) / str(number)), ROOT / "LICENSE", repo_id)
+                releases[number] = prepare_upload(
+                    release, make_folder(Path(folder) / str(number)), ROOT / "LICENSE", repo_id
+                )
             print(f"verifying {release.name}")
             for line in verify(releases[number]):
                 print(f"  {line}")
-        # All of them are right, before the first leaves the house.
+        # Nothing is uploaded before all have passed.
         for release, repo_id in zip(releases, ids, strict=True):
             send(release, repo_id, options)
 
 
 def send(release: Release, repo_id: str, options: argparse.Namespace) -> None:
-    """Publish one release, or say what would be published."""
+    """Publish one release, or list what would be uploaded."""
     if options.dry_run:
         for name in release.files:
             print(f"{(release.path / name).stat().st_size:>12,} bytes  {name}")

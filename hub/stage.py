@@ -1,7 +1,8 @@
-"""Make a release of a finished run: a folder as a Hub repository holds it, and its card.
+"""Make a release from a finished run: the folder of a Hub repository, and its model card.
 
-python hub/stage.py runs/cifar10/resnet18_cifar_pushpull   # -> hub/releases/resnet18_cifar_pushpull.cifar10
-python hub/stage.py hub/releases/*                         # the same releases, their cards and pictures made anew
+examples:
+  python hub/stage.py runs/cifar10/resnet18_cifar_pushpull   # -> hub/releases/resnet18_cifar_pushpull.cifar10
+  python hub/stage.py hub/releases/*                         # write the cards and images of these releases again
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    parser = cli.Parser(prog="stage.py", description="Make a release of a finished run.")
+    parser = cli.Parser(prog="stage.py", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="run folder, as train/train.py --half-weights writes it")
-    parser.add_argument("--tag", help="what stands behind the dot of the release's name (default: the data set)")
-    parser.add_argument("--eval-results", action="store_true", help="write the Hub's .eval_results too, still a draft")
-    parser.add_argument("--releases", type=Path, default=RELEASES, help="folder of the releases")
-    parser.add_argument("--cards", type=Path, default=ROOT / "model_cards", help="folder of the cards")
+    parser.add_argument("--tag", help="part of the release's name after the dot (default: the dataset)")
+    parser.add_argument(
+        "--eval-results", action="store_true", help="also write the Hub's .eval_results (a draft format)"
+    )
+    parser.add_argument("--releases", type=Path, default=RELEASES, help="where to write (default: hub/releases)")
+    parser.add_argument(
+        "--cards", type=Path, default=ROOT / "model_cards", help="where to write the card (default: model_cards)"
+    )
     options = parser.parse_args()
     if options.tag and len(options.runs) > 1:
         raise InputError(f"--tag {options.tag} is for one run, not for {len(options.runs)}")

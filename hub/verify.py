@@ -1,6 +1,7 @@
-"""Check that a release or a run folder is what it says.
+"""Check that weights, model card and results of a release or run folder belong together.
 
-python hub/verify.py hub/releases/resnet18_cifar_pushpull.cifar10 --dataset FOLDER_OR_HUB_ID
+examples:
+  python hub/verify.py hub/releases/resnet18_cifar_pushpull.cifar10 --dataset cifar10
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from timm_pushpull.utils.errors import InputError
 
 
 def main() -> None:
-    parser = cli.Parser(prog="verify.py", description="Check that a release or a run folder is what it says.")
+    parser = cli.Parser(prog="verify.py", description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="release or run folder")
-    parser.add_argument("--dataset", help="the data it was measured on, to measure a sub-sample again")
-    parser.add_argument("--images", type=int, default=500, metavar="N", help="of the sub-sample (default: %(default)s)")
+    parser.add_argument("--dataset", help="folder or Hub id, to measure a subset again (default: the recipe's)")
+    parser.add_argument(
+        "--images", type=int, default=500, metavar="N", help="size of that subset (default: %(default)s)"
+    )
     options = parser.parse_args()
     if options.images < 1:
         raise InputError(f"--images is {options.images}; use 1 or more")

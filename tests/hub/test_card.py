@@ -19,7 +19,7 @@ from support.example_card import BASELINE, CONFIG, PAIR, TITLE, card_of, row_of,
 from support.example_run import CLASSES, TRAINING, some_results, write_run
 from support.paths import needs_releases
 from timm_pushpull import InputError, metrics
-from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, robustness_picture
+from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, robustness_figure
 from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import load_model
 
@@ -58,16 +58,16 @@ def test_tables_beside_the_baseline():
     r_net = ((0.04 - 0.05) / 0.04 + 0.4 / 0.04 * (0.4 - PAIR.mce) / 0.4) / 2  # Eq. 13 with beta = mCE0 / E0
     assert row_of(card, PAIR.model, "model") == ["5.00%", f"{PAIR.mce:.2%}", f"{mrce:.3f}", f"{r_net:.1%}"]
     assert row_of(card, "resnet18_cifar (baseline)", "model") == ["4.00%", "40.00%", "1.000", "0.0%"]
-    assert "it errs less than its baseline" in card
+    assert "its error is lower than the baseline's" in card
     assert "mCE 19.1% to 20.9%" in card
     worse = replace(PAIR, errors={name: [0.5] * 5 for name in PAIR.errors})
-    assert "it errs more than its baseline" in card_of(worse)
+    assert "its error is higher than the baseline's" in card_of(worse)
     same = replace(PAIR, errors=BASELINE.errors, intervals=None)
-    assert "it errs as often as its baseline" in card_of(same)
+    assert "its error is equal to the baseline's" in card_of(same)
     alike = card_of(replace(PAIR, intervals={"mce": [PAIR.mce - 0.01, 0.4]}))
-    assert "it errs about as often as its baseline" in alike
-    assert "which may be chance" in alike
-    assert "chance:" not in card
+    assert "its error is about equal to the baseline's" in alike
+    assert "may be chance" in alike
+    assert "The difference may be chance" not in card
 
 
 @pytest.mark.parametrize(
@@ -82,25 +82,25 @@ def test_beside_the_paper(model, printed):
     results = some_results(model, dataset="uoft-cs/cifar10", training=TRAINING)
     card = card_of(results)
     label = "paper, Table 1: ResNet18" + " PushPull avg3" * ("pushpull" in model)
-    assert row_of(card, label, "beside the paper") == printed
+    assert row_of(card, label, "source") == printed
     ours = ["5.00%", f"{results.mce:.2%}", *(("1.000", "0.0%") if model == "resnet18_cifar" else ("-", "-"))]
-    assert row_of(card, "this model", "beside the paper") == ours
-    assert "R_net: it is computed here" in card
+    assert row_of(card, "this model", "source") == ours
+    assert "not list R_net; it is computed here" in card
     assert "in this training, epochs is 1, not 30" in card
-    assert "Beside the paper" not in card_of(replace(results, errors={"fog": [0.1] * 5}))
-    assert "Beside the paper" not in card_of(PAIR)
+    assert "Comparison with the paper" not in card_of(replace(results, errors={"fog": [0.1] * 5}))
+    assert "Comparison with the paper" not in card_of(PAIR)
 
 
 def test_what_the_reader_must_know_comes_first():
-    card = card_of(PAIR, picture="robustness.png")
+    card = card_of(PAIR, image="robustness.png")
     first, use = card.split("\n## ")[:2]
     assert "epochs is 1, not 30" in first
     assert "](robustness.png)" in first
     assert use.startswith("Intended use")
     assert "adversarial" in use
-    assert "sees 32 x 32 px" in use
+    assert "input is 32 x 32 px" in use
     assert "50 images/s" in card
-    assert "7 for the training, 0 for the corruptions" in card
+    assert "7 for training, 0 for the corruptions" in card
     assert "drawn at random" in card
     assert "Params (M): 11.2" in card
     assert "GMACs: 0.56" in card
@@ -112,8 +112,17 @@ def test_what_the_reader_must_know_comes_first():
 def test_a_card_says_no_more_than_the_results():
     bare = some_results(errors={}, hardware=None, commit=None)
     card = card_of(bare, recipe={}, macs=None, config=CONFIG | {"label_names": None, "model_args": {}})
-    for absent in ("mCE", "baseline", "GMACs", "images/s", "push-pull unit", "None", "corruption |", "recipe as it"):
-        assert absent not in body(card).replace("the baseline that push-pull", "")
+    for absent in (
+        "mCE",
+        "baseline",
+        "GMACs",
+        "images/s",
+        "push-pull unit",
+        "None",
+        "corruption |",
+        "differ from the recipe",
+    ):
+        assert absent not in body(card).replace("the baseline for the push-pull", "")
     assert "tested on clean images only" in card
     assert discrepancies(card, card) == []
     assert {e.metric_type for e in ModelCard(card).data.eval_results} == {"error", "accuracy"}
@@ -128,7 +137,7 @@ def test_a_card_says_no_more_than_the_results():
     assert "**Frost** was procedural, ours" in card
     assert "mce" not in {e.metric_type for e in ModelCard(card).data.eval_results}
     assert "Partial" not in card_of(PAIR)
-    assert "JPEG files of quality 85" in card_of(replace(partial, jpeg_quality=85))
+    assert "as JPEG of quality 85" in card_of(replace(partial, jpeg_quality=85))
 
     perfect = replace(
         PAIR, baseline=PAIR.baseline | {"clean_error": 0.0, "errors": {n: [0.0] * 5 for n in PAIR.errors}}
@@ -153,7 +162,7 @@ def test_terms_of_the_data(dataset, terms):
 def test_snippets_run(tmp_path, monkeypatch, capsys):
     model = write_run(tmp_path / "run")
     monkeypatch.chdir(tmp_path / "run")
-    Image.effect_noise((50, 40), 80).convert("RGB").save("picture.png")
+    Image.effect_noise((50, 40), 80).convert("RGB").save("image.png")
     classify, features, embed = snippets(Path("README.md").read_text())
     spaces = []
     for snippet in (classify, features, embed):
@@ -180,7 +189,7 @@ def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys):
     assert 'name = "hf-hub:some/model"' in card
     assert len(snippets(card_of(PAIR))) == 3
     monkeypatch.chdir(tmp_path)
-    Image.effect_noise((32, 32), 80).convert("RGB").save("picture.png")
+    Image.effect_noise((32, 32), 80).convert("RGB").save("image.png")
     space = {"__name__": "__main__"}
     exec(snippets(card)[3].replace('"some/model"', repr(str(RELEASE))), space)
     model, _ = load_model(f"local-dir:{RELEASE}")
@@ -217,13 +226,13 @@ def test_text_of_strangers_stays_text():
     config["pretrained_cfg"] |= {"interpolation": HOSTILE, "mean": [HOSTILE]}
     config["model_args"] = {"avg_size": HOSTILE}
     recipe = {HOSTILE: HOSTILE, "train_split": HOSTILE, "seed": HOSTILE}
-    card = card_of(hostile, title=HOSTILE, recipe=recipe, config=config, source=f"hf-hub:{HOSTILE}", picture=HOSTILE)
+    card = card_of(hostile, title=HOSTILE, recipe=recipe, config=config, source=f"hf-hub:{HOSTILE}", image=HOSTILE)
 
     assert discrepancies(card, card) == []
     assert ModelCard(card).data.eval_results[0].dataset_type == HOSTILE
     tokens = MarkdownIt("commonmark").enable("table").parse(body(card))
     html = [t.content.strip() for t in tokens if t.type == "html_block"]
-    assert html == ["<details><summary>Every setting (<code>recipe.yaml</code>)</summary>", "</details>"]
+    assert html == ["<details><summary>All settings (<code>recipe.yaml</code>)</summary>", "</details>"]
     inline = [child for token in tokens for child in token.children or ()]
     assert {child.content for child in inline if child.type == "html_inline"} <= {"<code>", "</code>"}
     assert [child.attrGet("href") for child in inline if child.type == "link_open"] == [
@@ -240,9 +249,9 @@ def test_text_of_strangers_stays_text():
         compile(snippet, "snippet", "exec")
 
 
-def test_picture():
+def test_robustness_figure():
     pytest.importorskip("matplotlib")
-    figure = robustness_picture(PAIR)
+    figure = robustness_figure(PAIR)
     assert len(figure.axes) == 15
     for panel, (name, row) in zip(figure.axes, PAIR.errors.items(), strict=True):
         baseline, own = panel.lines
@@ -253,10 +262,10 @@ def test_picture():
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["resnet18_cifar (baseline)", "resnet18_cifar_pushpull"]
     assert "%" in figure.get_supylabel()
-    alone = robustness_picture(some_results(errors={"fog": [0.1, None, 0.3, None, None]}))
+    alone = robustness_figure(some_results(errors={"fog": [0.1, None, 0.3, None, None]}))
     assert [len(panel.lines) for panel in alone.axes] == [1]
     with pytest.raises(InputError, match="clean images only"):
-        robustness_picture(some_results(errors={}))
+        robustness_figure(some_results(errors={}))
 
 
 def test_eval_results_file():

@@ -57,10 +57,10 @@ def test_any_digit_of_a_full_card(place, by):
         ("| snow |", "| sleet |", "row 'snow': not in the card"),
         ("| corruption | 1 |", "| corruption | one |", "table 'corruption': not in the card"),
         ("## Intended use", "It is 99.9 % right.\n\n## Intended use",
-         "the card's text says 99.9, which no result gives: 'It is 99.9 % right.'"),
-        ("## Intended use", "Errors: .07\n\n## Intended use", ".07, which no result gives"),
-        ("## Intended use", "| other | error |\n|--|--|\n| this | 12.3 |\n\n## Intended use", "12.3, which no result"),
-        ("## Intended use", "It is half right: 50%.\n\n## Intended use", "says 50, which no result gives"),
+         "the card's text says 99.9, which is not in the results: 'It is 99.9 % right.'"),
+        ("## Intended use", "Errors: .07\n\n## Intended use", ".07, which is not in the results"),
+        ("## Intended use", "| other | error |\n|--|--|\n| this | 12.3 |\n\n## Intended use", "12.3, which is not"),
+        ("## Intended use", "It is half right: 50%.\n\n## Intended use", "says 50, which is not in the results"),
         ("mCE 19.1% to 20.9%", "mCE 19.1% to 20.8%", "says 20.8, the release 20.9"),
         ("- **Data:** 100 images", "- **Data:** 1,000 images", "says 1,000, the release 100"),
         ("Params (M): 11.2", "Params (M): 0.56", "the card's text says 0.56, the release 11.2: '- Params"),
@@ -71,8 +71,8 @@ def test_any_digit_of_a_full_card(place, by):
         ("library_name: timm\n", "", "metadata, library_name: the card says None"),
         ("- common-corruptions\n", "", "metadata, tags: the card lacks common-corruptions"),
         ("model-index:\n", "model-index: 3\nx:\n", "metadata, model-index: it is not in the Hub's form"),
-        ("license: apache-2.0", "license: [", "front matter is no YAML"),
-        ("---\n", "", "front matter is no YAML"),
+        ("license: apache-2.0", "license: [", "front matter is not YAML"),
+        ("---\n", "", "front matter is not YAML"),
     ],
 )  # fmt: skip
 def test_what_is_false_is_named(old, new, line):
@@ -88,7 +88,7 @@ def test_an_owner_may_edit():
     assert discrepancies(CARD, CARD) == []
     card = CARD.replace("\n", "\r\n").replace("Apache-2.0.", "ours, under Apache-2.0.")
     card = card.replace("- **Not for** decisions about people", "- Never for decisions on people")
-    card = card.replace("All errors are top-1;", f"It reaches an mCE of {PAIR.mce:.2%};")
+    card = card.replace("- **mCE:** mean", f"- It reaches an mCE of {PAIR.mce:.2%}, the mean")
     card = card.replace(
         "## Citation", "## News\n\nSee https://arxiv.org/abs/1512.03385 \n\n```\nx = 0.123\n```\n\n## Citation"
     )

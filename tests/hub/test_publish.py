@@ -55,7 +55,7 @@ def again(release: Release) -> Release:
 
 
 def quietly(release: Release, **options):
-    return publish(release, REPO, **{"say": lambda line: None, **options})
+    return publish(release, REPO, **{"log": lambda line: None, **options})
 
 
 def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_inside, tmp_path):
@@ -226,7 +226,7 @@ def test_whom_the_hub_does_not_let_in(finished, hub, run_inside, monkeypatch, to
 
 def test_a_public_repository_is_not_taken_for_a_private_one(release, hub):
     hub.add(REPO)
-    with pytest.raises(InputError, match="is public already"):
+    with pytest.raises(InputError, match="is already public"):
         quietly(release, private=True)
 
 
@@ -240,7 +240,7 @@ def test_what_comes_back_is_compared_with_what_was_sent(release, hub, monkeypatc
         repo.commits[repo.branches[branch]].files["recipe.yaml"] = b"epochs: 90\n"
 
     hub.before("resolve", swap)
-    with pytest.raises(InputError, match=r"gives back another recipe.yaml than was sent"):
+    with pytest.raises(InputError, match=r"returns a recipe.yaml that differs from the uploaded one"):
         quietly(release)
     assert hub[REPO].files() == {}
 
@@ -278,7 +278,7 @@ def test_no_network_is_one_line(finished, hub, run_inside):
         (["RUN", "--repo-id", "me/two/three"], "is not NAMESPACE/NAME"),
         (["RUN", "--namespace", "../me"], "is not NAMESPACE/NAME"),
         (["RUN", "RUN", "--repo-id", REPO], "is for one folder, not for 2"),
-        (["--namespace", "me"], "--all for every release"),
+        (["--namespace", "me"], "--all for all releases"),
         (["RUN", "--all", "--namespace", "me"], "--all takes no folders"),
         (["RUN"], "--namespace --repo-id is required"),
     ],

@@ -24,7 +24,7 @@ from support.processes import assert_one_clear_line, run_command
 from timm_pushpull.benchmark.paper import published
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub import Release, verify
-from timm_pushpull.hub.staging import beside, shown_results
+from timm_pushpull.hub.staging import rebase_image, shown_results_sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.utils.files import sha256
 
@@ -58,8 +58,8 @@ def test_every_release_loads_and_is_what_its_card_says(name):
     assert not any(word.startswith("/") for word in results.command.split())  # a folder of one machine
     card = (folder / "README.md").read_text()
     assert card == Release.load(folder).render(f"hf-hub:{NAMESPACE}/{name}", "robustness.png"), "run hub/stage.py on it"
-    assert (ROOT / "model_cards" / f"{name}.md").read_text() == beside(card, folder, ROOT / "model_cards")
-    assert shown_results(folder / "robustness.png") == sha256(folder / "results.json")
+    assert (ROOT / "model_cards" / f"{name}.md").read_text() == rebase_image(card, folder, ROOT / "model_cards")
+    assert shown_results_sha256(folder / "robustness.png") == sha256(folder / "results.json")
     for figure in (f"{results.clean_error:.2%}", f"{results.mce:.2%}", results.weights_sha256):
         assert figure in card
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
@@ -131,10 +131,10 @@ def change(**fields):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda run: (run / "log.csv").unlink(), ["it lacks log.csv"]),
+        (lambda run: (run / "log.csv").unlink(), ["it has no log.csv"]),
         (widen, ["holds float32 weights", "--half-weights"]),
         (change(errors={"fog": [0.1] * 5}), ["is partial"]),
-        (change(weights_sha256="1" * 64), ["not the weights that results.json is about"]),
+        (change(weights_sha256="1" * 64), ["does not hold the weights that results.json is about"]),
         (lambda run: (run / "model.safetensors").write_bytes(b"no"), ["damaged"]),
     ],
 )

@@ -53,7 +53,7 @@ def test_only_what_retrieves_alike_is_compared():
 def test_card():
     results = retrieved(training=TRAINING, baseline=retrieved("resnet18_cifar", clean_error=0.04).as_baseline())
     config = CONFIG | {"num_classes": 64, "label_names": None}
-    card = card_of(results, config=config, recipe={"num_classes": 10, "three_phase": True}, picture="robustness.png")
+    card = card_of(results, config=config, recipe={"num_classes": 10, "three_phase": True}, image="robustness.png")
     read = ModelCard(card).data
     assert card_errors(card) == discrepancies(card, card) == []
     assert (read.pipeline_tag, read.library_name) == ("image-feature-extraction", "timm")
@@ -68,9 +68,9 @@ def test_card():
     assert "classifier" not in card
     for words in (
         "a hash of 64 bits",
-        "ranks the 5,000 clean images of `uoft-cs/cifar10`, split `train`",
+        "the 5,000 clean images of `uoft-cs/cifar10`, split `train`, are ranked",
         "the first 200 ranks",
-        "times as much",
+        "times the baseline's error",
         "![1 - mAP@200 of",
         "image retrieval, feature backbone",
         "**Loss:** central similarity quantization",
@@ -91,15 +91,15 @@ def test_card():
 def test_beside_the_paper(model, printed):
     label = {"resnet50_cifar": "ResNet50"}.get(model, "ResNet18 PushPull avg3")
     card = card_of(retrieved(model, training=TRAINING))
-    assert row_of(card, f"paper, Tables 5 and 8: {label}", "beside the paper") == printed
+    assert row_of(card, f"paper, Tables 5 and 8: {label}", "source") == printed
     row = paper.published(model, "cifar10", "retrieval")
     assert (row.label, row.values["fog"]) == (label, 1.0 if model == "resnet50_cifar" else 1.1)
 
 
-def test_the_snippet_hashes_a_picture(tmp_path, monkeypatch, capsys):
+def test_the_snippet_hashes_an_image(tmp_path, monkeypatch, capsys):
     model = write_run(tmp_path / "run", retrieval=RETRIEVAL, **SMALL)
     monkeypatch.chdir(tmp_path / "run")
-    Image.effect_noise((50, 40), 80).convert("RGB").save("picture.png")
+    Image.effect_noise((50, 40), 80).convert("RGB").save("image.png")
     space = {"__name__": "__main__"}
     exec(snippets(Path("README.md").read_text())[0], space)
     with torch.inference_mode():

@@ -21,8 +21,8 @@ from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.hub import Release, verify
-from timm_pushpull.hub.staging import draw
-from timm_pushpull.hub.verification import loaded, reach
+from timm_pushpull.hub.staging import save_robustness_image
+from timm_pushpull.hub.verification import load_each_way, tolerance
 from timm_pushpull.models.weights import load_model
 from timm_pushpull.utils.files import sha256
 
@@ -31,7 +31,7 @@ from timm_pushpull.utils.files import sha256
 def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     write_run(folder, **SMALL)
-    draw(folder / "results.json", folder / "robustness.png")
+    save_robustness_image(folder / "results.json", folder / "robustness.png")
     return folder
 
 
@@ -54,7 +54,7 @@ def change_results(**fields):
 
 
 def other_weights(run: Path) -> None:
-    """Weights that the results are said to be about, but which are no numbers."""
+    """Weights that the results are about, but with a NaN."""
     weights = safetensors.torch.load_file(run / "model.safetensors")
     weights["fc.bias"][0] = math.nan
     safetensors.torch.save_file(weights, run / "model.safetensors", {"avg_size": "3"})
@@ -67,9 +67,9 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
     for words in (
         "resnet18_cifar_pushpull.pictures",
         "through timm, the registry, transformers",
-        "every figure in README.md and its metadata follows from results.json",
+        "all numbers in README.md and its metadata agree with results.json",
         "robustness.png shows results.json",
-        "the data are not at hand",
+        "the dataset was not found",
     ):
         assert words in process.stdout
 
@@ -78,23 +78,23 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
     ("spoil", "words"),
     [
         (lambda run: (run / "config.json").unlink(), ["lacks config.json"]),
-        (lambda run: (run / "config.json").write_text("[]"), ["is not a timm model's"]),
-        (lambda run: (run / "recipe.yaml").write_text("- a\n"), ["is no recipe"]),
+        (lambda run: (run / "config.json").write_text("[]"), ["is not the config of a timm model"]),
+        (lambda run: (run / "recipe.yaml").write_text("- a\n"), ["is not a recipe"]),
         (lambda run: (run / "recipe.yaml").write_text("a: !!python/object/apply:os.getcwd []\n"), ["damaged file"]),
         (edit("config.json", '"resnet18_cifar_pushpull"', '"../../evil"'), ["'../../evil', which is not registered"]),
         (edit("config.json", '"tag": "pictures"', '"tag": "../../evil"'), ["has the tag '../../evil'"]),
-        (edit("config.json", '"avg_size": 3', '"avg_size": 3, "num_classes": 2'), ["num_classes in model_args too"]),
+        (edit("config.json", '"avg_size": 3', '"avg_size": 3, "num_classes": 2'), ["num_classes also in model_args"]),
         (
             edit("config.json", '"avg_size": 3', '"avg_size": 5'),
             ["avg_size is 5 but these weights were trained with 3"],
         ),
-        (change_results(model="resnet18_cifar"), ["mixes two models"]),
-        (change_results(weights_sha256="1" * 64), ["not the weights that results.json is about"]),
-        (other_weights, ["logits that are no numbers"]),
+        (change_results(model="resnet18_cifar"), ["holds files of two models"]),
+        (change_results(weights_sha256="1" * 64), ["does not hold the weights that results.json is about"]),
+        (other_weights, ["logits that are not finite"]),
         (edit("README.md", "| 5.00%", "| 4.00%"), ["README.md", "4.00"]),
         (edit("README.md", "value: 0.05\n", "value: 0.04\n"), ["README.md", "0.04"]),
         (change_results(clean_error=0.06), ["README.md"]),
-        (lambda run: (run / "robustness.png").write_bytes(b"GIF89a"), ["is no picture"]),
+        (lambda run: (run / "robustness.png").write_bytes(b"GIF89a"), ["is not an image"]),
         (lambda run: Image.new("RGB", (9, 9)).save(run / "robustness.png"), ["shows other results"]),
     ],
 )
@@ -116,7 +116,7 @@ def test_another_way_of_loading_with_other_logits(run, monkeypatch):
 
     monkeypatch.setattr("timm_pushpull.hub.verification._by_transformers", noisy)
     with pytest.raises(InputError, match=r"gives other logits through transformers than through timm, by up to 0.001"):
-        dict(loaded(run, Release.load(run)))
+        dict(load_each_way(run, Release.load(run)))
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ def measured(run, image_folder) -> Path:
     found = evaluate(model, images, preset="cifar10-c", corruptions=["contrast"], severities=[3], progress=False)
     errors = Results.load(run).errors | {"contrast": [0.1, 0.2, found.errors["contrast"][2], 0.4, 0.5]}
     change_results(clean_error=found.clean_error, errors=errors, num_images=len(images))(run)
-    (run / "README.md").write_text(Release.load(run).render(picture="robustness.png"))
-    draw(run / "results.json", run / "robustness.png")
+    (run / "README.md").write_text(Release.load(run).render(image="robustness.png"))
+    save_robustness_image(run / "results.json", run / "robustness.png")
     assert tuple(images.classes) == CLASSES
     return run
 
@@ -147,8 +147,8 @@ def test_errors_that_the_weights_do_not_make(measured, image_folder, which):
         row = [(error + 0.5) % 1 for error in results.errors["contrast"]]
         flipped = {"errors": {**results.errors, "contrast": row}}
     dataclasses.replace(results, **flipped).save(measured / "results.json")
-    (measured / "README.md").write_text(Release.load(measured).render(picture="robustness.png"))
-    draw(measured / "results.json", measured / "robustness.png")
+    (measured / "README.md").write_text(Release.load(measured).render(image="robustness.png"))
+    save_robustness_image(measured / "results.json", measured / "robustness.png")
     with pytest.raises(InputError, match=f"the .*{which.replace('_', ' ')}.* more than chance allows"):
         list(verify(Release.load(measured), str(image_folder)))
 
@@ -160,12 +160,12 @@ def test_other_data_than_those_of_the_results(measured, run_inside):
 
 
 def test_how_far_a_sub_sample_may_be_off():
-    assert reach(0.3, 1000, 1000) == 2 / 1000
-    assert reach(0.0, 100, 10_000) == 2 / 100
+    assert tolerance(0.3, 1000, 1000) == 2 / 1000
+    assert tolerance(0.0, 100, 10_000) == 2 / 100
     rng = np.random.default_rng(0)
     wrong = rng.permutation(10_000) < 3000
     off = [abs(wrong[rng.choice(10_000, 500, replace=False)].mean() - 0.3) for _ in range(2000)]
-    assert max(off) <= reach(0.3, 500, 10_000) < 4 * np.std(off) * 2
+    assert max(off) <= tolerance(0.3, 500, 10_000) < 4 * np.std(off) * 2
 
 
 def test_transformers_reads_half_precision_as_timm_does(tmp_path):
@@ -174,7 +174,7 @@ def test_transformers_reads_half_precision_as_timm_does(tmp_path):
     weights = {k: t.half() if t.is_floating_point() else t for k, t in torch_file(folder).items()}
     safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt", "avg_size": "3"})
     change_results(weights_sha256=sha256(folder / "model.safetensors"))(folder)
-    assert list(dict(loaded(folder, Release.load(folder)))) == ["timm", "the registry", "transformers"]
+    assert list(dict(load_each_way(folder, Release.load(folder)))) == ["timm", "the registry", "transformers"]
 
 
 def torch_file(folder: Path) -> dict[str, torch.Tensor]:

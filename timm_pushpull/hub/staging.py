@@ -1,4 +1,4 @@
-"""A release made of a finished run, and its card for people."""
+"""Staging: a release folder and its card, made from a finished run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from safetensors import safe_open
 from timm_pushpull import figures
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.images import UNREADABLE
-from timm_pushpull.hub.card import eval_results_yaml, robustness_picture
-from timm_pushpull.hub.folder import (
+from timm_pushpull.hub.card import eval_results_yaml, robustness_figure
+from timm_pushpull.hub.release import (
     CARD,
     EVAL_RESULTS,
     LICENSE,
     LOG,
-    PICTURE,
     RECIPE,
     RESULTS,
+    ROBUSTNESS_IMAGE,
     Release,
     release_name,
 )
@@ -30,34 +30,34 @@ from timm_pushpull.models.weights import CONFIG, WEIGHTS, halved
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
 
-#: In the picture's metadata: the results that it shows, by the SHA-256 of their file.
+#: Key of the image's metadata that holds the SHA-256 of the results file that it shows.
 SHOWN = "results.json"
 
 
 def stage(
-    run: Path, releases: Path, cards: Path, licence: Path, tag: str | None = None, eval_results: bool = False
+    run: Path, releases: Path, cards: Path, license_file: Path, tag: str | None = None, eval_results: bool = False
 ) -> Path:
-    """Make `releases/<arch>.<tag>` of a run, whole or not at all, and its card as `cards/<arch>.<tag>.md`.
+    """Make `releases/<arch>.<tag>` from a run, and its card `cards/<arch>.<tag>.md`; on an error, neither.
 
     Args:
-        run: A finished run's folder, or a release to be made anew from its own files.
-        licence: The licence's text.
-        tag: What stands behind the dot of the name; by default the run's.
-        eval_results: Write the Hub's `.eval_results` too, a format that is still in the making.
+        run: Folder of a finished run, or a release, whose card and image are then made again.
+        license_file: File with the licence's text.
+        tag: Part of the name after the dot; by default the run's.
+        eval_results: Also write the Hub's `.eval_results`, a format that is still a draft.
 
     Returns:
         The release's folder.
 
     Raises:
-        InputError: The run is not finished, was not measured in full, or its results are not those of its weights in
-            half precision.
+        InputError: The run is not finished, was not measured on all 15 x 5 cells, does not have half-precision
+            weights, or its results are about other weights.
     """
     found = Release.load(run)
     if not (run / LOG).is_file():
-        raise InputError(f"{str(run)!r} is no finished run: it lacks {LOG}")
+        raise InputError(f"{str(run)!r} is not a finished run: it has no {LOG}")
     results = found.results
     if results.partial or results.clean_error is None:
-        raise InputError(f"{str(run / RESULTS)!r} is partial; a release needs all 15 x 5 cells")
+        raise InputError(f"{str(run / RESULTS)!r} is partial; a release needs the clean error and all 15 x 5 cells")
     with safe_open(run / WEIGHTS, framework="pt") as file:
         tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
         if any(halved(tensor) is not tensor for tensor in tensors):
@@ -66,25 +66,32 @@ def stage(
     name = release_name(config, run)
     make_folder(cards)
     with new_folder(releases / name) as folder:
-        _copy(run, folder, licence)
+        _copy(run, folder, license_file)
         write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         card = _write_card(folder, f"{NAMESPACE}/{name}")
         if eval_results:
             make_folder((folder / EVAL_RESULTS).parent)
             write_file(folder / EVAL_RESULTS, eval_results_yaml(results, name))
-    write_file(cards / f"{name}.md", beside(card, releases / name, cards))
+    write_file(cards / f"{name}.md", rebase_image(card, releases / name, cards))
     return releases / name
 
 
-def dress(run: Release, folder: Path, licence: Path, repo_id: str) -> Release:
-    """A run as its page on the Hub shall be, in an empty folder: with a picture of its errors, the licence, and a card
-    that loads from there. A card that its owner has edited stays as it is.
+def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str) -> Release:
+    """Copy a run into an empty folder and add what a Hub repository also holds: image of its errors, licence, card.
+
+    The card's snippets load the model from the Hub. A card that its owner has edited is copied unchanged.
+
+    Args:
+        run: A run folder.
+        folder: Where to write.
+        license_file: File with the licence's text.
+        repo_id: NAMESPACE/NAME of the repository.
 
     Raises:
         InputError: The folder cannot be written to.
     """
     try:
-        _copy(run.path, folder, licence)
+        _copy(run.path, folder, license_file)
         if run.card == run.render():
             _write_card(folder, repo_id)
         else:
@@ -94,41 +101,46 @@ def dress(run: Release, folder: Path, licence: Path, repo_id: str) -> Release:
     return Release.load(folder)
 
 
-def _copy(run: Path, folder: Path, licence: Path) -> None:
-    """What a release takes over from a run."""
+def _copy(run: Path, folder: Path, license_file: Path) -> None:
+    """Copy the files that a release takes from a run unchanged."""
     copy_files(run, folder, (WEIGHTS, CONFIG, RECIPE, RESULTS, LOG))
-    shutil.copyfile(licence, folder / LICENSE)
+    shutil.copyfile(license_file, folder / LICENSE)
 
 
 def _write_card(folder: Path, repo_id: str) -> str:
-    """Draw the errors, where some were measured, and write the card."""
-    picture = PICTURE if Results.load(folder).errors else None
-    if picture:
-        draw(folder / RESULTS, folder / PICTURE)
-    write_file(folder / CARD, "")  # a release has one; its text follows from the rest
-    card = Release.load(folder).render(f"hf-hub:{repo_id}", picture)
+    """Write the card, and the image of the errors if any were measured; return the card."""
+    image = ROBUSTNESS_IMAGE if Results.load(folder).errors else None
+    if image:
+        save_robustness_image(folder / RESULTS, folder / ROBUSTNESS_IMAGE)
+    write_file(folder / CARD, "")  # Release.load requires one
+    card = Release.load(folder).render(f"hf-hub:{repo_id}", image)
     write_file(folder / CARD, card)
     return card
 
 
-def draw(results: Path, picture: Path) -> None:
-    """Draw the picture of a results file, which says in its metadata which file it shows."""
-    figures.save_figure(robustness_picture(Results.load(results)), picture, {SHOWN: sha256(results)})
+def save_robustness_image(results: Path, image: Path) -> None:
+    """Plot the errors in a results file.
+
+    The image's metadata hold the SHA-256 of that file, see `shown_results_sha256`.
+    """
+    figures.save_figure(robustness_figure(Results.load(results)), image, {SHOWN: sha256(results)})
 
 
-def shown_results(picture: Path) -> str | None:
-    """SHA-256 of the results file that a picture shows; None if it does not say.
+def shown_results_sha256(image: Path) -> str | None:
+    """SHA-256 of the results file that an image shows, from its metadata; None if they do not hold it.
 
     Raises:
-        InputError: It is no picture.
+        InputError: The file is not an image.
     """
     try:
-        with Image.open(picture) as image:
-            return image.info.get(SHOWN)
+        with Image.open(image) as opened:
+            return opened.info.get(SHOWN)
     except UNREADABLE as error:
-        raise InputError(f"{str(picture)!r} is no picture: {one_line(error)}") from error
+        raise InputError(f"{str(image)!r} is not an image: {one_line(error)}") from error
 
 
-def beside(card: str, release: Path, cards: Path) -> str:
-    """A release's card as it reads from the folder of the cards."""
-    return card.replace(f"]({PICTURE})", f"]({Path(os.path.relpath(release / PICTURE, cards)).as_posix()})")
+def rebase_image(card: str, release: Path, cards: Path) -> str:
+    """A release's card for the folder `cards`: the link to the image leads from there."""
+    return card.replace(
+        f"]({ROBUSTNESS_IMAGE})", f"]({Path(os.path.relpath(release / ROBUSTNESS_IMAGE, cards)).as_posix()})"
+    )

@@ -1,4 +1,4 @@
-"""Whether a release is what it says: one model by every way of loading, and no figure but those of its files."""
+"""Verification: every way of loading gives the same model, and the card's numbers are those of the results."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from timm_pushpull.benchmark import evaluate, of_model, retrieval
 from timm_pushpull.data.loading import DIGITS, load_images
 from timm_pushpull.hub.card import discrepancies
-from timm_pushpull.hub.folder import CARD, PICTURE, RESULTS, Release
-from timm_pushpull.hub.staging import shown_results
+from timm_pushpull.hub.release import CARD, RESULTS, ROBUSTNESS_IMAGE, Release
+from timm_pushpull.hub.staging import shown_results_sha256
 from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import sha256
@@ -29,42 +29,45 @@ def verify(release: Release, dataset: str | None = None, images: int = 500) -> I
     """Check a release, step by step.
 
     Args:
-        dataset: Folder or Hub id of the data that it was measured on; by default the recipe's, if it is a folder that
-            is there, or the digits.
-        images: Size of the sub-sample of them.
+        dataset: Folder or Hub id of the dataset it was measured on. By default the recipe's, if that is the digits or
+            an existing folder; without a dataset, nothing is measured again.
+        images: Size of the subset to measure on.
 
     Yields:
-        What was found right, a line each.
+        A line for every check that passed.
 
     Raises:
-        InputError: The first thing that is not right.
+        InputError: The first check that failed.
     """
-    yield f"{WEIGHTS} and {RESULTS} go together ({release.results.weights_sha256[:12]}...)"
-    models = dict(loaded(release.path, release))
-    yield f"logits are equal to the bit through {', '.join(models)}"
+    yield f"{RESULTS} is about {WEIGHTS} ({release.results.weights_sha256[:12]}...)"
+    models = dict(load_each_way(release.path, release))
+    yield f"logits are bitwise equal through {', '.join(models)}"
     yield from check_card(release)
     yield from _check_errors(models["timm"], release, dataset, images)
 
 
-def loaded(folder: Path, release: Release) -> Iterator[tuple[str, nn.Module]]:
-    """The model as a folder's users load it, way by way.
+def load_each_way(folder: Path, release: Release) -> Iterator[tuple[str, nn.Module]]:
+    """Load the model in each way that users do: timm's `local-dir:`, the registry, transformers.
+
+    Yields:
+        Name of the way, and the model in eval mode.
 
     Raises:
-        InputError: A way does not load it, gives other logits than the first, or logits that are no numbers.
+        InputError: A way fails, gives other logits than the first, or logits that are not finite.
     """
     expected = None
     for way, load in (("timm", _by_timm), ("the registry", _by_name), ("transformers", _by_transformers)):
         try:
-            # A copy, for where a file's weights are mapped into memory, they may begin anywhere, and sums of floats
-            # depend on how they are aligned.
+            # Weights that are memory-mapped from a file may be unaligned, which changes the order of summation and
+            # so the last bits; a copy is aligned.
             model = copy.deepcopy(load(folder, release)).eval()
             found = logits(model, release)
         except InputError:
             raise
-        except Exception as error:  # timm, torch, safetensors and transformers each have their own
-            raise InputError(f"{str(folder)!r} cannot be loaded through {way}: {one_line(error)}") from error
+        except Exception as error:  # timm, torch, safetensors and transformers raise classes of their own
+            raise InputError(f"{str(folder)!r} cannot be load_each_way through {way}: {one_line(error)}") from error
         if not found.isfinite().all():
-            raise InputError(f"the weights in {str(folder)!r} give logits that are no numbers")
+            raise InputError(f"the weights in {str(folder)!r} give logits that are not finite")
         if expected is not None and not torch.equal(found, expected):
             raise InputError(
                 f"{str(folder)!r} gives other logits through {way} than through timm, by up to "
@@ -75,7 +78,7 @@ def loaded(folder: Path, release: Release) -> Iterator[tuple[str, nn.Module]]:
 
 
 def logits(model: nn.Module, release: Release) -> Tensor:
-    """A model's output, float32 (2, classes), for two fixed images of noise."""
+    """A model's outputs, float32 (2, classes), for two fixed noise images."""
     size = release.config["pretrained_cfg"]["input_size"]
     with torch.no_grad():
         output = model(torch.randn(2, *size, generator=torch.Generator().manual_seed(0)))
@@ -99,58 +102,60 @@ def _by_transformers(folder: Path, release: Release) -> nn.Module:
         from transformers.utils.logging import disable_progress_bar
     except ImportError:
         raise InputError("verifying needs transformers: pip install 'timm-pushpull[hub]'") from None
-    disable_progress_bar()  # a second of loading needs none
-    # Left to itself it would compute in the half precision of the file.
+    disable_progress_bar()  # loading takes about a second
+    # Without dtype it would compute in the half precision of the file.
     return AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
 
 
 def check_card(release: Release) -> Iterator[str]:
-    """Compare the card and its picture with the results.
+    """Compare the card and its plot with the results.
 
     Raises:
-        InputError: A figure that they do not give.
+        InputError: They differ.
     """
-    has_picture = (release.path / PICTURE).is_file()
-    wrong = discrepancies(release.card, release.render(picture=PICTURE if has_picture else None))
+    has_image = (release.path / ROBUSTNESS_IMAGE).is_file()
+    wrong = discrepancies(release.card, release.render(image=ROBUSTNESS_IMAGE if has_image else None))
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise InputError(f"{str(release.path / CARD)!r}: {wrong[0]}{more}; make the card anew with hub/stage.py")
-    yield f"every figure in {CARD} and its metadata follows from {RESULTS}"
-    if has_picture:
-        if shown_results(release.path / PICTURE) != sha256(release.path / RESULTS):
-            raise InputError(f"{str(release.path / PICTURE)!r} shows other results; make it anew with hub/stage.py")
-        yield f"{PICTURE} shows {RESULTS}"
+        raise InputError(f"{str(release.path / CARD)!r}: {wrong[0]}{more}; write the card again with hub/stage.py")
+    yield f"all numbers in {CARD} and its metadata agree with {RESULTS}"
+    if has_image:
+        if shown_results_sha256(release.path / ROBUSTNESS_IMAGE) != sha256(release.path / RESULTS):
+            raise InputError(
+                f"{str(release.path / ROBUSTNESS_IMAGE)!r} shows other results; write it again with hub/stage.py"
+            )
+        yield f"{ROBUSTNESS_IMAGE} shows {RESULTS}"
 
 
 def _check_errors(model: nn.Module, release: Release, dataset: str | None, count: int) -> Iterator[str]:
-    """Measure the clean error and one cell again, on a sub-sample; where it retrieves, it does so from all images.
+    """Measure the clean error and one corruption again on a subset of the images; retrieval uses the full database.
 
     Raises:
-        InputError: An error is further off than chance allows.
+        InputError: An error differs by more than chance allows.
     """
     results = release.results
     if dataset is None:
         dataset = str(release.recipe.get("dataset"))
         if dataset != DIGITS and not Path(dataset).is_dir():
-            yield "not measured again: the data are not at hand (--dataset)"
+            yield "not measured again: the dataset was not found (give --dataset)"
             return
     if results.retrieval and release.recipe.get("classes"):
-        yield "not measured again: the recipe retrieves some of the classes only (timm-pushpull benchmark)"
+        yield "not measured again: the recipe retrieves only some of the classes; use timm-pushpull benchmark"
         return
     columns = {name: release.recipe.get(name) for name in ("image_column", "label_column")}
     images = of_model(load_images(dataset, results.split, **columns), release.config.get("label_names"))
     if images.name != results.dataset:
-        raise InputError(f"{dataset!r} is {images.name}, but the results are of {results.dataset}; give those data")
+        raise InputError(f"{dataset!r} is {images.name}, but the results are about {results.dataset}; give that")
     sample = images.subset(results.num_images).subset(count)
     model = model.to(memory_format=torch.channels_last)
-    precision = choose_precision()  # whatever is fast here; bf16, emulated, takes ten times as long
+    precision = choose_precision()  # emulated bf16 would take ten times as long
     task = None
     if results.retrieval:
         database = load_images(dataset, results.retrieval["database_split"], **columns)
         if len(database) < results.retrieval["database_images"]:
             raise InputError(
-                f"split {database.split!r} of {dataset!r} has {len(database)} images, but the results are of a "
-                f"database of {results.retrieval['database_images']}; give those data"
+                f"split {database.split!r} of {dataset!r} has {len(database)} images, but the results are about "
+                f"a database of {results.retrieval['database_images']}; give that dataset"
             )
         database = database.subset(results.retrieval["database_images"])
         task = retrieval(model, database, top=results.retrieval["top"], precision=precision)
@@ -173,17 +178,24 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
     ):
         if expected is None:
             continue
-        allowed = reach(expected, len(sample), results.num_images)
+        allowed = tolerance(expected, len(sample), results.num_images)
         if abs(error - expected) > allowed:
             raise InputError(
-                f"the {what} of {len(sample)} images is {error:.2%}, but {RESULTS} says {expected:.2%}: more than "
-                f"chance allows ({allowed:.2%}); measure these weights again"
+                f"the {what} of {len(sample)} images is {error:.2%}, but {RESULTS} says {expected:.2%}: they differ by "
+                f"more than chance allows ({allowed:.2%}); measure these weights again"
             )
         yield f"the {what} is {error:.2%} on {len(sample)} images, {expected:.2%} on {results.num_images} in {RESULTS}"
 
 
-def reach(error: float, sample: int, images: int) -> float:
-    """How far the error of a sub-sample may be from that of all images: four standard deviations of drawing without
-    replacement, and two images for another rounding, by machine or precision."""
+def tolerance(error: float, sample: int, images: int) -> float:
+    """How much the error on a subset may differ from the error on all images.
+
+    Four standard deviations of sampling without replacement, plus two images for rounding that differs by machine or
+    precision.
+
+    Args:
+        error: On all images.
+        sample, images: Number of images in the subset and in all.
+    """
     spread = math.sqrt(error * (1 - error) / sample * (images - sample) / max(images - 1, 1))
     return _SIGMAS * spread + 2 / sample

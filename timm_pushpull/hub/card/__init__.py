@@ -1,9 +1,9 @@
-"""The model card of a release: everything a reader wants to know, from the files of its folder alone."""
+"""The model card of a release, generated from the other files of its folder."""
 
 from timm_pushpull.hub.card.check import discrepancies
+from timm_pushpull.hub.card.figure import robustness_figure
 from timm_pushpull.hub.card.metadata import eval_results_yaml, metadata
 from timm_pushpull.hub.card.page import CITATION, card_of, model_card
-from timm_pushpull.hub.card.picture import robustness_picture
 from timm_pushpull.hub.card.usage import HERE
 
 __all__ = [
@@ -14,5 +14,5 @@ __all__ = [
     "eval_results_yaml",
     "metadata",
     "model_card",
-    "robustness_picture",
+    "robustness_figure",
 ]

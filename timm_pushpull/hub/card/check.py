@@ -1,4 +1,4 @@
-"""Whether the figures of a card are those of its release, whoever edited it since."""
+"""Whether the numbers in a card, which may have been edited, are those of its release."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ _ADDRESS = re.compile(r"https?://\S+")
 
 
 def discrepancies(card: str, expected: str) -> list[str]:
-    """What a card says otherwise than its release: one line per false figure, none if all is right.
+    """Numbers in a card that its release does not give.
 
-    Its owner may reword and add as they please, but for figures with a decimal point or a percent sign: outside code
-    fences and addresses, the release must give each of them.
+    The card may be reworded and extended freely. But outside of code blocks and URLs, every number with a decimal
+    point or a percent sign must be one that the release gives.
 
     Args:
-        card: The card as found.
-        expected: The card that `model_card` writes of the release.
+        card: The card to check.
+        expected: The card that `model_card` renders for the release.
+
+    Returns:
+        A line for each wrong number; empty if there is none.
     """
     card = card.replace("\r\n", "\n")
     try:
@@ -48,14 +51,14 @@ def discrepancies(card: str, expected: str) -> list[str]:
 
 
 def _front_matter(card: str) -> tuple[dict[str, Any], str]:
-    """The metadata, and the text behind it."""
+    """The metadata, and the text after it."""
     block = _FRONT.match(card)
     try:
         content = yaml.load(block[1], getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if block else None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2026-02-31 is no date
-        raise ValueError(f"the card's front matter is no YAML: {one_line(error)}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-02-31
+        raise ValueError(f"the card's front matter is not YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
-        raise ValueError("the card's front matter is no YAML: the block between two lines of --- is missing or empty")
+        raise ValueError("the card's front matter is not YAML: the block between two lines of --- is missing or empty")
     return content, card[block.end() :]
 
 
@@ -84,7 +87,7 @@ def _false_metadata(found: dict[str, Any], right: dict[str, Any]) -> list[str]:
 
 
 def _entries(metadata: dict[str, Any]) -> list[tuple[tuple[str | None, ...], Any]]:
-    """Data set and metric of every entry in `model-index`, and its value."""
+    """Dataset and metric of every entry in `model-index`, with its value."""
     return [
         ((*map(result["dataset"].get, ("name", "type", "config", "split")), metric["type"]), metric["value"])
         for model in metadata.get("model-index") or []
@@ -94,7 +97,7 @@ def _entries(metadata: dict[str, Any]) -> list[tuple[tuple[str | None, ...], Any
 
 
 def _split(body: str, headers: Collection[Row] | None = None) -> tuple[list[tuple[Row, list[Row]]], list[str]]:
-    """The tables with one of these headers, or all, and the other lines; nothing of what is in code fences."""
+    """The tables with one of these headers (None: all tables) and the other lines, without code blocks."""
     lines, fence = [], None
     for line in body.split("\n"):
         mark = _FENCE.match(line)
@@ -115,11 +118,11 @@ def _split(body: str, headers: Collection[Row] | None = None) -> tuple[list[tupl
             tables.append((_cells(line), rows))
         else:
             text.append(line)
-    return [(header, rows[1:]) for header, rows in tables], text  # without the line of dashes
+    return [(header, rows[1:]) for header, rows in tables], text  # without the delimiter row
 
 
 def _cells(line: str) -> Row:
-    """The cells of a table's line, without the emphasis around them."""
+    """The cells of a table row, without emphasis."""
     line = re.sub(r"^\s*\||(?<!\\)\|\s*$", "", line)
     return tuple(cell.strip(" \t*") for cell in re.split(r"(?<!\\)\|", line))
 
@@ -130,7 +133,7 @@ def _false_cells(tables: list[tuple[Row, list[Row]]], right_tables: list[tuple[R
         right = {row[0]: row for row in right_rows}
         copies = [rows for other, rows in tables if other == header]
         if not copies:
-            lines.append(f"table {header[0]!r}: not in the card, or its header is another")
+            lines.append(f"table {header[0]!r}: not in the card, or with another header")
         for rows in copies:
             for row in rows:
                 place = f"table {header[0]!r}, row {row[0]!r}"
@@ -146,13 +149,13 @@ def _false_cells(tables: list[tuple[Row, list[Row]]], right_tables: list[tuple[R
 
 
 def _false_text(text: list[str], right_text: list[str], given: Collection[str]) -> list[str]:
-    # A sentence of the release with another figure is false, though some other line may give that figure.
+    # A sentence of the release with another number is wrong, even if some other line gives that number.
     same_words = {_NUMBER.sub("#", line.strip()): line for line in right_text}
     lines = []
     for line in map(str.strip, text):
         original = same_words.get(_NUMBER.sub("#", line))
         if original is None:
-            wrong = [(figure, "which no result gives") for figure in _figures(line) if figure not in given]
+            wrong = [(figure, "which is not in the results") for figure in _figures(line) if figure not in given]
         else:
             pairs = zip(_NUMBER.findall(line), _NUMBER.findall(original), strict=True)
             wrong = [(said, f"the release {true}") for said, true in pairs if said != true]
@@ -161,6 +164,6 @@ def _false_text(text: list[str], right_text: list[str], given: Collection[str]) 
 
 
 def _figures(text: str) -> list[str]:
-    """The numbers with a decimal point or a percent sign, without the sign: a table's heading may stand for it."""
+    """The numbers with a decimal point or a percent sign; without the sign, which a table may have in its header."""
     found = _FIGURE.findall(_ADDRESS.sub("", text))
     return [number for number, sign in found if sign or "." in number]

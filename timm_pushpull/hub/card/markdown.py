@@ -1,4 +1,4 @@
-"""Markdown that text from a stranger's files cannot break out of."""
+"""Markdown in which text from files of others stays text."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ _SPECIAL = re.compile(r"[^\w\s.,:;()/+@%=?'\"-]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def plain(text: object) -> str:
-    """Text on one line, as it is read: whatever would be markup becomes a character reference."""
+    """Text on one line, with character references in place of anything that Markdown or HTML would interpret."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
 
 
 def code(text: object) -> str:
-    """Text in the typewriter face. Backticks where they are safe in every place, a table's cell too."""
+    """Text as inline code: in backticks where that is safe, also in a table cell, else as `<code>`."""
     line = " ".join(str(text).split())
     return f"<code>{plain(line)}</code>" if not line or re.search(r"[`|\\<>&]", line) else f"`{line}`"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A table of cells that are Markdown; the first `words` columns hold words, the others figures, set right."""
+    """A table.
+
+    Args:
+        header, rows: Cells, in Markdown.
+        words: Number of columns aligned left, for words; the others are aligned right, for numbers.
+    """
     head = f"| {' | '.join(header)} |\n|{'---|' * words}{'---:|' * (len(header) - words)}"
     return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def percent(value: float | None, places: int = 2) -> str:
-    """A fraction in percent, `-` for none."""
+    """A fraction in percent; `-` for None."""
     return "-" if value is None else f"{value:.{places}%}"
 
 
 def number(value: float | None, places: int = 3) -> str:
-    """A number, `-` for none."""
+    """A number; `-` for None."""
     return "-" if value is None else f"{value:.{places}f}"

@@ -1,4 +1,4 @@
-"""What the Hub reads of a release: the card's metadata block, and the newer files of results."""
+"""What the Hub itself reads: the card's metadata block, and the files in `.eval_results`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from timm_pushpull.utils.errors import InputError
 
 
 def metadata(results: Results, title: str) -> ModelCardData:
-    """The metadata block, with every error that was measured in `model-index`; all values are fractions."""
+    """The metadata block. Its `model-index` lists every measured error, as a fraction."""
     task = task_of(results)
 
     def entry(metric: str, name: str, value: float, config: str | None = None) -> EvalResult:
-        # The corruption and its severity go into the configuration: the Hub groups results by it, not by arguments.
+        # The Hub groups results by the dataset's configuration, so corruption and severity go there.
         return EvalResult(
             task_type=task.hub,
             task_name=task.name,
@@ -32,7 +32,7 @@ def metadata(results: Results, title: str) -> ModelCardData:
 
     entries = []
     if results.clean_error is not None:
-        # The Hub shows scores. A fraction, as the cards of transformers' Trainer have it, and like the errors here.
+        # The Hub shows scores, so the accuracy is listed too; as a fraction, like in cards of transformers' Trainer.
         entries.append(entry(task.score, task.score_name, 1 - results.clean_error))
         entries.append(entry("error", task.error, results.clean_error))
     if results.errors and not results.partial:
@@ -51,9 +51,9 @@ def metadata(results: Results, title: str) -> ModelCardData:
 
 
 def eval_results_yaml(results: Results, title: str) -> str:
-    """The content of a `.eval_results/*.yaml`: clean error, mCE and cells as tasks of the data set, fractions.
+    """Content of a `.eval_results/*.yaml`: clean error, mCE and every cell as tasks of the dataset, as fractions.
 
-    The Hub takes such a file only where the data set is registered as a benchmark with these tasks
+    The Hub accepts such a file only if the dataset is registered as a benchmark with these tasks
     (https://huggingface.co/docs/hub/eval-results).
 
     Raises:

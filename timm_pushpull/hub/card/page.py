@@ -1,4 +1,4 @@
-"""The card as a page: its sections in the order a reader wants them."""
+"""The card: all sections in order."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def model_card(
     parameters: int,
     macs: int | None = None,
     source: str = HERE,
-    picture: str | None = None,
+    image: str | None = None,
 ) -> str:
-    """The card as Markdown with the Hub's metadata block; nothing but these arguments decides it.
+    """Render the card as Markdown with the Hub's metadata block. It depends on the arguments alone.
 
     Args:
-        results: What was measured of this model, of its baseline, and of its training.
+        results: Errors of this model and of its baseline, and the record of its training.
         title: The model's name with its tag.
-        recipe: Settings it was trained with, as in `recipe.yaml`.
-        config: Its `config.json` in timm's Hub form.
+        recipe: Training settings, the content of `recipe.yaml`.
+        config: Content of `config.json` in timm's Hub form.
         parameters: Number of parameters.
-        macs: Multiply-adds of one image; None if unknown.
-        source: What the snippets load: HERE or `hf-hub:NAMESPACE/NAME`.
-        picture: Path of `robustness_picture` relative to the card; None for none.
+        macs: Multiply-accumulate operations for one image; None if unknown.
+        source: What the snippets load: `HERE` or `hf-hub:NAMESPACE/NAME`.
+        image: Path of the saved `robustness_figure` relative to the card; None for none.
 
     Raises:
         InputError: The baseline was measured on other cells.
@@ -65,7 +65,7 @@ def model_card(
             _notice(others),
             robustness.summary(results, comparison),
             robustness.verdict(results, comparison),
-            _picture(results, comparison, picture),
+            _image(results, comparison, image),
         ],
         "Intended use": [intended_use(results, config)],
         "Model details": [_details(results, config, parameters, macs)],
@@ -75,10 +75,12 @@ def model_card(
             robustness.legend(results, comparison) if results.errors else "",
             robustness.caveats(results),
         ],
-        "Beside the paper": [robustness.beside_the_paper(results, comparison, printed, others) if printed else ""],
+        "Comparison with the paper": [
+            robustness.beside_the_paper(results, comparison, printed, others) if printed else ""
+        ],
         "Training": [training(results, recipe)],
         "Provenance": [_provenance(results, comparison)],
-        "Limits and licences": [limits(results)],
+        "Limitations and licences": [limits(results)],
         "Citation": [f"```bibtex\n{CITATION}\n```"],
     }
     lines = [f"---\n{metadata(results, title).to_yaml()}\n---", f"# Model card for {plain(title)}"]
@@ -95,9 +97,9 @@ def card_of(
     recipe: Mapping[str, Any],
     config: Mapping[str, Any],
     source: str = HERE,
-    picture: str | None = None,
+    image: str | None = None,
 ) -> str:
-    """The card of a model whose folder holds `results`, `recipe` and `config`; see `model_card`."""
+    """As `model_card`, with title, parameters and MACs taken from the model and its config."""
     channels, size, _ = config["pretrained_cfg"]["input_size"]
     return model_card(
         results,
@@ -107,7 +109,7 @@ def card_of(
         parameters=complexity.parameters(model),
         macs=complexity.multiply_adds(model, size, channels),
         source=source,
-        picture=picture,
+        image=image,
     )
 
 
@@ -115,17 +117,18 @@ def _introduction(results: Results, config: Mapping[str, Any]) -> str:
     purpose = f"is an image classifier for {config['num_classes']:,} classes, trained on"
     if results.retrieval:
         purpose = (
-            f"retrieves images: it gives each a hash of {results.retrieval['hash_bits']} bits, and images of one class "
-            f"hashes that are near each other. It was trained on"
+            f"is an image retrieval model: it maps an image to a hash of {results.retrieval['hash_bits']} bits, and "
+            f"images of one class to similar hashes. It was trained on"
         )
     start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_size(config)} px"
     if "avg_size" not in config.get("model_args", {}):
-        return f"{start}: a plain network, the baseline that push-pull networks are compared with."
+        return f"{start}. It is a plain network, the baseline for the push-pull networks."
+    strength = "a learned strength" if config["model_args"].get("trainable_alpha", True) else "a fixed strength"
     return (
-        f"{start}. Its first convolution is a push-pull unit: from the rectified response of every filter it "
-        f"subtracts, with a learned strength, the rectified response of the filter's complement. The unit imitates "
-        f"antiphase inhibition in the visual cortex; in the paper it makes networks more robust to image corruptions "
-        f"(Bennabhaktula et al., PushPull-Net, ICPR 2024)."
+        f"{start}. Its first convolution is a push-pull unit: from the rectified response of each filter it subtracts "
+        f"the rectified response of the complementary filter (light and dark exchanged), weighted by {strength}. "
+        f"The unit models push-pull inhibition in the visual cortex. The paper reports that it makes networks more "
+        f"robust to image corruptions (Bennabhaktula et al., PushPull-Net, ICPR 2024)."
     )
 
 
@@ -133,16 +136,16 @@ def _notice(departures: list[str]) -> str:
     if not departures:
         return ""
     return (
-        f"> **Not the recipe as it stands: {'; '.join(map(plain, departures))}.** The errors below are those of this "
-        f"training and say little about what the full recipe reaches."
+        f"> **Trained with settings that differ from the recipe: {'; '.join(map(plain, departures))}.** The errors "
+        f"below are those of this training. They do not show what the recipe reaches."
     )
 
 
-def _picture(results: Results, comparison: Comparison | None, picture: str | None) -> str:
-    if picture is None or not results.errors:
+def _image(results: Results, comparison: Comparison | None, image: str | None) -> str:
+    if image is None or not results.errors:
         return ""
     models = plain(results.model) + (f" and of {plain(comparison.baseline.model)}" if comparison else "")
-    return f"![{plain(task_of(results).error)} of {models} by corruption and severity]({quote(picture)})"
+    return f"![{plain(task_of(results).error)} of {models} by corruption and severity]({quote(image)})"
 
 
 def _details(results: Results, config: Mapping[str, Any], parameters: int, macs: int | None) -> str:
@@ -163,9 +166,9 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
         f"- **First layer:** {stem}",
         outputs,
         f"- **Preprocessing:** {plain(cfg['interpolation'])} resize, centre crop of {100 * float(cfg['crop_pct']):g}%, "
-        f"mean {_channels(cfg['mean'])}, std {_channels(cfg['std'])}; `resolve_model_data_config` knows them",
+        f"mean {_channels(cfg['mean'])}, std {_channels(cfg['std'])} (see `timm.data.resolve_model_data_config`)",
         f"- **Paper:** {_PAPER}",
-        f"- **Data set:** {code(results.dataset)}",
+        f"- **Dataset:** {code(results.dataset)}",
     ]
     return "\n".join(line for line in lines if line)
 
@@ -191,11 +194,11 @@ def _provenance(results: Results, comparison: Comparison | None) -> str:
         ["commit", f"{code(results.commit)} of timm-pushpull" if results.commit else "an installed release"],
         ["versions", ", ".join(f"{plain(name)} {plain(number)}" for name, number in results.versions.items())],
         ["hardware", f"{plain(results.hardware or '-')}, {plain(results.precision)}"],
-        ["time", f"{results.seconds / 60:.1f} minutes" if results.seconds else "-"],
+        ["duration", f"{results.seconds / 60:.1f} minutes" if results.seconds else "-"],
         ["images", f"{code(results.fingerprint)} (fingerprint of the clean pixels)" if results.fingerprint else "-"],
     ]
     return (
-        table(["provenance", "of the figures above"], rows, words=2)
-        + "\n\nThis card is written from `results.json`, which has every figure in full, `config.json`, `recipe.yaml` "
-        "and the weights."
+        table(["provenance", "of the results above"], rows, words=2)
+        + "\n\nThis card is generated from `results.json`, which holds all results in full precision, `config.json`, "
+        "`recipe.yaml` and the weights."
     )

@@ -1,4 +1,4 @@
-"""The card's figures: summary, 15 x 5 table, and the paper's beside them."""
+"""The card's results: summary, table of 15 x 5 errors, comparison with the paper."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from timm_pushpull.hub.card.comparison import Comparison, Printed
 from timm_pushpull.hub.card.markdown import code, number, percent, plain, table
 from timm_pushpull.hub.card.task import definition
 
+_CHANCE = " The difference may be chance: the baseline's mCE lies in this model's confidence interval."
+
 
 def summary(results: Results, comparison: Comparison | None) -> str:
-    """Clean error and mCE, with mrCE and R_net where there is a baseline."""
+    """Table of clean error and mCE; with a baseline also mrCE and R_net."""
     header = ["model", "clean error"] + ["mCE"] * bool(results.errors)
     rows = [[f"**{code(results.model)}**", percent(results.clean_error), percent(results.mce)][: len(header)]]
     if comparison:
@@ -27,37 +29,43 @@ def summary(results: Results, comparison: Comparison | None) -> str:
 
 
 def verdict(results: Results, comparison: Comparison | None) -> str:
-    """What the summary says, in words, and how far chance goes."""
-    sentences = []
+    """The summary in words: the outcome in one sentence, then what each value is, with confidence intervals."""
+    paragraphs, lines = [], []
     if comparison and comparison.mrce is not None:
-        often = "much" if results.retrieval else "often"
         if chance := results.near(comparison.baseline.mce):
-            how = f"about as {often} as"
+            how = "about equal to"
         else:
-            how = "less than" if comparison.mrce < 1 else "more than" if comparison.mrce > 1 else f"as {often} as"
-        sentences.append(
-            f"**Under corruptions it errs {how} its baseline**: {number(comparison.mrce)} times as {often} in the mean "
-            f"over corruptions (mrCE, Eq. 10 of the paper; below 1 is better)"
-            f"{', which may be chance: the interval of its mCE holds that of the baseline' * chance}."
+            how = "lower than" if comparison.mrce < 1 else "higher than" if comparison.mrce > 1 else "equal to"
+        paragraphs.append(
+            f"**Under corruptions its error is {how} the baseline's**: {number(comparison.mrce)} times the baseline's "
+            f"error on average."
+            f"{_CHANCE if chance else ''}"
+        )
+    error = plain(results.error_name) if results.retrieval else "top-1 error"
+    lines.append(f"- **Clean error:** {error} on the original images. {definition(results)}".rstrip())
+    if results.errors:
+        lines.append("- **mCE:** mean error over all corruptions and severities (Eq. 9 of the paper).")
+    if comparison and comparison.mrce is not None:
+        lines.append(
+            "- **mrCE:** error under a corruption divided by the baseline's, averaged over corruptions (Eq. 10); "
+            "below 1 is better."
         )
     if comparison and comparison.r_net is not None:
-        sentences.append(
-            "R_net (Eq. 13, beta = mCE/E of the baseline; above 0 is better) sets that against the clean error."
+        lines.append(
+            "- **R_net:** how far clean error and mCE together are reduced against the baseline (Eq. 13 with "
+            "beta = mCE / E of the baseline); above 0 is better."
         )
-    mean = "; mCE is their mean over corruptions and severities" if results.errors else ""
-    sentences.append(f"All errors are {plain(results.error_name) if results.retrieval else 'top-1'}{mean}.")
-    sentences += [definition(results)] * bool(results.retrieval)
-    ends = [
+    intervals = [
         (name, (results.intervals or {}).get(key)) for name, key in (("clean error", "clean_error"), ("mCE", "mce"))
     ]
-    ranges = [f"{name} {percent(pair[0], 1)} to {percent(pair[1], 1)}" for name, pair in ends if pair]
+    ranges = [f"{name} {percent(pair[0], 1)} to {percent(pair[1], 1)}" for name, pair in intervals if pair]
     if ranges:
-        sentences.append(f"95% intervals over the test images: {', '.join(ranges)}.")
-    return " ".join(sentences)
+        lines.append(f"- **95% confidence intervals** over the test images: {', '.join(ranges)}.")
+    return "\n\n".join([*paragraphs, "\n".join(lines)])
 
 
 def error_table(results: Results, comparison: Comparison | None) -> str:
-    """Errors by corruption and severity in percent, their means, and the baseline's."""
+    """Table of the errors by corruption and severity in percent, with their means and the baseline's."""
     header = ["corruption", "1", "2", "3", "4", "5", "mean"] + ["baseline", "relative"] * bool(comparison)
     rows = []
     for corruption, row in results.errors.items():
@@ -78,66 +86,69 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
 
 
 def legend(results: Results, comparison: Comparison | None) -> str:
-    """What the table's figures are."""
-    through = f", then sent through JPEG files of quality {plain(results.jpeg_quality)}" if results.jpeg_quality else ""
+    """Explanation of the table."""
+    jpeg = f", then compressed as JPEG of quality {plain(results.jpeg_quality)}" if results.jpeg_quality else ""
     made = (
-        f"corrupted on the fly with the constants of preset {code(results.preset)}, seed {plain(results.seed)}{through}"
+        f"corrupted on the fly with the constants of preset {code(results.preset)} and seed {plain(results.seed)}{jpeg}"
     )
     if results.corrupted:
-        made = f"the published files {code(results.corrupted)}"
-    what = f"Errors, {plain(results.error_name)} in percent," if results.retrieval else "Top-1 errors in percent"
+        made = f"read from the files {code(results.corrupted)}"
+    what = f"Errors ({plain(results.error_name)}) in percent" if results.retrieval else "Top-1 errors in percent"
     text = (
         f"{what} at severities 1 to 5, on {results.num_images:,} images of {code(results.dataset)}, "
-        f"split {code(results.split)}: {made}. The mean of the means is mCE (Eq. 9 of the paper; not normalised "
-        f"by AlexNet's)."
+        f"split {code(results.split)}, {made}. *mean* is the mean over the severities; the mean of that column is mCE "
+        f"(Eq. 9 of the paper, not divided by AlexNet's errors)."
     )
     if comparison and comparison.relative:
-        text += " *relative* is the mean over the baseline's, and the mean of these is mrCE (Eq. 10)."
+        text += (
+            " *baseline* is the baseline's mean, *relative* is *mean* divided by *baseline*, and the mean of that "
+            "column is mrCE (Eq. 10)."
+        )
     elif comparison:
-        text += " Relative errors are not defined here: the baseline makes no error under some corruption."
+        text += " Relative errors are not defined, because the baseline makes no error under some corruption."
     return text
 
 
 def caveats(results: Results) -> str:
-    """What keeps the figures from being compared with published ones."""
+    """Reasons why the results cannot be compared with published ones, if there are any."""
     if not results.errors:
-        return "Not measured: these weights were tested on clean images only."
+        return "Not measured. These weights were tested on clean images only."
     lines = []
     if results.frost not in (None, "original"):
         lines.append(
-            f"**Frost** was {plain(results.frost)}: the original textures were not at hand, so mCE and mrCE compare "
-            f"with results that say the same only."
+            f"**Frost** was {plain(results.frost)}, because the original textures were not available. Compare mCE and "
+            f"mrCE only with results for the same frost."
         )
     if results.partial:
         missing = [corruption for corruption in CORRUPTIONS if corruption not in results.errors]
         lines.append(
-            f"**Partial**: mCE and mrCE here are means over what was measured and cannot be compared with published "
-            f"ones. Not measured: {', '.join(missing) or 'some severities'}."
+            f"**Partial**: mCE and mrCE are means over the measured cells only and cannot be compared with published "
+            f"values. Not measured: {', '.join(missing) or 'some severities'}."
         )
     return "\n\n".join(lines)
 
 
 def beside_the_paper(results: Results, comparison: Comparison | None, printed: Printed, departures: list[str]) -> str:
-    """This model's figures, the paper's, and what differs between them."""
+    """Table of this model's results and the paper's, and what differs between the two measurements."""
     row, plain_network = printed.row, comparison is None and printed.row.is_baseline
     mrce, r_net = (1.0, 0.0) if plain_network else (comparison and comparison.mrce, comparison and comparison.r_net)
     ours = ["this model", percent(results.clean_error), percent(results.mce), number(mrce), percent(r_net, 1)]
     theirs = [
         f"paper, {printed.table}: {row.label}",
         percent(row.clean_error, 1),
-        percent(row.mce, 1 if results.retrieval else 2),  # as many digits as in print
+        percent(row.mce, 1 if results.retrieval else 2),  # as printed
         number(row.mrce),
         percent(printed.r_net, 1),
     ]
     reasons = [
-        "the paper measures on the published files of the corrupted set"
-        + ("" if results.corrupted else ", this card on images corrupted here with the same constants"),
+        "the paper measures on the published corrupted files"
+        + ("" if results.corrupted else ", this card on images corrupted on the fly with the same constants"),
         *(f"in this training, {plain(departure)}" for departure in departures),
         "this is one training run with one seed",
     ]
-    has = "The paper's tables have" if results.retrieval else "The paper's table has"
+    where = "The paper's tables do" if results.retrieval else "The paper's table does"
     return (
-        table(["beside the paper", "clean error", "mCE", "mrCE", "R_net"], [ours, theirs])
-        + f"\n\n{has} no R_net: it is computed here from the printed clean error and mCE of this row "
-        f"and of its baseline's. What differs: {'; '.join(reasons)}."
+        table(["source", "clean error", "mCE", "mrCE", "R_net"], [ours, theirs])
+        + f"\n\n{where} not list R_net; it is computed here from the printed clean errors and mCEs of the model "
+        f"and its baseline. Differences: {'; '.join(reasons)}."
     )

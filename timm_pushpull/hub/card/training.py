@@ -1,4 +1,4 @@
-"""How the weights came about: data, time, hardware, settings."""
+"""How the weights were trained: data, time, hardware, settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def departures(results: Results) -> list[str]:
 
 
 def training(results: Results, recipe: Mapping[str, Any]) -> str:
-    """Data, epochs, time and hardware as far as they are known, then every setting."""
+    """Data, epochs, time and hardware as far as they are known, then a table of all settings."""
     known = {name: value for name, value in (results.training or {}).items() if value not in _UNSET}
     lines = []
     if "images" in known:
@@ -38,27 +38,28 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         precision = f", {plain(known['precision'])}" if "precision" in known else ""
         lines.append(f"- **Hardware:** {processes}{plain(known['hardware'])}{precision}")
     lines.append(
-        f"- **Seeds:** {plain(recipe.get('seed', '-'))} for the training, {plain(results.seed)} for the corruptions"
+        f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
     if all(name in recipe for name in _OPTIMISER):
-        batch, momentum, decay, *rates = (plain(recipe[name]) for name in _OPTIMISER)
+        batch, momentum, decay, start, peak, end = (plain(recipe[name]) for name in _OPTIMISER)
         if recipe.get("cycle_momentum"):
-            momentum = "0.95 to 0.85 and back"
+            momentum = "cycled from 0.95 to 0.85 and back"  # the defaults of torch's OneCycleLR
+        phases = " in three phases" if recipe.get("three_phase") else ""
         lines.append(
-            f"- **Optimiser:** SGD, momentum {momentum}, weight decay {decay}, batches of {batch}; learning rate "
-            f"{' to '.join(rates)} in one cycle{' of three phases' if recipe.get('three_phase') else ''}"
+            f"- **Optimiser:** SGD, momentum {momentum}, weight decay {decay}, batch size {batch}; one-cycle learning "
+            f"rate{phases}, from {start} up to {peak} and down to {end}"
         )
     if results.retrieval:
         lines.append(f"- **Loss:** {_loss(results, recipe)}")
     if recipe.get("augmentation"):
         lines.append(f"- **Augmentation:** {_augmentation(recipe['augmentation'])}")
     if departures(results):
-        lines.append(f"- **Not as in the recipe:** {'; '.join(map(plain, departures(results)))}")
+        lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, departures(results)))}")
     settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
     if not settings:
         return "\n".join(lines)
     return "\n".join(lines) + (
-        "\n\n<details><summary>Every setting (<code>recipe.yaml</code>)</summary>\n\n"
+        "\n\n<details><summary>All settings (<code>recipe.yaml</code>)</summary>\n\n"
         f"{table(['setting', 'value'], settings, words=2)}\n\n</details>"
     )
 
@@ -66,15 +67,15 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
 def _loss(results: Results, recipe: Mapping[str, Any]) -> str:
     classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
     return (
-        f"central similarity quantization (Yuan et al. 2020): each of the {classes} has a hash of "
-        f"{results.retrieval['hash_bits']} bits, far from the others', which its images learn"
+        f"central similarity quantization (Yuan et al. 2020): the images of each of the {classes} are pulled towards "
+        f"a hash centre of {results.retrieval['hash_bits']} bits; the centres are far from each other"
     )
 
 
 def _augmentation(name: object) -> str:
     if name == "prime":
         return "PRIME (Modas et al. 2022)"
-    return f"{plain(name)}, torchvision's; it changes brightness and contrast too, which are among the test corruptions"
+    return f"{plain(name)} (torchvision); it changes brightness and contrast, which are among the test corruptions"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The card's snippets: each is a whole program that runs beside a `picture.png`."""
+"""The card's snippets; each is a whole program that runs in a folder with an `image.png`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: How a card inside a run folder loads its model; publishing puts the repository's id in its place.
+#: What the card in a run folder loads; publishing replaces it by the repository.
 HERE = "local-dir:."
 
 _HUB = "hf-hub:"
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 {imports}
 name = {source}
-image = Image.open("picture.png").convert("RGB")
+image = Image.open("image.png").convert("RGB")
 model = timm.create_model(name, pretrained=True{options}).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
@@ -34,7 +34,7 @@ for probability, label in zip(*probabilities.topk({top})):
 _HASH = """\
     code = pack(model(transform(image).unsqueeze(0)))  # uint8 of shape (1, {bytes})
 print("".join(f"{{byte:08b}}" for byte in code[0]))
-# timm_pushpull.benchmark.hashing.hamming_ranking(code, codes, k=10) gives the nearest of many such codes.
+# timm_pushpull.benchmark.hashing.hamming_ranking(code, codes, k=10) finds the nearest of many such codes.
 """
 
 _FEATURES = """\
@@ -55,7 +55,7 @@ from PIL import Image
 {imports}from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 name = {name}
-image = Image.open("picture.png").convert("RGB")
+image = Image.open("image.png").convert("RGB")
 processor = AutoImageProcessor.from_pretrained(name)
 model = AutoModelForImageClassification.from_pretrained(name, dtype=torch.float32).eval()
 
@@ -68,7 +68,7 @@ print(model.config.id2label[int(logits.argmax())])
 """
 
 _TRANSFORMERS_HASH = """\
-    code = pack(model(**processor(image, return_tensors="pt")).logits)  # a network of hashes has no logits, but outputs
+    code = pack(model(**processor(image, return_tensors="pt")).logits)  # here the outputs, not logits of classes
 print("".join(f"{byte:08b}" for byte in code[0]))
 """
 
@@ -76,10 +76,10 @@ _IMPORT_PACK = "from timm_pushpull.benchmark.hashing import pack\n"
 
 
 def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
-    """The snippets that load `source`; one for transformers too where that is a repository on the Hub.
+    """The snippets that load `source`; if that is on the Hub, also one for transformers.
 
     Args:
-        hashes: Whether the model's outputs are a hash, not classes.
+        hashes: Whether the model outputs a hash instead of classes.
     """
     quoted = json.dumps(source)  # one line, whatever it holds
     label = "model.pretrained_cfg['label_names'][label]" if config.get("label_names") else "int(label)"
@@ -109,6 +109,6 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
         parts += [
             "### With transformers",
             f"```python\n{_TRANSFORMERS.format(name=name, imports=imports, rest=rest)}```",
-            "Without `dtype`, transformers keeps weights that are stored as float16 in that precision.",
+            "Without `dtype`, transformers would compute in float16 if the weights are stored as float16.",
         ]
     return "\n\n".join(parts)

@@ -1,4 +1,4 @@
-"""A folder as the Hub repository of a model holds it: read, and checked for what every other step relies on."""
+"""A release: the folder that becomes a model's Hub repository, read and checked."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import sha256
 
 CARD, RESULTS, RECIPE, LOG, LICENSE = "README.md", "results.json", "recipe.yaml", "log.csv", "LICENSE"
-PICTURE = "robustness.png"
+ROBUSTNESS_IMAGE = "robustness.png"
 EVAL_RESULTS = ".eval_results/timm-pushpull.yaml"
 REQUIRED = (WEIGHTS, CONFIG, CARD, RESULTS, RECIPE)
-#: All that is ever published; a run folder also holds a training's state, which is nobody else's business.
-FILES = (*REQUIRED, LOG, LICENSE, PICTURE, EVAL_RESULTS)
-_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?")  # becomes a folder's and a repository's name
+#: The only files that are published. A run folder also holds the training state.
+FILES = (*REQUIRED, LOG, LICENSE, ROBUSTNESS_IMAGE, EVAL_RESULTS)
+_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?")  # of a folder and of a repository
 
 
 @dataclass(frozen=True)
 class Release:
-    """A finished run's folder or a staged release.
+    """The folder of a finished run, or a staged release.
 
     Attributes:
         path: The folder.
         name: Architecture and tag, such as `resnet18_cifar.cifar10`.
-        config, recipe, results, card: The content of its files.
+        config, recipe, results, card: Content of `config.json`, `recipe.yaml`, `results.json`, `README.md`.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Release:
         path = Path(path)
         missing = [name for name in REQUIRED if not (path / name).is_file()]
         if missing:
-            raise InputError(f"{str(path)!r} is no finished run: it lacks {', '.join(missing)}")
+            raise InputError(f"{str(path)!r} is not a finished run: it lacks {', '.join(missing)}")
         try:
             with safe_open(path / WEIGHTS, framework="pt") as weights:
                 weights.keys()
@@ -69,19 +69,21 @@ class Release:
         results = Results.load(path)
         name = release_name(config, path)
         if not isinstance(recipe, dict):
-            raise InputError(f"{str(path / RECIPE)!r} is no recipe: it holds no settings")
+            raise InputError(f"{str(path / RECIPE)!r} is not a recipe: it holds no settings")
         if results.model != config["architecture"]:
             raise InputError(
-                f"{str(path)!r} mixes two models: {CONFIG} is about {config['architecture']}, {RESULTS} about "
+                f"{str(path)!r} holds files of two models: {CONFIG} is about {config['architecture']}, {RESULTS} about "
                 f"{results.model}; measure these weights"
             )
         if sha256(path / WEIGHTS) != results.weights_sha256:
-            raise InputError(f"{str(path / WEIGHTS)!r} are not the weights that {RESULTS} is about; measure them again")
+            raise InputError(
+                f"{str(path / WEIGHTS)!r} does not hold the weights that {RESULTS} is about; measure them again"
+            )
         return cls(path, name, config, recipe, results, card)
 
     @property
     def tag(self) -> str:
-        """What stands behind the dot of the name."""
+        """The part of the name after the dot."""
         return self.config["pretrained_cfg"]["tag"]
 
     @property
@@ -89,32 +91,34 @@ class Release:
         """Names of the files that are published."""
         return tuple(name for name in FILES if (self.path / name).is_file())
 
-    def render(self, source: str = HERE, picture: str | None = None) -> str:
-        """The card that follows from the other files.
+    def render(self, source: str = HERE, image: str | None = None) -> str:
+        """Render the card from the other files.
 
         Args:
-            source: What its snippets load.
-            picture: Path of the picture of errors, as seen from the card; None for none.
+            source: What the snippets load, such as `hf-hub:NAMESPACE/NAME`.
+            image: Path of the plot of the errors relative to the card; None for none.
         """
         model, _ = load_model(f"local-dir:{self.path}")
-        return card_of(
-            model, results=self.results, recipe=self.recipe, config=self.config, source=source, picture=picture
-        )
+        return card_of(model, results=self.results, recipe=self.recipe, config=self.config, source=source, image=image)
 
     def card_for(self, repo_id: str) -> str:
-        """The card with snippets that load from a repository, whatever they load now."""
+        """The card, with snippets that load the model from this repository."""
         return self.card.replace(f'"{HERE}"', f'"hf-hub:{repo_id}"').replace(f"{NAMESPACE}/{self.name}", repo_id)
 
 
 def release_name(config: Any, path: Path) -> str:
-    """The release's name by its config.
+    """Architecture and tag as named in a `config.json`, such as `resnet18_cifar.cifar10`.
+
+    Args:
+        config: Its content.
+        path: Its folder, for errors.
 
     Raises:
-        InputError: The config is not timm's, or would name another folder.
+        InputError: It is not in timm's form, or the name could not be that of a folder.
     """
     place = f"{str(path / CONFIG)!r}"
     if not isinstance(config, dict) or not isinstance(config.get("pretrained_cfg"), dict):
-        raise InputError(f"{place} is not a timm model's: it lacks pretrained_cfg")
+        raise InputError(f"{place} is not the config of a timm model: it lacks pretrained_cfg")
     architecture, tag = config.get("architecture"), config["pretrained_cfg"].get("tag")
     if not isinstance(architecture, str) or not is_model(architecture):
         raise InputError(f"{place} names the architecture {architecture!r}, which is not registered")
@@ -122,15 +126,15 @@ def release_name(config: Any, path: Path) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(f"{place} has the tag {tag!r}; use letters, digits, '-' and '_'")
     if "num_classes" in config.get("model_args", {}):
-        raise InputError(f"{place} has num_classes in model_args too, which transformers cannot load; remove it there")
+        raise InputError(f"{place} has num_classes also in model_args, which transformers cannot load; remove it there")
     return name
 
 
 def check_repo_id(repo_id: str) -> str:
-    """The id itself.
+    """Return the id if it is a valid NAMESPACE/NAME.
 
     Raises:
-        InputError: It is not NAMESPACE/NAME in the Hub's spelling.
+        InputError: It is not.
     """
     try:
         validate_repo_id(repo_id)

@@ -1,4 +1,4 @@
-"""The card's picture."""
+"""The plot on the card: error by severity, beside the baseline."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def robustness_picture(results: Results) -> Figure:
-    """Error by severity, a panel per corruption, with the baseline's line where there is one.
+def robustness_figure(results: Results) -> Figure:
+    """Plot the error by severity, one panel per corruption, with a second line for the baseline if there is one.
 
     Raises:
-        InputError: No corruption was measured, the baseline on other cells, or matplotlib is missing.
+        InputError: No corruption was measured, the baseline was measured on other cells, or matplotlib is missing.
     """
     comparison = with_baseline(results)
     if comparison is None:
