@@ -20,7 +20,8 @@ matplotlib = pytest.importorskip("matplotlib")
 
 
 def test_captions_lie_inside_the_figure_below_everything_else():
-    for name, figure in all_figures().items():
+    for name, draw in all_figures().items():
+        figure = draw()
         figure.draw_without_rendering()
         (written,) = [text for text in figure.texts if text.get_gid() == "caption"]
         place, whole = written.get_window_extent(), figure.bbox
@@ -40,6 +41,14 @@ def test_the_layout_of_what_is_saved_has_no_last_digits(tmp_path):
     figures.save_figure(figure, tmp_path / "f.svg")
     sides = [side for axes in figure.axes for side in axes.get_position(original=True).bounds]
     assert sides == pytest.approx([round(side, 9) for side in sides], abs=1e-15)
+
+
+def test_without_matplotlib_every_plot_says_what_to_install(monkeypatch):
+    for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    for draw in all_figures().values():
+        with pytest.raises(InputError, match="figures need matplotlib: pip install"):
+            draw()
 
 
 def test_colour_maps_survive_a_black_and_white_print():

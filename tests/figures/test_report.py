@@ -140,22 +140,25 @@ def test_the_charts_hold_the_figures_of_the_results(page, expected):
     found, _ = expected
     charts = embedded(page, "charts")
     traces = iter(charts["results-1-severity"]["data"])
+    highest = 0.0
     for name in (None, *CORRUPTIONS):
-        for place, results in enumerate(found):
+        for index, results in enumerate(found):
             trace = next(traces)
             rows = [results.errors[name]] if name else list(results.errors.values())
             wanted = [results.clean_error, *np.mean(rows, axis=0)]
             np.testing.assert_allclose(trace["y"], np.multiply(100, wanted), atol=1e-3)
-            assert (trace["x"], trace["meta"]["series"]) == ([0, 1, 2, 3, 4, 5], place)
+            assert (trace["x"], trace["meta"]["series"]) == ([0, 1, 2, 3, 4, 5], index)
             if name:
                 ends = [results.intervals["clean_error"], *results.intervals["errors"][name]]
                 bars = trace["error_y"]
                 drawn = np.stack([np.subtract(trace["y"], bars["arrayminus"]), np.add(trace["y"], bars["array"])])
                 np.testing.assert_allclose(drawn.T, np.multiply(100, ends), atol=1e-3)
+                highest = max(highest, drawn[1].max())
     assert next(traces, None) is None
     for layout in charts["results-1-severity"]["layouts"]:
         titles = [annotation["text"] for annotation in layout["layout"]["annotations"]]
         assert titles == ["<b>mean of 15</b>", *(name.replace("_", " ") for name in CORRUPTIONS)]
+        assert layout["layout"]["yaxis"]["range"][1] > highest, "error bars are cut off"
     partial = charts["results-2-severity"]["data"][2]
     assert (partial["x"], partial["y"]) == ([0, 1, 3], [10, 20, 40])  # frost comes before fog
 
@@ -172,15 +175,15 @@ def test_r_net_is_0_on_the_lines_of_the_plane(page, expected):
             net = metrics.net_error_reduction(x / 100, y / 100, base.clean_error, base.mce, beta)
             assert net == pytest.approx(0, abs=1e-4)
     assert "results-2-tradeoff" not in embedded(page, "charts")
-    assert "Left out: it needs clean errors of all models" in text_of(page)
+    assert "Not shown: it needs the clean error of every model" in text_of(page)
 
 
 def test_the_captions_say_what_is_to_be_seen(page, expected):
     text, (found, lines) = text_of(page), expected
-    assert "1 of 3 models err less than plain under corruptions" in text
-    assert f"the best trade with the clean error is pushpull's (R net {100 * lines[2].r_net:.1f}" in text
-    assert "Of 3 models 1 below the dashed and 1 below the dotted one." in text
-    assert "plain errs most under" in text
+    assert "Under corruptions 1 of 3 models have fewer errors than plain" in text
+    assert f"With the clean error included pushpull is best (R net {100 * lines[2].r_net:.1f}" in text
+    assert "Of 3 models 1 below the dashed line and 1 below the dotted line." in text
+    assert "The mean error of plain is highest under" in text
     gap = max(
         abs(error - other)
         for name in CORRUPTIONS
@@ -203,26 +206,26 @@ def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path
     scaled(1.0).save(tmp_path / "run" / "results.json")
     other = text_of(report.render([tmp_path / "run"], [given / "picture.png"]))
     assert "is not the one that was measured" in other
-    assert "There is nothing to compare it with" in other
+    assert "There is only one model" in other
 
 
-def test_the_viewer_holds_every_corruption_and_what_models_make_of_it(page, given, expected):
-    content = embedded(page, "pictures")
-    (picture,) = content["pictures"]
+def test_the_viewer_holds_every_corruption_and_the_errors_of_the_models(page, given, expected):
+    content = embedded(page, "images")
+    (shown,) = content["images"]
     image = read_preset_image(given / "picture.png", "cifar10-c")
-    assert list(picture["images"]) == sorted(CORRUPTIONS)
+    assert list(shown["corrupted"]) == sorted(CORRUPTIONS)
 
     def pixels(uri):
         head, data = uri.split(",")
         assert head == "data:image/webp;base64"
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
-    np.testing.assert_array_equal(pixels(picture["clean"]), image)
+    np.testing.assert_array_equal(pixels(shown["clean"]), image)
     for name, severity in (("gaussian_noise", 1), ("frost", 5), ("jpeg_compression", 3)):
         wanted = corrupt(image, name, severity, "cifar10-c", seed=0, index=0)
-        np.testing.assert_array_equal(pixels(picture["images"][name][severity - 1]), wanted)
-    assert len({uri for row in picture["images"].values() for uri in row}) == 75
-    assert "Frost: " in picture["note"]
+        np.testing.assert_array_equal(pixels(shown["corrupted"][name][severity - 1]), wanted)
+    assert len({uri for row in shown["corrupted"].values() for uri in row}) == 75
+    assert "Frost: " in shown["note"]
     errors = {model["model"]: model["errors"] for model in content["errors"]["cifar10-c"]}
     assert errors["plain"]["fog"][2][0] == f"{100 * expected[0][0].errors['fog'][2]:.1f}{NO_BREAK}%"
     assert errors["partial"]["clean"] == [[f"10.0{NO_BREAK}%", ""]]
@@ -250,7 +253,7 @@ def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
     names = [row[0][0] for row in tables(page, "leaderboard")[0]]
     assert names == ["pushpull", "plain baseline"]
     assert "recorded in the results of a model that names it as baseline" in text_of(page)
-    assert "pushpull errs 0.800 times as much as plain under corruptions" in text_of(page)
+    assert "Under corruptions pushpull has 0.800 times the error of plain" in text_of(page)
 
 
 def test_models_of_one_name_and_groups_of_one_data_set_are_told_apart(given, tmp_path):
@@ -286,21 +289,21 @@ def test_relative_figures_that_are_not_defined_are_dashes(given, tmp_path):
     some_results("other").save(tmp_path / "other.json")
     page = report.render([tmp_path / "zero.json", tmp_path / "other.json"], [given / "picture.png"])
     assert {row[0][1]: row[3] for row in tables(page, "leaderboard")[0]}["other"] == [NONE, ""]
-    assert "so relative figures are not defined" in text_of(page)
+    assert "so relative errors are not defined" in text_of(page)
 
 
 def test_the_same_input_gives_the_same_page(page, given, paths):
     assert report.render(paths, [given / "picture.png"], title=f"Title {EVIL}") == page
 
 
-def test_without_a_picture_there_is_one_at_hand(given, monkeypatch):
+def test_without_an_image_a_default_one_is_shown(given, monkeypatch):
     from timm_pushpull.figures.report import corrupted_images
 
     for name, installed in (("china.jpg", True), ("test chart", False)):
         if not installed:
             monkeypatch.setattr(corrupted_images.importlib.util, "find_spec", lambda name: None)
-        (found,) = corrupted_images.corrupted_pictures(
-            [], [corrupted_images.Setting("cifar10-c", corruptions=("fog",))]
+        (found,) = corrupted_images.corrupted_images(
+            [], [corrupted_images.CorruptionSettings("cifar10-c", corruptions=("fog",))]
         )
         assert (found.name, found.size) == (name, (32, 32))
         assert ("CC BY 2.0" in found.credit) == installed

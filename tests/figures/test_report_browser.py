@@ -1,4 +1,4 @@
-"""The report in a real browser: it renders, sorts, shows pictures, follows the reader and asks for nothing."""
+"""The report in a real browser: it renders, sorts, shows images, follows the colour scheme and loads nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def page(opened) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def content(path) -> dict:
     """What the viewer's script chooses from."""
-    found = re.search('<script type="application/json" id="pictures">(.*?)</script>', path.read_text(), re.DOTALL)
+    found = re.search('<script type="application/json" id="images">(.*?)</script>', path.read_text(), re.DOTALL)
     return json.loads(found[1])
 
 
@@ -146,16 +146,16 @@ def test_headings_sort_by_value_from_the_keyboard(page):
 
 
 def test_the_viewer_follows_its_controls(page, content):
-    first, second = content["pictures"]
+    first, second = content["images"]
     source = lambda: page.locator("#viewer-image").get_attribute("src")  # noqa: E731
-    assert source() == first["images"]["gaussian_noise"][2]
+    assert source() == first["corrupted"]["gaussian_noise"][2]
     page.locator("#viewer-severity").focus()
     page.keyboard.press("ArrowRight")
-    assert source() == first["images"]["gaussian_noise"][3]
+    assert source() == first["corrupted"]["gaussian_noise"][3]
     assert page.locator("#viewer-severity-shown").inner_text() == "4"
     assert page.locator("#viewer-severity").get_attribute("aria-valuetext") == "severity 4 of 5"
     page.select_option("#viewer-corruption", "fog")
-    assert source() == first["images"]["fog"][3]
+    assert source() == first["corrupted"]["fog"][3]
     assert page.locator("#viewer-image").get_attribute("alt") == "picture.png, fog, severity 4"
     assert page.locator("#viewer-caption").inner_text() == "fog, severity 4"
     assert page.locator("#viewer-image").evaluate("image => image.decode().then(() => image.naturalWidth)") == 32
@@ -164,8 +164,8 @@ def test_the_viewer_follows_its_controls(page, content):
     assert [row.locator("th").inner_text() for row in rows] == [model["model"] for model in models]
     cells = [row.locator("td").all_text_contents()[:2] for row in rows]
     assert cells == [model["errors"]["fog"][3] for model in models]
-    page.select_option("#viewer-picture", "1")
-    assert source() == second["images"]["fog"][3] != first["images"]["fog"][3]
+    page.select_option("#viewer-source", "1")
+    assert source() == second["corrupted"]["fog"][3] != first["corrupted"]["fog"][3]
     page.locator("#viewer-severity").focus()
     page.keyboard.press("Home")
     assert source() == second["clean"]

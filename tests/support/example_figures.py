@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +12,9 @@ import torch
 from support.example_run import some_results
 from timm_pushpull import PushPullConv2d, cli, figures
 from timm_pushpull.figures import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTIAL = {"gaussian_noise": [0.3, None, 0.5, None, None], "fog": [0.2, 0.2, 0.4, 0.4, 0.4]}
 
@@ -47,21 +52,27 @@ def a_heatmap(factor: float = 1.0, **changes) -> figures.FourierHeatmap:
     return replace(figures.FourierHeatmap((error + error[::-1, ::-1]) / 2, offsets, 0.1, 400, 4.0, 3), **changes)
 
 
-def all_figures() -> dict:
+def all_figures() -> dict[str, Callable[[], Figure]]:
+    """Name to a function that draws it, one per kind of figure."""
     layer = some_layer()
     bar = figures.vertical_bar(layer, 64)
     ratios = figures.signal_to_noise(layer, bar * np.ones((3, 1, 1)), 0.2, bar, seed=5)
+    pairs = figures.kernel_pairs(layer, 3)
+    spectra = figures.push_pull_spectra(layer, (-1, 0.5), (0, 3))
     alphas = {"one": np.linspace(-1, 1, 9), "other": np.full(4, 0.5)}
+    first, second = models(2)
     return {
-        "kernels": figures.plot_kernel_pairs(figures.kernel_pairs(layer, 3), "a_model"),
-        "snr": figures.plot_signal_to_noise(ratios, ratios.noisy[0], "a_model", described="a bar"),
-        "spectra": figures.plot_spectra(figures.push_pull_spectra(layer, (-1, 0.5), (0, 3)), "a_model"),
-        "alpha": figures.plot_alpha(alphas),
-        "heatmaps": figures.plot_fourier_heatmap(a_heatmap(0.5), "a_model", "400 images", a_heatmap(), "another"),
-        "sheet": figures.plot_corruption_sheet(np.zeros((8, 8, 3), np.uint8), "cifar10-c"),
-        "severity": figures.plot_severity_curves(models(2), caption=True),
-        "tradeoff": figures.plot_tradeoff(models(2)[0], models(2)[1:]),
-        "bars": figures.plot_corruption_bars(models(2)[0], models(2)[1:]),
+        "kernels": lambda: figures.plot_kernel_pairs(pairs, "a_model"),
+        "snr": lambda: figures.plot_signal_to_noise(ratios, ratios.noisy[0], "a_model", described="a bar"),
+        "spectra": lambda: figures.plot_spectra(spectra, "a_model"),
+        "alpha": lambda: figures.plot_alpha(alphas),
+        "heatmaps": lambda: figures.plot_fourier_heatmap(
+            a_heatmap(0.5), "a_model", "400 images", a_heatmap(), "another"
+        ),
+        "sheet": lambda: figures.plot_corruption_sheet(np.zeros((8, 8, 3), np.uint8), "cifar10-c"),
+        "severity": lambda: figures.plot_severity_curves([first, second], caption=True),
+        "tradeoff": lambda: figures.plot_tradeoff(first, [second]),
+        "bars": lambda: figures.plot_corruption_bars(first, [second]),
     }
 
 

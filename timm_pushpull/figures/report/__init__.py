@@ -1,4 +1,4 @@
-"""A report of results: one self-contained HTML page that needs neither a server nor the network."""
+"""The report: results as one self-contained HTML page that needs neither a server nor the network."""
 
 from timm_pushpull.figures.report.html_page import TITLE, render
 

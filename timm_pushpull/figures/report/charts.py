@@ -1,7 +1,7 @@
-"""The charts, made with Plotly and without colours: the page's script fills in those of the reader's colour scheme.
+"""The charts of the report, as Plotly's JSON without colours: the script of the page adds those of the colour scheme.
 
-A trace whose `meta` has a `series` belongs to the model at that place of its group, one with `guide` is a line to
-compare with.
+A trace whose `meta` has `series` belongs to the model with this index in its group; one with `guide` is a reference
+line.
 """
 
 from __future__ import annotations
@@ -20,46 +20,49 @@ from timm_pushpull.figures.tradeoff_plane import padded_limits
 
 Chart = dict[str, Any]
 
-_PANEL = 132  # height of a small panel's plot area, px
-_BETWEEN = 40  # px, room for a panel's title
-_COLUMNS = {0: 2, 560: 4}  # width of the chart from which on it has so many panels beside each other
+_PANEL = 132  # height of the plot area of a small panel, px
+_BETWEEN = 40  # px, room for the title of a panel
+_COLUMNS = {0: 2, 560: 4}  # minimum width of the chart in px to the number of its columns
 
 
 def label(name: str) -> str:
-    """A name from a file as Plotly shows it: nothing in it is markup."""
+    """Escape a name from a file for Plotly, which interprets HTML tags."""
     return html.escape(name, quote=False)
 
 
 def severity_curves(group: Group) -> Chart:
-    """Error by severity: a panel for the mean, then one per corruption, a line per model; severity 0 is clean."""
-    panels = [None, *group.corruptions] if len(group.corruptions) > 1 else group.corruptions  # None is their mean
-    highest = 0.0
+    """Error by severity: a panel for the mean and one per corruption, a line per model; severity 0 is clean."""
+    panels: list[str | None] = [*group.corruptions]
+    if len(panels) > 1:
+        panels.insert(0, None)  # their mean
+    tops: list[float] = []  # of points and error bars
     traces = []
     for number, corruption in enumerate(panels, 1):
-        for place, entry in enumerate(group.entries):
+        for index, entry in enumerate(group.entries):
             points = curve(entry, corruption) if corruption else mean_curve(entry)
-            highest = max(highest, *points.values())
-            trace = _line(entry.name, place, points) | {"xaxis": f"x{number}", "yaxis": f"y{number}"}
+            trace = _line(entry.name, index, points) | {"xaxis": f"x{number}", "yaxis": f"y{number}"}
             if corruption:
                 intervals = {severity: entry.cell_interval(corruption, severity) for severity in points}
-                trace["error_y"] = _reach(points, intervals)
+                trace["error_y"] = _error_bars(points, intervals)
+                tops += [interval[1] for interval in intervals.values() if interval]
+            tops += points.values()
             traces.append(trace)
     titles = [label(name.replace("_", " ")) if name else f"<b>mean of {len(panels) - 1}</b>" for name in panels]
     layouts = [
-        {"from": width, "layout": _panels(titles, min(columns, len(panels)), 105 * highest)}
+        {"from": width, "layout": _panels(titles, min(columns, len(panels)), 105 * max(tops))}
         for width, columns in _COLUMNS.items()
     ]
     return _chart(traces, layouts)
 
 
 def curve(entry: Entry, corruption: str) -> dict[int, float]:
-    """Severity to error where it was measured; 0 is the clean images."""
+    """Severity to error, where measured; severity 0 is the clean images."""
     row = (entry.results.clean_error, *entry.results.errors[corruption])
     return {severity: error for severity, error in enumerate(row) if error is not None}
 
 
 def mean_curve(entry: Entry) -> dict[int, float]:
-    """Severity to the mean error over the corruptions that were measured at it; 0 is the clean images."""
+    """Severity to the mean error over the corruptions that were measured at it; severity 0 is the clean images."""
     columns = enumerate(zip(*entry.results.errors.values(), strict=True), 1)
     known = {severity: [error for error in column if error is not None] for severity, column in columns}
     clean = {} if entry.results.clean_error is None else {0: entry.results.clean_error}
@@ -67,8 +70,8 @@ def mean_curve(entry: Entry) -> dict[int, float]:
 
 
 def tradeoff(group: Group) -> Chart:
-    """The plane of clean error and mCE (paper, Figs. 7 and 8) with the lines through the baseline on which R_net (Eq.
-    13) is 0, for beta = 1 and beta = mCE0 / E0; models below a line make the better trade.
+    """Clean error against mCE (paper, Figs. 7 and 8), with the lines through the baseline on which R_net (Eq. 13) is 0
+    for beta = 1 and beta = mCE0 / E0. Models below a line have a positive R_net.
     """
     points = [(entry.results.clean_error, entry.results.mce) for entry in group.entries]
     clean, mce = points[0]
@@ -95,7 +98,7 @@ def tradeoff(group: Group) -> Chart:
                 "meta": {"guide": True},
             }
         )
-    for place, (entry, point) in enumerate(zip(group.entries, points, strict=True)):
+    for index, (entry, point) in enumerate(zip(group.entries, points, strict=True)):
         across, along = ({0: point[axis]} for axis in (0, 1))
         traces.append(
             {
@@ -104,11 +107,11 @@ def tradeoff(group: Group) -> Chart:
                 "name": label(entry.name),
                 "x": _percent(across.values()),
                 "y": _percent(along.values()),
-                "error_x": _reach(across, {0: entry.interval("clean_error")}),
-                "error_y": _reach(along, {0: entry.interval("mce")}),
-                "marker": {"symbol": marks.symbol(place), "size": 12},
+                "error_x": _error_bars(across, {0: entry.interval("clean_error")}),
+                "error_y": _error_bars(along, {0: entry.interval("mce")}),
+                "marker": {"symbol": marks.symbol(index), "size": 12},
                 "hovertemplate": "%{fullData.name}<br>E %{x:.1f} %, mCE %{y:.1f} %<extra></extra>",
-                "meta": {"series": place},
+                "meta": {"series": index},
             }
         )
     layout = {
@@ -120,8 +123,8 @@ def tradeoff(group: Group) -> Chart:
     return _chart(traces, [{"from": 0, "layout": layout}])
 
 
-def alpha_histogram(place: int, alpha: np.ndarray, edges: Sequence[float]) -> Chart:
-    """How many channels have which inhibition strength, for the model at `place`."""
+def alpha_histogram(index: int, alpha: np.ndarray, edges: Sequence[float]) -> Chart:
+    """Histogram of the inhibition strengths of the model with this index."""
     counts, _ = np.histogram(alpha, edges)
     width = edges[1] - edges[0]
     trace = {
@@ -131,7 +134,7 @@ def alpha_histogram(place: int, alpha: np.ndarray, edges: Sequence[float]) -> Ch
         "width": round(width, 6),
         "customdata": [[f"{low:.2f}", f"{low + width:.2f}"] for low in edges[:-1]],
         "hovertemplate": "alpha %{customdata[0]} to %{customdata[1]}: %{y} channels<extra></extra>",
-        "meta": {"series": place},
+        "meta": {"series": index},
     }
     layout = {
         "height": 220,
@@ -143,22 +146,22 @@ def alpha_histogram(place: int, alpha: np.ndarray, edges: Sequence[float]) -> Ch
     return _chart([trace], [{"from": 0, "layout": layout}])
 
 
-def _line(name: str, place: int, points: Mapping[int, float]) -> dict[str, Any]:
+def _line(name: str, index: int, points: Mapping[int, float]) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": label(name),
         "x": list(points),
         "y": _percent(points.values()),
-        "line": {"dash": marks.dash(place), "width": 1.6},
-        "marker": {"symbol": marks.symbol(place), "size": 6},
+        "line": {"dash": marks.dash(index), "width": 1.6},
+        "marker": {"symbol": marks.symbol(index), "size": 6},
         "hovertemplate": "%{fullData.name}<br>severity %{x}: %{y:.1f} %<extra></extra>",
-        "meta": {"series": place},
+        "meta": {"series": index},
     }
 
 
-def _reach(points: Mapping[int, float], intervals: Mapping[int, tuple[float, float] | None]) -> dict[str, Any]:
-    """Error bars from points to the ends of their intervals; none where there is no interval."""
+def _error_bars(points: Mapping[int, float], intervals: Mapping[int, tuple[float, float] | None]) -> dict[str, Any]:
+    """Error bars from points to the ends of their intervals, where there are any."""
     up, down = [], []
     for key, point in points.items():
         low, high = intervals[key] or (point, point)
@@ -176,7 +179,7 @@ def _reach(points: Mapping[int, float], intervals: Mapping[int, tuple[float, flo
 
 
 def _panels(titles: Sequence[str], columns: int, highest: float) -> dict[str, Any]:
-    """The layout of small panels with common axes, as many beside each other as there are columns."""
+    """The layout of small panels with shared axes."""
     from plotly.subplots import make_subplots
 
     rows = -(-len(titles) // columns)
@@ -189,14 +192,14 @@ def _panels(titles: Sequence[str], columns: int, highest: float) -> dict[str, An
         vertical_spacing=_BETWEEN / plot_height if rows > 1 else 0,
     )
     for number in range(1, len(titles) + 1):
-        place = dict(zip(("row", "col"), (part + 1 for part in divmod(number - 1, columns)), strict=True))
+        row, column = (part + 1 for part in divmod(number - 1, columns))
         bottom = number + columns > len(titles)
-        figure.update_xaxes(range=[-0.3, 5.3], tickvals=list(range(6)), showticklabels=bottom, **place)
-        figure.update_yaxes(range=[0, highest], showticklabels=place["col"] == 1, nticks=6, **place)
+        figure.update_xaxes(range=[-0.3, 5.3], tickvals=list(range(6)), showticklabels=bottom, row=row, col=column)
+        figure.update_yaxes(range=[0, highest], showticklabels=column == 1, nticks=6, row=row, col=column)
     layout = figure.to_plotly_json()["layout"]
     for annotation in layout["annotations"]:
         annotation["font"] = {"size": 13}
-    for name in ("xaxis", "yaxis"):  # cells of the grid without a panel
+    for name in ("xaxis", "yaxis"):  # empty cells of the grid
         for number in range(len(titles) + 1, rows * columns + 1):
             layout[f"{name}{number}"]["visible"] = False
     margin = {"l": 40, "r": 8, "t": 28, "b": 30}
@@ -204,12 +207,12 @@ def _panels(titles: Sequence[str], columns: int, highest: float) -> dict[str, An
 
 
 def _chart(traces: list[dict[str, Any]], layouts: list[dict[str, Any]]) -> Chart:
-    """Traces and layouts for widths, as JSON holds them, once Plotly has checked them."""
+    """Traces, and a layout for each width, validated by Plotly and ready for JSON."""
     from plotly.graph_objects import Figure
 
     for layout in layouts:
         figure = Figure(traces, layout["layout"]).to_plotly_json()
-        figure["layout"].pop("template", None)  # the page's script has one of its own
+        figure["layout"].pop("template", None)  # the script of the page has its own
         layout["layout"] = figure["layout"]
     return {"data": figure["data"], "layouts": layouts}
 

@@ -1,4 +1,4 @@
-"""The pictures of the corruption viewer: every corruption and severity, as data URIs."""
+"""The images of the corruption viewer as data URIs: clean, and under every corruption and severity."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.corruptions import CORRUPTIONS, corrupt, frost_source
+from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES, corrupt, frost_source
 from timm_pushpull.figures.corruption_sheet import read_preset_image
 
-_SMALL = 100  # px; smaller images are kept to the bit
-_QUALITY = 80  # of WebP for larger ones
+_LOSSLESS_BELOW = 100  # px; larger images are stored as lossy WebP
+_QUALITY = 80  # of lossy WebP
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How pictures are corrupted: the constants of a preset, the seed, and the corruptions to show."""
+class CorruptionSettings:
+    """How images are corrupted: constants of a preset, seed, and the corruptions to show."""
 
     preset: str
     seed: int = 0
@@ -29,81 +29,92 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Corrupted:
-    """A picture under every corruption.
+class CorruptedImage:
+    """An image under every corruption.
 
     Attributes:
-        name: What the picture is called.
-        credit: Who made it, where that has to be said; else empty.
+        name: Name of the image.
+        credit: Its author and licence, or an empty string.
+        settings: How it was corrupted.
         size: Height and width, px.
         frost: `corruptions.frost_source()`.
-        clean: Data URI of the picture itself.
-        images: Corruption to five data URIs, one per severity.
+        clean: Data URI of the clean image.
+        corrupted: Corruption to five data URIs, one per severity.
     """
 
     name: str
     credit: str
-    setting: Setting
+    settings: CorruptionSettings
     size: tuple[int, int]
     frost: str
     clean: str
-    images: dict[str, list[str]]
+    corrupted: dict[str, list[str]]
 
     @property
     def lossless(self) -> bool:
-        return _lossless(self.size)
+        """Whether the data URIs hold the exact pixels."""
+        return _is_lossless(self.size)
 
 
-def corrupted_pictures(
-    paths: Sequence[Path], settings: Sequence[Setting], frost_dir: Path | str | None = None
-) -> list[Corrupted]:
-    """Every picture under every setting; without paths, one that is at hand.
+def corrupted_images(
+    paths: Sequence[Path], settings: Sequence[CorruptionSettings], frost_dir: Path | str | None = None
+) -> list[CorruptedImage]:
+    """Corrupt every image with every setting, at the size of the preset. Image i gets the random draws of index i.
 
-    Picture i is corrupted as the image of index i, at the preset's size.
+    Args:
+        paths: Image files; if empty, an image that is always available.
 
     Raises:
-        InputError: No picture, no preset, or frost textures that are incomplete.
+        InputError: A file is not a readable image, a preset is unknown, or frost textures are incomplete.
     """
-    sources = [(path, Path(path).name, "") for path in paths] or [_picture_at_hand()]
+    sources = [(path, Path(path).name, "") for path in paths] or [_default_image()]
     return [
-        _corrupted(source, name, credit, index, setting, frost_dir)
+        _corrupt_image(source, name, credit, index, setting, frost_dir)
         for index, (source, name, credit) in enumerate(sources)
         for setting in settings
     ]
 
 
-def _corrupted(
-    source: Path | io.BytesIO, name: str, credit: str, index: int, how: Setting, frost_dir: Path | str | None
-) -> Corrupted:
-    image = read_preset_image(source, how.preset)
-    images = {
+def _corrupt_image(
+    source: Path | io.BytesIO,
+    name: str,
+    credit: str,
+    index: int,
+    settings: CorruptionSettings,
+    frost_dir: Path | str | None,
+) -> CorruptedImage:
+    preset, seed = settings.preset, settings.seed
+    image = read_preset_image(source, preset)
+    corrupted = {
         corruption: [
-            _data_uri(corrupt(image, corruption, severity, how.preset, seed=how.seed, index=index, frost_dir=frost_dir))
-            for severity in (1, 2, 3, 4, 5)
+            _data_uri(corrupt(image, corruption, severity, preset, seed=seed, index=index, frost_dir=frost_dir))
+            for severity in SEVERITIES
         ]
-        for corruption in how.corruptions
+        for corruption in settings.corruptions
     }
-    return Corrupted(name, credit, how, image.shape[:2], frost_source(frost_dir), _data_uri(image), images)
+    height, width = image.shape[:2]
+    return CorruptedImage(name, credit, settings, (height, width), frost_source(frost_dir), _data_uri(image), corrupted)
 
 
 def _data_uri(image: np.ndarray) -> str:
     content = io.BytesIO()
-    quality = {"lossless": True} if _lossless(image.shape[:2]) else {"quality": _QUALITY}
-    Image.fromarray(image).save(content, "webp", method=4, **quality)
+    height, width = image.shape[:2]
+    options = {"lossless": True} if _is_lossless((height, width)) else {"quality": _QUALITY}
+    Image.fromarray(image).save(content, "webp", method=4, **options)
     return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _lossless(size: tuple[int, int]) -> bool:
-    return max(size) < _SMALL
+def _is_lossless(size: tuple[int, int]) -> bool:
+    return max(size) < _LOSSLESS_BELOW
 
 
-def _picture_at_hand() -> tuple[Path | io.BytesIO, str, str]:
-    """scikit-learn's photograph of a temple, or a test chart where scikit-learn is not installed."""
+def _default_image() -> tuple[Path | io.BytesIO, str, str]:
+    """A photograph that scikit-learn contains, or a test chart where scikit-learn is not installed."""
     found = importlib.util.find_spec("sklearn")
     if found and found.origin:
         photo = Path(found.origin).parent / "datasets" / "images" / "china.jpg"
         if photo.is_file():
-            return photo, photo.name, "photo: danielbuechele, CC BY 2.0, cropped and corrupted here"
+            return photo, photo.name, "Photo: danielbuechele, CC BY 2.0, cropped and corrupted here."
     content = io.BytesIO()
     Image.fromarray(_test_chart()).save(content, "png")
     content.seek(0)
@@ -111,7 +122,7 @@ def _picture_at_hand() -> tuple[Path | io.BytesIO, str, str]:
 
 
 def _test_chart(side: int = 256) -> np.ndarray:
-    """Colours, fine detail and edges of every direction: a star of 36 rays on a gradient, uint8 (side, side, 3)."""
+    """A star of 36 rays on a colour gradient, with edges of every direction, uint8 of shape (side, side, 3)."""
     y, x = np.mgrid[0:side, 0:side] / (side - 1)
     rays = np.sin(36 * np.arctan2(y - 0.5, x - 0.5)) > 0
     star = np.hypot(y - 0.5, x - 0.5) < 0.36

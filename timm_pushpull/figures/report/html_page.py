@@ -1,4 +1,4 @@
-"""The page: a template filled in, with its styles, its script and Plotly's inside."""
+"""Render the report page from its templates, with styles, scripts and Plotly inside."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def render(
     frost_dir: Path | str | None = None,
     title: str = TITLE,
 ) -> str:
-    """The report of results as one HTML page that asks for nothing from anywhere; the same input gives the same text.
+    """Render the report as one HTML page that loads nothing from the network. The same input gives the same text.
 
     Args:
-        results: Results files or run folders. What can be compared is put together; the weights beside results give
-            the histograms of alpha.
-        images: Pictures for the corruption viewer; without any, one that is at hand.
-        preset: Constants for the viewer's corruptions; those of the results by default.
+        results: Results files or run folders. Comparable results share a section; histograms of alpha come from the
+            checkpoint next to the results.
+        images: Image files for the corruption viewer; by default an image that is always available.
+        preset: Constants of the corruptions in the viewer; by default those of the results.
         frost_dir: The frost textures of ImageNet-C, as in `corruptions.corrupt`.
-        title: The page's title and heading.
+        title: Title and heading of the page.
 
     Raises:
-        InputError: Plotly is missing; a file that is none of results, or holds clean errors only; no picture;
-            an unknown preset; incomplete frost textures.
+        InputError: Plotly is not installed, a file does not hold results or holds clean errors only, an image is not
+            readable, the preset is unknown, or frost textures are incomplete.
     """
     environment, plotly = _environment(), _plotly()
     groups = load_groups([Path(path) for path in results])
-    shown = viewer(groups, [Path(path) for path in images], preset, frost_dir)
+    corruption_viewer = viewer(groups, [Path(path) for path in images], preset, frost_dir)
     parts = sections(groups)
     script = "\n".join(_file(name) for name in _SCRIPTS)
     return environment.get_template("page.html").render(
         title=title,
         sections=parts,
         charts={figure.key: figure.chart for part in parts for figure in part.figures},
-        viewer=shown,
+        viewer=corruption_viewer,
         style=_file("style.css") + marks.colour_style(),
         scripts=[(source, _hash(source)) for source in (plotly, script)],
         versions={"timm-pushpull": version("timm-pushpull"), "Plotly": version("plotly")},
@@ -71,7 +71,7 @@ def _environment() -> Environment:
         sentences.spoken,
         sentences.counted,
         sentences.prose,
-        sentences.picture_note,
+        sentences.image_note,
     )
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {"marks": marks, "mean_error": mean_error, "shade": shade}
@@ -91,5 +91,5 @@ def _file(name: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """What the page's Content-Security-Policy allows a script by."""
+    """The hash by which the Content-Security-Policy of the page allows a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

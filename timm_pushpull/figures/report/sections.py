@@ -1,4 +1,4 @@
-"""What the page's template shows of a group of results."""
+"""The sections of the report, one per group of comparable results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from timm_pushpull.figures.report import charts, facts, sentences
 from timm_pushpull.figures.report.checkpoint_alpha import read_alpha, shared_bin_edges
 from timm_pushpull.figures.report.groups import Entry, Group, headings
 
-_FULL_COLOUR = math.log(1.25)  # a model with 1.25 times the baseline's errors, or 1 / 1.25, has the strongest colour
+_FULL_COLOUR = math.log(1.25)  # the colour is strongest at 1.25 times the error of the baseline, and at 1 / 1.25
 _GROUP_OF = {name: group for group, names in metrics.GROUPS.items() for name in names}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, what it shows in words, and the name of its element."""
+    """A chart with its caption and the id of its HTML element."""
 
     key: str
     chart: charts.Chart
@@ -26,13 +26,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One group on the page.
+    """The section of one group.
 
     Attributes:
-        key: What the names of the section's elements begin with.
-        severity, tradeoff: The charts; the trade-off plane is None where it is not defined.
-        alphas: A histogram per model with push-pull layers, after the model and its place in the group.
-        without_alpha: Why weights could not be read, and the models whose.
+        key: Prefix of the ids of its HTML elements.
+        severity, tradeoff: The charts; `tradeoff` is None where it is not defined.
+        alphas: Index, model and histogram of alpha, for each model with push-pull layers.
+        without_alpha: Reason why alpha could not be read, to the names of the models.
     """
 
     key: str
@@ -55,12 +55,12 @@ class Section:
 
     @property
     def leaderboard(self) -> list[tuple[int, Entry]]:
-        """Models and their places in the group, the lowest mCE first."""
+        """Index in the group and model, the lowest mCE first."""
         return sorted(enumerate(self.group.entries), key=lambda row: row[1].line.mce)
 
     @property
     def best(self) -> dict[str, float]:
-        """Column of the leaderboard to its best value; none where nothing is compared."""
+        """Column of the leaderboard to its best value; empty for a single model."""
         if len(self.group.entries) == 1:
             return {}
         columns = {"clean_error": min, "mce": min, "mrce": min, "r_net": max}
@@ -70,12 +70,12 @@ class Section:
 
     @property
     def intervals(self) -> bool:
-        """Whether any of the leaderboard's figures has one."""
+        """Whether any clean error or mCE has an interval."""
         return any(entry.interval(key) for entry in self.group.entries for key in ("clean_error", "mce"))
 
     @property
     def corruptions(self) -> list[tuple[str, str]]:
-        """The paper's group and the name of every corruption."""
+        """Group and name of every corruption."""
         return [(_GROUP_OF.get(name, "Extra"), name) for name in self.group.corruptions]
 
     def model_facts(self, entry: Entry) -> facts.Facts:
@@ -87,7 +87,7 @@ def mean_error(entry: Entry, corruption: str) -> float:
 
 
 def shade(relative: float | None) -> str:
-    """Attributes of a cell: blue for fewer errors than the baseline's, orange for more, stronger the farther from 1."""
+    """HTML attributes of a cell: blue for fewer errors than the baseline, orange for more, stronger further from 1."""
     if not relative:
         return ""
     strength = min(1.0, abs(math.log(relative)) / _FULL_COLOUR)
@@ -95,7 +95,7 @@ def shade(relative: float | None) -> str:
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
-    """Sections in the order of the groups."""
+    """The sections, in the order of the groups."""
     return [
         _section(f"results-{number}", heading, group)
         for number, (heading, group) in enumerate(zip(headings(groups), groups, strict=True), 1)
@@ -107,16 +107,16 @@ def _section(key: str, heading: str, group: Group) -> Section:
     tradeoff = None
     if all(entry.line.r_net is not None for entry in group.entries):
         tradeoff = Figure(f"{key}-tradeoff", charts.tradeoff(group), sentences.tradeoff_caption(group))
-    read = [(place, entry, read_alpha(entry)) for place, entry in enumerate(group.entries)]
-    found = [(place, entry, checkpoint.alpha) for place, entry, checkpoint in read if len(checkpoint.alpha)]
+    read = [(index, entry, read_alpha(entry)) for index, entry in enumerate(group.entries)]
+    found = [(index, entry, checkpoint.alpha) for index, entry, checkpoint in read if len(checkpoint.alpha)]
     edges = shared_bin_edges([alpha for _, _, alpha in found]) if found else []
     alphas = [
         (
-            place,
+            index,
             entry,
-            Figure(f"{key}-alpha-{place}", charts.alpha_histogram(place, alpha, edges), sentences.alpha_caption(alpha)),
+            Figure(f"{key}-alpha-{index}", charts.alpha_histogram(index, alpha, edges), sentences.alpha_caption(alpha)),
         )
-        for place, entry, alpha in found
+        for index, entry, alpha in found
     ]
     without: dict[str, list[str]] = {}
     for _, entry, checkpoint in read:

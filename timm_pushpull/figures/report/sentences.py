@@ -1,4 +1,4 @@
-"""Figures as text, and what the charts show in words: every sentence is computed from the results."""
+"""Numbers as text, and the sentences and captions of the report, which are computed from the results."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from timm_pushpull import metrics
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, get_preset
 from timm_pushpull.figures.report.charts import mean_curve
-from timm_pushpull.figures.report.corrupted_images import Corrupted
+from timm_pushpull.figures.report.corrupted_images import CorruptedImage
 from timm_pushpull.figures.report.groups import Entry, Group
 
 NONE, MINUS, TO, NO_BREAK = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
 def percent(value: float | None, places: int = 1) -> str:
-    """A fraction in percent, with a true minus sign; a dash for None."""
+    """A fraction in percent, with a minus sign instead of a hyphen; a dash for None."""
     return NONE if value is None else f"{100 * value:.{places}f}{NO_BREAK}%".replace("-", MINUS)
 
 
 def number(value: float | None, places: int = 3) -> str:
-    """A number, with a true minus sign; a dash for None."""
+    """A number, with a minus sign instead of a hyphen; a dash for None."""
     return NONE if value is None else f"{value:.{places}f}".replace("-", MINUS)
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    """A 95 % interval of a fraction, in percent without the sign; empty for None."""
+    """A 95 % interval of a fraction, in percent without the unit; empty for None."""
     return "" if ends is None else f"{100 * ends[0]:.1f}{TO}{100 * ends[1]:.1f}"
 
 
 def prose(text: str) -> Markup:
-    """A sentence as HTML, with the subscript of R_net."""
+    """A sentence as HTML, with a subscript in R_net."""
     return Markup(str(escape(text)).replace("R_net", "R<sub>net</sub>"))
 
 
@@ -63,33 +63,31 @@ def measured_on(group: Group) -> str:
 
 
 def verdict(group: Group) -> str:
-    """How the models compare with the baseline."""
+    """The models compared with the baseline, in words."""
     others = [entry for entry in group.entries[1:] if entry.line.mrce is not None]
     if len(group.entries) == 1:
-        return "There is nothing to compare it with: relative figures need a second model."
+        return "There is only one model, so there are no relative errors."
     if not others:
-        return "The baseline makes no error under some corruption, so relative figures are not defined."
+        return "The baseline makes no error under some corruption, so relative errors are not defined."
     base = group.baseline.name
     if len(others) == 1:
         entry = others[0]
-        text = f"{entry.name} errs {number(entry.line.mrce)} times as much as {base} under corruptions (mrCE)"
+        text = f"Under corruptions {entry.name} has {number(entry.line.mrce)} times the error of {base} (mrCE)"
         if entry.line.r_net is None:
             return text + "."
-        trade = "better" if entry.line.r_net > 0 else "worse" if entry.line.r_net < 0 else "same"
-        return (
-            f"{text}; with the clean error taken into account its trade is {trade} (R_net {percent(entry.line.r_net)})."
-        )
+        net = "better than" if entry.line.r_net > 0 else "worse than" if entry.line.r_net < 0 else "equal to"
+        return f"{text}. With the clean error included it is {net} the baseline (R_net {percent(entry.line.r_net)})."
     fewer = sum(entry.line.mrce < 1 for entry in others)
-    text = f"{fewer} of {len(others)} models err less than {base} under corruptions (mrCE below 1)"
+    text = f"Under corruptions {fewer} of {len(others)} models have fewer errors than {base} (mrCE below 1)"
     traded = [entry for entry in others if entry.line.r_net is not None]
     if not traded:
         return text + "."
     best = max(traded, key=lambda entry: entry.line.r_net)
-    return f"{text}; the best trade with the clean error is {best.name}'s (R_net {percent(best.line.r_net)})."
+    return f"{text}. With the clean error included {best.name} is best (R_net {percent(best.line.r_net)})."
 
 
 def severity_caption(group: Group) -> str:
-    """What the severity curves show."""
+    """Caption of the severity curves."""
     best = min(group.entries, key=lambda entry: entry.line.mce)
     curves = {entry.name: mean_curve(entry) for entry in (group.baseline, best)}
     severities = sorted(set(curves[best.name]) - {0})
@@ -97,14 +95,14 @@ def severity_caption(group: Group) -> str:
     text = ""
     if first < last:
         rises = [f"{percent(points[first])} to {percent(points[last])} ({name})" for name, points in curves.items()]
-        lowest = ", for baseline and lowest mCE" * (len(rises) > 1)
-        text = f"From severity {first} to {last} the mean error goes from {listed(rises)}{lowest}. "
+        models = " (baseline and lowest mCE)" if len(rises) > 1 else ""
+        text = f"From severity {first} to {last} the mean error goes from {listed(rises)}{models}. "
     base = {name: metrics.mean_error(row) for name, row in group.shared.errors.items()}
     if len(base) > 1:
         hardest, easiest = (spoken(end(base, key=base.get)) for end in (max, min))
         text += (
-            f"Over severities {group.baseline.name} errs most under {hardest} ({percent(max(base.values()))}) and "
-            f"least under {easiest} ({percent(min(base.values()))}). "
+            f"The mean error of {group.baseline.name} is highest under {hardest} ({percent(max(base.values()))}) and "
+            f"lowest under {easiest} ({percent(min(base.values()))}). "
         )
     gaps = [
         (error - other, entry.name, name, severity)
@@ -117,19 +115,20 @@ def severity_caption(group: Group) -> str:
         gap, model, name, severity = max(gaps, key=lambda cell: abs(cell[0]))
         more = "more" if gap > 0 else "less"
         text += (
-            f"The widest gap to the baseline is {model}'s under {spoken(name)} at severity {severity}: "
+            f"The largest difference from the baseline is that of {model} under {spoken(name)} at severity {severity}: "
             f"{100 * abs(gap):.1f} percentage points {more}."
         )
     return text.strip()
 
 
 def tradeoff_caption(group: Group) -> str:
-    """What the trade-off plane shows."""
+    """Caption of the trade-off plane."""
     base = group.baseline.results
     beta = base.mce / base.clean_error
     text = (
-        f"On the lines through {base.model} R_net is 0: the dashed one weighs relative savings of clean error and mCE "
-        f"alike (β = 1), the dotted one by β = mCE₀/E₀ = {beta:.2f}. Below a line is a net gain. "
+        f"On the lines through {base.model} the net error reduction R_net is 0. The dashed line gives the relative "
+        f"reductions of clean error and mCE the same weight (β = 1), the dotted line weighs mCE by β = mCE₀/E₀ = "
+        f"{beta:.2f}. Below a line R_net is positive. "
     )
     others = group.entries[1:]
     if not others:
@@ -138,9 +137,9 @@ def tradeoff_caption(group: Group) -> str:
     nets = {line: [_net(entry, base, weight) for entry in others] for line, weight in lines.items()}
     if len(others) == 1:
         sides = [f"{'below' if net > 0 else 'above' if net < 0 else 'on'} the {line}" for line, (net,) in nets.items()]
-        return f"{text}{others[0].name} lies {' and '.join(sides)} one."
-    parts = [f"{sum(net > 0 for net in found) or 'none'} below the {line}" for line, found in nets.items()]
-    return f"{text}Of {len(others)} models {' and '.join(parts)} one."
+        return f"{text}{others[0].name} lies {' and '.join(sides)} line."
+    parts = [f"{sum(net > 0 for net in found) or 'none'} below the {line} line" for line, found in nets.items()]
+    return f"{text}Of {len(others)} models {' and '.join(parts)}."
 
 
 def _net(entry: Entry, base: Results, beta: float) -> float:
@@ -149,7 +148,7 @@ def _net(entry: Entry, base: Results, beta: float) -> float:
 
 
 def alpha_caption(alpha: np.ndarray) -> str:
-    """What a histogram of inhibition strengths shows."""
+    """Caption of a histogram of inhibition strengths."""
     if np.ptp(alpha) == 0:
         return f"{counted(len(alpha), 'channel')}, all with alpha {number(float(alpha[0]), 2)}."
     negative = int((alpha < 0).sum())
@@ -159,18 +158,18 @@ def alpha_caption(alpha: np.ndarray) -> str:
     )
 
 
-def picture_note(picture: Corrupted) -> str:
-    """How a picture of the viewer was made."""
-    height, width = picture.size
-    how = picture.setting
-    jpeg = ", without the JPEG file that the benchmark's images go through" * bool(get_preset(how.preset).jpeg_quality)
-    kept = "kept to the bit" if picture.lossless else "stored as WebP, which smooths the finest grain"
+def image_note(image: CorruptedImage) -> str:
+    """How an image of the viewer was made."""
+    height, width = image.size
+    preset = image.settings.preset
+    jpeg = ", without the JPEG compression of the benchmark" if get_preset(preset).jpeg_quality else ""
+    storage = "stored without loss" if image.lossless else "stored as lossy WebP, which smooths fine grain"
     size = f"{width} \N{MULTIPLICATION SIGN} {height} px"
-    return f"{size}, constants of {how.preset}, seed {how.seed}{jpeg}; {kept}. Frost: {picture.frost}."
+    return f"{size}, constants of {preset}, seed {image.settings.seed}{jpeg}; {storage}. Frost: {image.frost}."
 
 
 def caveats(group: Group) -> list[str]:
-    """What keeps a group's figures from being compared with published ones."""
+    """Why the results of a group cannot be compared with published ones."""
     notes, shared = [], group.shared
     if shared.partial:
         missing = [spoken(name) for name in CORRUPTIONS if name not in shared.errors]

@@ -1,71 +1,74 @@
-"""The corruption viewer: what its script chooses from."""
+"""Data of the corruption viewer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from timm_pushpull import metrics
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.figures.report import sentences
-from timm_pushpull.figures.report.corrupted_images import Corrupted, Setting, corrupted_pictures
+from timm_pushpull.figures.report.corrupted_images import CorruptedImage, CorruptionSettings, corrupted_images
 from timm_pushpull.figures.report.groups import Entry, Group, headings
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """Pictures under every corruption, and what the models make of the same corruptions.
+    """Images under every corruption, and the errors of the models under the same corruptions.
 
     Attributes:
-        pictures: Every picture under every setting, the settings of a picture together.
-        errors: Preset to what was measured with it: heading of the group, name of the model, and its errors and their
-            intervals in words by corruption and severity; `clean` is the clean images.
+        images: Every image with every setting; the settings of an image are consecutive.
+        errors: Preset to a list of models measured with it. Each has the heading of its group, its name, and its errors
+            with intervals as text by corruption and severity; `clean` is the clean images.
     """
 
-    pictures: list[Corrupted]
-    errors: dict[str, list[dict]]
+    images: list[CorruptedImage]
+    errors: dict[str, list[dict[str, Any]]]
 
     @property
     def choices(self) -> dict[str, list[str]]:
-        """Corruptions of the first setting by the paper's groups."""
-        names = self.pictures[0].setting.corruptions
+        """The corruptions to choose from, by the groups of the paper."""
+        names = self.images[0].settings.corruptions
         groups = {group: [name for name in members if name in names] for group, members in metrics.GROUPS.items()}
         rest = [name for name in names if not any(name in members for members in groups.values())]
         return groups | ({"Extra": rest} if rest else {})
 
     @property
-    def content(self) -> dict:
-        """What the script needs, as JSON holds it."""
+    def content(self) -> dict[str, Any]:
+        """The data for viewer.js, ready for JSON."""
         return {
             "errors": self.errors,
-            "pictures": [
+            "images": [
                 {
-                    "name": picture.name,
-                    "credit": picture.credit,
-                    "preset": picture.setting.preset,
-                    "note": sentences.picture_note(picture),
-                    "clean": picture.clean,
-                    "images": picture.images,
-                    "small": picture.lossless,
+                    "name": image.name,
+                    "credit": image.credit,
+                    "preset": image.settings.preset,
+                    "note": sentences.image_note(image),
+                    "clean": image.clean,
+                    "corrupted": image.corrupted,
+                    "small": image.lossless,
                 }
-                for picture in self.pictures
+                for image in self.images
             ],
         }
 
 
 def viewer(groups: Sequence[Group], images: Sequence[Path], preset: str | None, frost_dir: Path | str | None) -> Viewer:
-    """The viewer for these results: with their presets and seeds, or with one preset.
+    """Create the viewer for results.
+
+    Args:
+        preset: Constants of the corruptions; by default the presets and seeds of the results.
 
     Raises:
-        InputError: No picture, no preset, or frost textures that are incomplete.
+        InputError: A file is not a readable image, the preset is unknown, or frost textures are incomplete.
     """
     measured = {name for group in groups for name in group.corruptions}
     names = (*CORRUPTIONS, *(name for name in EXTRA_CORRUPTIONS if name in measured))
     seeds = {group.shared.preset: group.shared.seed for group in reversed(groups)}
-    presets = [preset] if preset else dict.fromkeys(group.shared.preset for group in groups)
-    settings = [Setting(name, seeds.get(name, 0), names) for name in presets]
-    pictures = corrupted_pictures(images, settings, frost_dir)
+    presets = [preset] if preset else list(dict.fromkeys(group.shared.preset for group in groups))
+    settings = [CorruptionSettings(name, seeds.get(name, 0), names) for name in presets]
     errors = {
         name: [
             _errors(heading, entry)
@@ -75,10 +78,10 @@ def viewer(groups: Sequence[Group], images: Sequence[Path], preset: str | None, 
         ]
         for name in presets
     }
-    return Viewer(pictures, errors)
+    return Viewer(corrupted_images(images, settings, frost_dir), errors)
 
 
-def _errors(heading: str, entry: Entry) -> dict:
+def _errors(heading: str, entry: Entry) -> dict[str, Any]:
     rows = {"clean": [_cell(entry, "clean", 0, entry.results.clean_error)]}
     for name, row in entry.results.errors.items():
         rows[name] = [_cell(entry, name, severity, error) for severity, error in enumerate(row, 1)]

@@ -1,7 +1,7 @@
 {
-  // Charts in the reader's colours, as wide as their place; drawn anew when either changes.
+  // Charts in the colours of the colour scheme and as wide as their container, redrawn when either changes.
   const charts = JSON.parse(document.getElementById("charts").textContent);
-  const hidden = new Set(); // "section/place" of models that are switched off
+  const hidden = new Set(); // "section/series" of hidden models
   const printed = 660; // px, the width of charts on paper of A4 or letter size
 
   const style = () => {
@@ -64,7 +64,7 @@
   nodes.forEach((node) => observer.observe(node));
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  let opened = []; // on paper everything is to be seen
+  let opened = []; // for printing, everything is opened
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const details of opened) details.open = true;
@@ -80,9 +80,9 @@
   const boxes = [...document.querySelectorAll(".key input")];
   for (const box of boxes) {
     box.addEventListener("change", () => {
-      const { section, place } = box.dataset;
-      hidden[box.checked ? "delete" : "add"](`${section}/${place}`);
-      boxes.filter((other) => other.dataset.section === section && other.dataset.place === place)
+      const { section, series } = box.dataset;
+      hidden[box.checked ? "delete" : "add"](`${section}/${series}`);
+      boxes.filter((other) => other.dataset.section === section && other.dataset.series === series)
         .forEach((other) => { other.checked = box.checked; });
       nodes.filter((node) => node.dataset.section === section).forEach(draw);
     });

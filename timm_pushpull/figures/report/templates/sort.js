@@ -1,5 +1,5 @@
 "use strict";
-// Tables whose headings sort. Cells compare by data-value; empty ones stay last.
+// Tables that are sorted by a click on a heading. Cells are compared by data-value; empty ones stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   const value = (row, column) => row.cells[column].dataset.value;

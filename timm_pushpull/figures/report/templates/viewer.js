@@ -1,8 +1,8 @@
 {
-  // The corruption viewer: a picture, a corruption, a severity, and what the models make of them.
-  const { pictures, errors } = JSON.parse(document.getElementById("pictures").textContent);
+  // The corruption viewer: an image, a corruption, a severity, and the errors of the models.
+  const { images, errors } = JSON.parse(document.getElementById("images").textContent);
   const at = (name) => document.getElementById(`viewer-${name}`);
-  const [picture, corruption, severity] = ["picture", "corruption", "severity"].map(at);
+  const [source, corruption, severity] = ["source", "corruption", "severity"].map(at);
 
   const cell = (text, kind = "td") => {
     const element = document.createElement(kind);
@@ -11,20 +11,20 @@
   };
 
   const show = () => {
-    const chosen = pictures[picture.value];
+    const chosen = images[source.value];
     const level = Number(severity.value);
     const name = corruption.selectedOptions[0].text;
     const words = level ? `${name}, severity ${level}` : "clean";
     at("clean").src = chosen.clean;
     at("clean").alt = `${chosen.name}, clean`;
-    at("image").src = level ? chosen.images[corruption.value][level - 1] : chosen.clean;
+    at("image").src = level ? chosen.corrupted[corruption.value][level - 1] : chosen.clean;
     at("image").alt = `${chosen.name}, ${words}`;
     at("caption").textContent = words;
     at("severity-shown").textContent = level ? String(level) : "0 (clean)";
     severity.setAttribute("aria-valuetext", level ? `severity ${level} of 5` : "clean");
     at("note").textContent = chosen.note;
     at("credit").textContent = chosen.credit;
-    at("image").closest(".pictures").classList.toggle("small", chosen.small);
+    at("image").closest(".images").classList.toggle("small", chosen.small);
 
     const rows = errors[chosen.preset].filter((model) => level === 0 || corruption.value in model.errors);
     at("errors").hidden = rows.length === 0;
@@ -40,6 +40,6 @@
     }));
   };
 
-  for (const control of [picture, corruption, severity]) control.addEventListener("input", show);
+  for (const control of [source, corruption, severity]) control.addEventListener("input", show);
   show();
 }
