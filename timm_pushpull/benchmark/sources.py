@@ -15,7 +15,7 @@ from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import corrupt_batch
 from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
-from timm_pushpull.data.preprocessing import ResizeCenterCrop
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, center_crop
 from timm_pushpull.utils.errors import InputError
 
 #: A batch on its way to the model: its cell, the images' positions in the source, their pixels, and whether it is the
@@ -150,8 +150,7 @@ class FilesSource:
                 f"an image of {self.corrupted.name!r} has {image.shape[1]}x{image.shape[0]} px and the model takes "
                 f"{self.size}; choose a smaller --image-size"
             )
-        top, left = (round((side - self.size) / 2) for side in image.shape[:2])  # as torchvision crops
-        return image[top : top + self.size, left : left + self.size]
+        return center_crop(image, self.size)
 
 
 def fingerprint(pixels: np.ndarray, rows: np.ndarray) -> int:

@@ -86,7 +86,7 @@ def _corrupt(options: argparse.Namespace) -> int:
     if outcome.manifest is None:
         print(
             f"shard {options.shard} is done; {outcome.missing:,} chunks of other shards are missing in "
-            f"{options.output}, whoever ends last completes it"
+            f"{options.output}; the shard that ends last completes the set"
         )
     else:
         print(

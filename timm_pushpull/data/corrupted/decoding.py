@@ -133,21 +133,24 @@ class Scan:
     unreadable: list[int]
 
 
-def scan(folder: OutputFolder, decoder: Decoder, *, progress: bool = True) -> Scan:
+def scan(folder: OutputFolder, decoder: Decoder, format: str, *, progress: bool = True) -> Scan:
     """Decode every image once; the result is stored in the folder for resumed runs and other shards.
+
+    Args:
+        format: Name of the layout, for the error message.
 
     Raises:
         InputError: Images of several sizes, or none that can be read.
     """
     path = folder.work / "scan.json"
     if not path.exists():
-        folder.write(path, json.dumps(_scan(decoder, progress)))
+        folder.write(path, json.dumps(_scan(decoder, format, progress)))
     found = json.loads(path.read_text())
     height, width, channels = found["shape"]
     return Scan((height, width, channels), found["unreadable"])
 
 
-def _scan(decoder: Decoder, progress: bool) -> dict[str, object]:
+def _scan(decoder: Decoder, format: str, progress: bool) -> dict[str, object]:
     images = decoder.images
     unreadable: list[int] = []
     first = None
@@ -158,7 +161,8 @@ def _scan(decoder: Decoder, progress: bool) -> dict[str, object]:
             if pixels.shape != first[1]:
                 sizes = [f"image {r} has {w}x{h} px" for r, (h, w, _) in (first, (row, pixels.shape))]
                 raise InputError(
-                    f"npy needs images of one size, but {', '.join(sizes)}; give a --size, or use --format imagefolder"
+                    f"{format} needs images of one size, but {', '.join(sizes)}; give a --size, or use another "
+                    f"--format, such as imagefolder"
                 )
         bar.update(len(unreadable))
     if first is None:

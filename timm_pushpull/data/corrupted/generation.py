@@ -161,7 +161,7 @@ class _Run:
         scanned: Scan | None = None
         rows = self.images.indices
         if self.layout.arrays:
-            scanned = scan(self.folder, self.decoder, progress=self.progress)
+            scanned = scan(self.folder, self.decoder, self.job.format, progress=self.progress)
             rows = np.setdiff1d(rows, scanned.unreadable)
         chunks = [rows[start : start + self.job.chunk] for start in range(0, len(rows), self.job.chunk)]
         shape = scanned.shape if scanned else None
