@@ -142,13 +142,13 @@ def table1(ours: Ours) -> str:
         mine = [""] * 4 + [NOT_RUN]
         if (row.dataset, row.label) in ours:
             name, results = ours[row.dataset, row.label]
-            baseline = (results.baseline or {}).get("model")
+            baseline = results.baseline.model if results.baseline else None
             base = next((r for (d, _), r in found.items() if d == row.dataset and r.model == baseline), results)
             relative = results.relative_to(base)
             errors = (results.clean_error, results.mce, base.clean_error, base.mce)
             mine = [percent(results.clean_error, 1), percent(results.mce), number(relative[1] if relative else None)]
             mine += [percent(metrics.net_error_reduction(*errors))]
-            mine += [f"[`{name}`]({name}.md), {results.training['epochs']} epochs, 1 seed"]
+            mine += [f"[`{name}`]({name}.md), {results.training.epochs} epochs, 1 seed"]
         body.append([row.dataset, row.label, *theirs, *mine])
     return table(header, body, words=2)
 

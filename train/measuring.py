@@ -17,12 +17,20 @@ from objectives import Classes, Hashes
 from run_folder import JOURNAL, RECIPE, RunFolder
 from settings import Settings
 from splits import Data
-from timm_pushpull.benchmark import Evaluation, Journal, check_classes, evaluate, identity, retrieval
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark import (
+    Distributed,
+    Evaluation,
+    ProgressLog,
+    check_classes,
+    evaluate,
+    identity,
+    retrieval,
+)
+from timm_pushpull.benchmark.results import Measurement, Results, RetrievalSettings, Training
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source, get_preset
 from timm_pushpull.hub.card import card_of
 from timm_pushpull.models.weights import CONFIG, label_names, load_model, save_model
-from timm_pushpull.utils import hardware
+from timm_pushpull.utils import hardware, provenance
 
 
 def class_error(
@@ -48,7 +56,7 @@ def class_error(
 
 
 def measure(
-    model: nn.Module, data: Data, settings: Settings, accelerator: Accelerator, journal: Journal | None = None
+    model: nn.Module, data: Data, settings: Settings, accelerator: Accelerator, log: ProgressLog | None = None
 ) -> Evaluation:
     """Errors of the task on clean images and under corruptions, over all processes."""
     shared = _shared(settings, accelerator) | {"progress": accelerator.is_main_process}
@@ -63,7 +71,7 @@ def measure(
         preset=settings.preset,
         corruptions=CORRUPTIONS,
         jpeg_quality=get_preset(settings.preset).jpeg_quality,
-        journal=journal,
+        log=log,
         **shared,
     )
 
@@ -75,35 +83,33 @@ def _shared(settings: Settings, accelerator: Accelerator) -> dict[str, Any]:
         "std": settings.std,
         "device": accelerator.device,
         "precision": settings.precision,
-        "rank": accelerator.process_index,
-        "processes": accelerator.num_processes,
-        "add_up": accelerator.reduce,
+        "distributed": Distributed(accelerator.process_index, accelerator.num_processes, accelerator.reduce),
     }
 
 
-def unmeasured(name: str, data: Data, settings: Settings, device: torch.device) -> Results:
-    """The results of a network before they are measured: what they will be about."""
+def plan_benchmark(name: str, data: Data, settings: Settings, device: torch.device) -> Measurement:
+    """What the benchmark of a run's network is about."""
     database = None
     if settings.task == "retrieval":
         images = data.train.images
-        database = {"hash_bits": settings.hash_bits, "top": settings.top}
-        database |= {"database_split": images.split, "database_images": len(images)}
-    return Results(
+        database = RetrievalSettings(settings.hash_bits, settings.top, images.split, len(images))
+    return Measurement(
         model=name,
-        weights_sha256="",
+        weights_sha256=None,
         dataset=data.test.name,
         split=data.test.split,
         preset=settings.preset,
         seed=0,
         num_images=len(data.test.subset(settings.benchmark_limit)),
-        clean_error=0,
-        errors={corruption: [0] * 5 for corruption in CORRUPTIONS},
         task=settings.task,
         retrieval=database,
         frost=frost_source(),
         jpeg_quality=get_preset(settings.preset).jpeg_quality,
         precision=settings.precision,
         hardware=hardware.describe(device),
+        versions=provenance.versions(),
+        command=provenance.command(),
+        commit=provenance.commit(),
     )
 
 
@@ -150,17 +156,17 @@ def finish(
     model, _ = load_model(f"local-dir:{folder.path}")
     check_classes(label_names(model), data.test.classes, data.test.name)
     model.to(accelerator.device, memory_format=torch.channels_last)
-    results = replace(
-        unmeasured(name, data, settings, accelerator.device),
+    planned = replace(
+        plan_benchmark(name, data, settings, accelerator.device),
         weights_sha256=weights_sha256,
         image_size=data.geometry.size,
-        training=training,
-        baseline=baseline.as_baseline() if baseline else None,
     )
-    journal = None
+    log = None
     if accelerator.is_main_process:
-        journal = Journal(folder.path / JOURNAL, identity(results), "remove it to measure anew")
-    results = replace(results, **measure(model, data, settings, accelerator, journal).as_results())
+        log = ProgressLog(folder.path / JOURNAL, identity(planned), "remove it to measure anew")
+    evaluation = measure(model, data, settings, accelerator, log)
+    compared = baseline.as_baseline() if baseline else None
+    results = planned.results(training=training, baseline=compared, **evaluation.as_results())
     if accelerator.is_main_process:
         folder.finish(card(folder, results, model), results)
     accelerator.wait_for_everyone()
@@ -176,15 +182,15 @@ def card(folder: RunFolder, results: Results, model: nn.Module) -> str:
 
 def describe_training(
     data: Data, settings: Settings, seconds: float, processes: int, processor: str, departures: list[str]
-) -> dict[str, object]:
+) -> Training:
     """What results say of the training."""
-    return {
-        "images": len(data.train),
-        "epochs": settings.epochs,
-        "seconds": round(seconds, 1),
-        "processes": processes,
-        "hardware": processor,
-        "precision": settings.precision,
-        "origin": data.train.images.origin or None,
-        "departures": departures,
-    }
+    return Training(
+        images=len(data.train),
+        epochs=settings.epochs,
+        seconds=round(seconds, 1),
+        processes=processes,
+        hardware=processor,
+        precision=settings.precision,
+        origin=data.train.images.origin or None,
+        overrides=departures,
+    )

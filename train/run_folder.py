@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from settings import Settings, load_recipe
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.models.weights import CONFIG, WEIGHTS
+from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
 
@@ -93,11 +94,11 @@ class RunFolder:
         writer.writerows(rows)
         write_file(self.path / LOG, table.getvalue())
 
-    def write_training(self, weights_sha256: str, training: Mapping[str, object]) -> None:
-        content = {"weights_sha256": weights_sha256, **training}
+    def write_training(self, weights_sha256: str, training: Training) -> None:
+        content = {"weights_sha256": weights_sha256, **schema.dump(training)}
         write_file(self.path / TRAINING, json.dumps(content, indent=2) + "\n")
 
-    def read_training(self) -> tuple[str, dict[str, object]]:
+    def read_training(self) -> tuple[str, Training]:
         """The SHA-256 of the weights, and what results say of their training.
 
         Raises:
@@ -105,10 +106,11 @@ class RunFolder:
         """
         path = self.path / TRAINING
         try:
-            training = json.loads(path.read_text(encoding="utf-8"))
-            weights_sha256 = training.pop("weights_sha256")
+            text = path.read_text(encoding="utf-8")
+            weights_sha256 = json.loads(text)["weights_sha256"]
+            training = schema.load(Training, text, TRAINING, "record of a training")
             same = sha256(self.path / WEIGHTS) == weights_sha256
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{str(path)!r} is damaged ({one_line(error)}); {_AGAIN}") from error
         if not same:
             raise InputError(f"{str(self.path / WEIGHTS)!r} are not the weights that {TRAINING} is about; {_AGAIN}")

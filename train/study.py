@@ -215,19 +215,19 @@ def page(study: Study) -> str:
     if not done:
         raise InputError(f"nothing of the study {str(study.folder)!r} has been run; add --next --dataset FOLDER")
     one = done[0]
-    epochs = one.training["epochs"]
+    epochs = one.training.epochs
     commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({results.commit for results in done if results.commit}))
     return (
         f"# Study: {study.folder.name}\n\n{study.remarks}\n\n{table(study)}\n"
         f"E is the error on clean images{' (1 - mAP)' if one.task == 'retrieval' else ''}. Means ± standard deviations "
         f"over training seeds. Each network was trained for {epochs} epochs on "
-        f"{one.training['images']:,} images of {one.dataset} and measured on {one.num_images:,} test images, clean and "
+        f"{one.training.images:,} images of {one.dataset} and measured on {one.num_images:,} test images, clean and "
         f"under 15 corruptions at 5 severities (preset {one.preset}, corruption seed {one.seed}, {one.frost} frost). "
         f"mrCE is relative to the baseline's mean errors. With few seeds, a difference below two standard deviations "
         f"says little.\n\n"
         f"`python train/study.py --all --dataset FOLDER_OR_HUB_ID` runs what is missing; the results files are in "
         f"`train/studies/{study.folder.name}`, made by commit {commits} on {len(done)} runs "
-        f"({sum(results.training['seconds'] for results in done) / 3600:.1f} h of training).\n"
+        f"({sum(results.training.seconds for results in done) / 3600:.1f} h of training).\n"
     )
 
 

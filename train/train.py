@@ -21,7 +21,7 @@ from accelerate.utils import DistributedType
 from batches import epoch_order, shares
 from launch import check_gpus, check_tracker, memory_advice, start_trackers
 from learner import Learner
-from measuring import class_error, finish, keep, unmeasured
+from measuring import class_error, finish, keep, plan_benchmark
 from monitor import Monitor, Position
 from run_folder import Checkpoints, RunFolder
 from settings import Settings, parse
@@ -46,7 +46,7 @@ def main() -> None:
     with memory_advice(settings):
         data, settings = load_data(settings, accelerator.num_processes, accelerator.device)
         if baseline:
-            baseline.comparable_with(unmeasured(settings.models[0], data, settings, accelerator.device))
+            baseline.comparable_with(plan_benchmark(settings.models[0], data, settings, accelerator.device))
 
         accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
         done = []

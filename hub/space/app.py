@@ -117,9 +117,9 @@ def errors(name: str, corruption: str, severity: int) -> str:
         f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points"
         f"{', which may be chance' * results.near(both[PLAIN].mce)}.",
     ]
-    departures = dict.fromkeys(line for one in both.values() for line in (one.training or {}).get("departures", ()))
-    if departures:
-        text[-1] += f" They were trained for less than their recipes say: {'; '.join(departures)}."
+    overrides = dict.fromkeys(line for one in both.values() if one.training for line in one.training.overrides)
+    if overrides:
+        text[-1] += f" They were trained for less than their recipes say: {'; '.join(overrides)}."
     if corruption == "frost" and frost_source() != results.frost:
         text.append(f"Frost on this page is {frost_source()}; the errors are with {results.frost} textures.")
     return "\n\n".join(text)

@@ -14,7 +14,7 @@ from support.example_benchmark import MEAN, STD, as_processes
 from support.example_run import write_run
 from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError, cli, metrics
-from timm_pushpull.benchmark import CLEAN, Evaluation, Journal, check_classes, evaluate
+from timm_pushpull.benchmark import CLEAN, Evaluation, ProgressLog, check_classes, evaluate
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
@@ -65,14 +65,14 @@ def test_details_are_those_of_all_probabilities():
     probabilities = model(normalise(pixels, MEAN, STD)).softmax(dim=1).numpy()
     order = np.argsort(-probabilities, axis=1)
     results = evaluation.as_results()
-    assert results["top5_errors"]["clean"] == np.mean(
+    assert results["top5_errors"].clean == np.mean(
         [label not in row[:5] for label, row in zip(labels, order, strict=True)]
     )
     expected = metrics.expected_calibration_error(probabilities.max(axis=1), order[:, 0] == labels)
-    assert results["calibration_errors"]["clean"] == pytest.approx(expected, abs=1e-6)
+    assert results["calibration_errors"].clean == pytest.approx(expected, abs=1e-6)
     assert expected > 0.05
-    assert set(results["top5_errors"]) == {"clean", "contrast"}
-    assert results["top5_errors"]["contrast"][1:] == [None] * 4
+    assert set(results["top5_errors"].errors) == {"contrast"}
+    assert results["top5_errors"].errors["contrast"][1:] == [None] * 4
 
 
 def test_intervals_hold_what_resampling_the_images_gives():
@@ -93,10 +93,10 @@ def test_images_that_change_between_two_runs_are_noticed(tmp_path, image_folder)
     arguments = {"mean": MEAN, "std": STD, "corruptions": ("contrast",), "progress": False}
 
     def run(severities: tuple[int, ...]) -> Evaluation:
-        journal = Journal(tmp_path / "journal", {"model": "x"})
+        log = ProgressLog(tmp_path / "log", {"model": "x"})
         images = load_images(str(image_folder))
         model = lambda x: x.mean(dim=(2, 3))[:, :2]  # noqa: E731
-        return evaluate(model, images, ResizeCenterCrop(32, 32), severities=severities, journal=journal, **arguments)
+        return evaluate(model, images, ResizeCenterCrop(32, 32), severities=severities, log=log, **arguments)
 
     first, both = run((1,)), run((1, 2))
     assert both.fingerprint == first.fingerprint != "0" * 16

@@ -13,7 +13,7 @@ from PIL import Image
 from support.example_run import write_run
 from support.processes import Command, assert_one_clear_line, launch, run_command, wait_for_all
 from timm_pushpull import InputError, cli
-from timm_pushpull.benchmark import CLEAN, Journal
+from timm_pushpull.benchmark import CLEAN, ProgressLog
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.corrupted import generate, open_corrupted
@@ -59,26 +59,24 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(tmp_path, image_folder, mod
     cells = ("--corruptions", "fog", "frost", "snow", "gaussian_noise", "--batch-size", "3")
     assert run_command(*COMMAND, *arguments(model, image_folder, tmp_path / "whole.json", *cells)).returncode == 0
     output = tmp_path / "killed.json"
-    journal = output.with_name("killed.json.part")
+    log = output.with_name("killed.json.part")
     lines: list[bytes] = []
     for _ in range(3):
         with Command(*COMMAND, *arguments(model, image_folder, output, *cells)) as command:
-            while command.is_running() and (
-                (journal.read_bytes().count(b"\n") if journal.exists() else 0) < len(lines) + 4
-            ):
+            while command.is_running() and ((log.read_bytes().count(b"\n") if log.exists() else 0) < len(lines) + 4):
                 time.sleep(0.01)
             command.kill()
         if output.exists():
             break
-        kept = journal.read_bytes().splitlines(keepends=True)
+        kept = log.read_bytes().splitlines(keepends=True)
         assert kept[: len(lines)] == lines  # what was finished is not measured again
         lines = [line for line in kept if line.endswith(b"\n")]
     assert len(lines) > 4
-    with journal.open("ab") as file:
+    with log.open("ab") as file:
         file.write(b'{"cell": ["fog", 1], "sta')  # the machine stopped in the middle of a line
     assert run_command(*COMMAND, *arguments(model, image_folder, output, *cells)).returncode == 0
     assert figures(output) == figures(tmp_path / "whole.json")
-    assert not journal.exists()
+    assert not log.exists()
 
 
 def test_two_processes_write_the_same_results(tmp_path, image_folder, model):
@@ -118,12 +116,12 @@ def test_a_finished_or_another_measurement_is_told_apart(tmp_path, image_folder,
     assert json.loads(output.read_text())["seed"] == 5
 
 
-def test_a_journal_of_something_else_is_refused(tmp_path):
-    journal = Journal(tmp_path / "journal", {"model": "a", "seed": 1})
-    journal.record(CLEAN, 0, np.array([True, False, True]), None, 3, digest=7, seconds=0.5)
-    assert Journal(tmp_path / "journal", {"model": "a", "seed": 1}).parts == journal.parts
+def test_a_progress_log_of_something_else_is_refused(tmp_path):
+    log = ProgressLog(tmp_path / "log", {"model": "a", "seed": 1})
+    log.append(CLEAN, 0, np.array([True, False, True]), None, 3, digest=7, seconds=0.5)
+    assert ProgressLog(tmp_path / "log", {"model": "a", "seed": 1}).parts == log.parts
     with pytest.raises(InputError, match="its seed is 1, not 2"):
-        Journal(tmp_path / "journal", {"model": "a", "seed": 2})
+        ProgressLog(tmp_path / "log", {"model": "a", "seed": 2})
 
 
 @pytest.mark.parametrize("layout", ["npy", "imagefolder", "parquet"])
@@ -178,7 +176,7 @@ def test_files_alone_have_no_clean_error(tmp_path, image_folder, model, run_insi
     results = Results.load(output)
     assert results.clean_error is None
     assert results.num_images == 6
-    assert len(results.intervals["errors"]["fog"][0]) == 2
+    assert len(results.intervals.errors["fog"][0]) == 2
     (tmp_path / "set" / "fog.npy").unlink()
     assert_one_clear_line(run("--corruptions", "fog", "--overwrite"), "lacks fog.npy")
 
@@ -195,10 +193,10 @@ def test_memory_does_not_grow_with_the_images(tmp_path, model):
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from timm_pushpull.benchmark import FlySource, evaluate, sources\n"
+        "from timm_pushpull.benchmark import evaluate, sources\n"
         "from timm_pushpull.data.loading import load_images\n"
         "from timm_pushpull.data.preprocessing import ResizeCenterCrop\n"
-        "sources._BLOCK = 1 << 20\n"
+        "sources._BLOCK_BYTES = 1 << 20\n"
         "def memory(name):\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"
         "    return next(int(line.split()[1]) for line in lines if line.startswith(name))\n"

@@ -149,7 +149,7 @@ def test_the_charts_hold_the_figures_of_the_results(page, expected):
             np.testing.assert_allclose(trace["y"], np.multiply(100, wanted), atol=1e-3)
             assert (trace["x"], trace["meta"]["series"]) == ([0, 1, 2, 3, 4, 5], index)
             if name:
-                ends = [results.intervals["clean_error"], *results.intervals["errors"][name]]
+                ends = [results.intervals.clean_error, *results.intervals.errors[name]]
                 bars = trace["error_y"]
                 drawn = np.stack([np.subtract(trace["y"], bars["arrayminus"]), np.add(trace["y"], bars["array"])])
                 np.testing.assert_allclose(drawn.T, np.multiply(100, ends), atol=1e-3)
@@ -327,13 +327,17 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
     (tmp_path / "broken.json").write_text("{}")
     (tmp_path / "folder.html").mkdir()
     some_results(errors={}).save(tmp_path / "clean.json")
-    replace(some_results(), intervals=[]).save(tmp_path / "odd.json")
-    replace(some_results(), baseline={"model": "x"}).save(tmp_path / "odd_baseline.json")
+    content = json.loads(some_results().to_json())
+    (tmp_path / "odd.json").write_text(json.dumps(content | {"intervals": []}))
+    (tmp_path / "odd_baseline.json").write_text(json.dumps(content | {"baseline": {"model": "x"}}))
+    other = replace(some_results().as_baseline(), errors={"fog": [0.1] * 5})
+    replace(some_results(), baseline=other).save(tmp_path / "other_baseline.json")
     assert_one_clear_line(write(given / "none.json", *picture), "cannot read results file", "none.json")
     assert_one_clear_line(write(tmp_path / "broken.json", *picture), "broken.json is not a results file")
     assert_one_clear_line(write(tmp_path / "clean.json", *picture), "measured on clean images only")
-    assert_one_clear_line(write(tmp_path / "odd.json", *picture), "intervals is []")
-    assert_one_clear_line(write(tmp_path / "odd_baseline.json", *picture), "its baseline cannot be read")
+    assert_one_clear_line(write(tmp_path / "odd.json", *picture), "intervals is a list of 0")
+    assert_one_clear_line(write(tmp_path / "odd_baseline.json", *picture), "baseline lacks")
+    assert_one_clear_line(write(tmp_path / "other_baseline.json", *picture), "its baseline cannot be read")
     assert_one_clear_line(write(results, "--image", given / "none.png"), "none.png' is not a readable image")
     assert_one_clear_line(write(results, *picture, "--preset", "cifar-c"), "did you mean 'cifar10-c'")
     assert_one_clear_line(write(results, *picture, "--frost-dir", tmp_path), "frost")

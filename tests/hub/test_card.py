@@ -140,11 +140,11 @@ def test_a_card_says_no_more_than_the_results():
     assert "as JPEG of quality 85" in card_of(replace(partial, jpeg_quality=85))
 
     perfect = replace(
-        PAIR, baseline=PAIR.baseline | {"clean_error": 0.0, "errors": {n: [0.0] * 5 for n in PAIR.errors}}
+        PAIR, baseline=replace(PAIR.baseline, clean_error=0.0, errors={n: [0.0] * 5 for n in PAIR.errors})
     )
     assert row_of(card_of(perfect), PAIR.model, "model")[2:] == ["-", "-"]
     with pytest.raises(InputError, match="measure both alike"):
-        card_of(replace(PAIR, baseline=PAIR.baseline | {"errors": {"fog": [0.1] * 5}}))
+        card_of(replace(PAIR, baseline=replace(PAIR.baseline, errors={"fog": [0.1] * 5})))
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,9 @@ def test_text_of_strangers_stays_text():
         weights_sha256=HOSTILE,
         versions={HOSTILE: HOSTILE},
         errors={HOSTILE: [0.1] * 5},
-        training=TRAINING | dict.fromkeys(("hardware", "precision", "origin", "processes"), HOSTILE),
+        training=replace(TRAINING, hardware=HOSTILE, precision=HOSTILE, origin=HOSTILE, overrides=[HOSTILE]),
     )
     hostile = replace(hostile, baseline=hostile.as_baseline())
-    hostile.training["departures"] = [HOSTILE]
     config = json.loads(json.dumps(CONFIG)) | {"label_names": [HOSTILE]}
     config["pretrained_cfg"] |= {"interpolation": HOSTILE, "mean": [HOSTILE]}
     config["model_args"] = {"avg_size": HOSTILE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_results_of_a_task_are_read_back_and_others_refused():
     assert Results.from_json(json.dumps(content)).task == "classification"
     content = json.loads(results.to_json())
     wrong = ({"task": "retreival"}, {"task": "classification"}, {"retrieval": None}, {"retrieval": {"top": 200}})
-    for change in (*wrong, {"retrieval": RETRIEVAL | {"top": "<b>"}}):
+    for change in (*wrong, {"retrieval": vars(RETRIEVAL) | {"top": "<b>"}}):
         with pytest.raises(InputError, match="is not a results file"):
             Results.from_json(json.dumps(content | change))
 
@@ -46,8 +47,8 @@ def test_only_what_retrieves_alike_is_compared():
         retrieved().comparable_with(some_results(dataset="uoft-cs/cifar10"))
     for name, value in (("top", 100), ("database_split", "other"), ("database_images", 10)):
         with pytest.raises(InputError, match=f"their {name} is"):
-            retrieved().comparable_with(retrieved(retrieval=RETRIEVAL | {name: value}))
-    retrieved().comparable_with(retrieved(retrieval=RETRIEVAL | {"hash_bits": 32}))  # a property of the network
+            retrieved().comparable_with(retrieved(retrieval=replace(RETRIEVAL, **{name: value})))
+    retrieved().comparable_with(retrieved(retrieval=replace(RETRIEVAL, hash_bits=32)))  # a property of the network
 
 
 def test_card():

@@ -71,7 +71,7 @@ def test_every_push_pull_release_is_offered_with_its_baseline():
     offered = [folder.name.split(".") for folder in RELEASES.glob("*_pushpull*")]
     assert list(networks.pairs()) == [f"{model}.{tag}" for tag, model in sorted((tag, model) for model, tag in offered)]
     for name, plain in networks.pairs().items():
-        assert networks.measured(name).baseline["weights_sha256"] == networks.measured(plain).weights_sha256
+        assert networks.measured(name).baseline.weights_sha256 == networks.measured(plain).weights_sha256
 
 
 def test_wordnet_ids_are_shown_as_words():

@@ -8,22 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from timm_pushpull.benchmark import Distributed
+
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
-def as_processes(processes: int, work: Callable) -> list:
-    """What `work` gives in each of several processes, as threads that add up like processes do."""
-    barrier, shared, lock = threading.Barrier(processes), [], threading.Lock()
+def as_processes(world_size: int, work: Callable) -> list:
+    """What `work` gives in each of several processes, as threads that sum like processes do."""
+    barrier, shared, lock = threading.Barrier(world_size), [], threading.Lock()
 
-    def add_up(counts: torch.Tensor) -> torch.Tensor:
+    def all_reduce(counts: torch.Tensor) -> torch.Tensor:
         with lock:
             shared.append(counts.clone())
         barrier.wait()
-        total = sum(shared[-processes:])
+        total = sum(shared[-world_size:])
         if barrier.wait() == 0:
             shared.clear()
         barrier.wait()
         return total
 
-    with ThreadPoolExecutor(processes) as threads:
-        return list(threads.map(lambda rank: work(rank=rank, processes=processes, add_up=add_up), range(processes)))
+    with ThreadPoolExecutor(world_size) as threads:
+        ranks = (Distributed(rank, world_size, all_reduce) for rank in range(world_size))
+        return list(threads.map(lambda distributed: work(distributed=distributed), ranks))

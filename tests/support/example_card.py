@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from support.example_run import TRAINING, some_results
+from timm_pushpull.benchmark.results import Intervals
 from timm_pushpull.hub.card import model_card
 
 RECIPE = {"epochs": 1, "train_split": "train", "seed": 7, "lr_peak": 0.2, "mean": [0.1, 0.2, 0.3], "clip_grad": None}
@@ -23,7 +24,7 @@ CONFIG = {
     "model_args": {"avg_size": 3},
 }
 BASELINE = some_results("resnet18_cifar", clean_error=0.04, errors={name: [0.4] * 5 for name in some_results().errors})
-PAIR = some_results(training=TRAINING, baseline=BASELINE.as_baseline(), intervals={"mce": [0.1912, 0.2088]})
+PAIR = some_results(training=TRAINING, baseline=BASELINE.as_baseline(), intervals=Intervals(mce=(0.1912, 0.2088)))
 TITLE = "resnet18_cifar_pushpull.pictures"
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from support.example_run import some_results
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Intervals, Results, Training
 from timm_pushpull.metrics import confidence_interval
 from timm_pushpull.utils.files import sha256
 
@@ -24,9 +24,9 @@ def scaled(factor: float, **changes) -> Results:
     clean = base.clean_error * factor
     errors = {name: [error * factor for error in row] for name, row in base.errors.items()}
     results = some_results(**{"clean_error": clean, "errors": errors, **changes})
-    intervals = {"clean_error": confidence_interval(clean, 100), "mce": confidence_interval(results.mce, 100)}
     cells = {name: [confidence_interval(error, 100) for error in row] for name, row in errors.items()}
-    return replace(results, intervals=intervals | {"errors": cells})
+    intervals = Intervals(confidence_interval(clean, 100), confidence_interval(results.mce, 100), cells)
+    return replace(results, intervals=intervals)
 
 
 def save_weights(folder: Path, alpha: np.ndarray) -> str:
@@ -46,7 +46,7 @@ def write_results(folder: Path) -> list[Path]:
     digest = save_weights(folder / "better", ALPHA)
     replace(
         scaled(0.8, model="pushpull", weights_sha256=digest, baseline=base.as_baseline()),
-        training={"images": 50_000, "epochs": 5, "seconds": 120.0, "departures": ["epochs is 5, not 30"]},
+        training=Training(images=50_000, epochs=5, seconds=120.0, overrides=["epochs is 5, not 30"]),
         command="train.py --recipe cifar10",
         commit="c0ffee",
     ).save(folder / "better" / "results.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Results, RetrievalSettings, Training
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.hub.card import card_of
@@ -20,17 +20,17 @@ SMALL = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
 #: One to train, as train.py's --model-args takes it.
 SMALL_ARGS = ["layers=[1,1,1,1]", "channels=[16,16,16,16]"]
 #: What results of retrieval say of the database.
-RETRIEVAL = {"hash_bits": 64, "top": 200, "database_split": "train", "database_images": 5000}
-TRAINING = {
-    "images": 100,
-    "epochs": 1,
-    "seconds": 2.0,
-    "processes": 1,
-    "hardware": "a machine",
-    "precision": "fp32",
-    "origin": "drawn at random",
-    "departures": ["epochs is 1, not 30"],
-}
+RETRIEVAL = RetrievalSettings(hash_bits=64, top=200, database_split="train", database_images=5000)
+TRAINING = Training(
+    images=100,
+    epochs=1,
+    seconds=2.0,
+    processes=1,
+    hardware="a machine",
+    precision="fp32",
+    origin="drawn at random",
+    overrides=["epochs is 1, not 30"],
+)
 
 
 def some_results(model: str = "resnet18_cifar_pushpull", **changes) -> Results:
@@ -47,6 +47,9 @@ def some_results(model: str = "resnet18_cifar_pushpull", **changes) -> Results:
             "clean_error": 0.05,
             "errors": errors,
             "hardware": "a machine",
+            "versions": {"python": "3.12.3", "torch": "2.8.0"},
+            "command": "timm-pushpull benchmark --model resnet18_cifar_pushpull",
+            "commit": "0" * 40,
             **changes,
         }
     )
@@ -57,12 +60,12 @@ def write_run(
     name: str = "resnet18_cifar_pushpull",
     baseline: Results | None = None,
     classes: tuple[str, ...] = CLASSES,
-    retrieval: dict[str, object] | None = None,
+    retrieval: RetrievalSettings | None = None,
     **options,
 ) -> torch.nn.Module:
     """Write a run folder, of that task where `retrieval` is given, with `options` for the model; returns the model."""
     folder.mkdir(parents=True)
-    outputs = retrieval["hash_bits"] if retrieval else len(classes)
+    outputs = retrieval.hash_bits if retrieval else len(classes)
     model = create_model(name, num_classes=outputs, **options).eval()
     sha256 = save_model(
         model,

@@ -17,7 +17,7 @@ from run_folder import JOURNAL, RECIPE, TRAINED, TRAINING, Checkpoints, copy_tra
 from settings import load_recipe
 from support.example_training import STEPS, assert_same, resumable_arguments, start_resumable, state
 from support.processes import assert_one_clear_line, wait_for_all
-from timm_pushpull.benchmark.journal import packed
+from timm_pushpull.benchmark.progress_log import pack_errors
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models.weights import WEIGHTS
 
@@ -77,7 +77,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     identity, first, *others = journal.read_text().splitlines(keepends=True)
     first = json.loads(first)
     assert first["cell"] == ["clean", 0]
-    journal.write_text("".join([identity, json.dumps(first | packed(np.ones(100, bool))) + "\n", *others]))
+    journal.write_text("".join([identity, json.dumps(first | pack_errors(np.ones(100, bool))) + "\n", *others]))
     said = wait_for_all(start_resumable(tmp_path / "killed", 1, "--resume", **limit)).stdout
     assert "trained before" in said
     once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))

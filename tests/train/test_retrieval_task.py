@@ -23,9 +23,9 @@ from support.example_training import arguments, learner, read_log
 from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli
-from timm_pushpull.benchmark import CLEAN, Journal, Retrieval, evaluate, retrieval
+from timm_pushpull.benchmark import CLEAN, ProgressLog, Retrieval, evaluate, retrieval
 from timm_pushpull.benchmark.hashing import hash_targets
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Results, RetrievalSettings
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.data.loading import load_images
@@ -101,24 +101,24 @@ def test_processes_share_the_hashes_and_find_what_one_finds(processes):
         assert together.as_results() | {"seconds": 0} == alone.as_results() | {"seconds": 0}
 
 
-def test_a_journal_keeps_fractions_and_old_ones_are_taken_up(tmp_path):
+def test_a_progress_log_keeps_fractions_and_old_ones_are_taken_up(tmp_path):
     (database, queries), model = digits(40, 12), network(16)
     run = partial(evaluate, model, queries, GEOMETRY, task=retrieval(model, database, GEOMETRY, top=10, **HOW), **HOW)
     cells = {"corruptions": ["contrast"], "severities": [1, 2]}
     identity = {"task": "retrieval"}
-    run(journal=Journal(tmp_path / "journal", identity), corruptions=["contrast"], severities=[1])
-    before = (tmp_path / "journal").read_bytes()
-    resumed = run(journal=Journal(tmp_path / "journal", identity), **cells)
-    assert (tmp_path / "journal").read_bytes().startswith(before)
+    run(log=ProgressLog(tmp_path / "log", identity), corruptions=["contrast"], severities=[1])
+    before = (tmp_path / "log").read_bytes()
+    resumed = run(log=ProgressLog(tmp_path / "log", identity), **cells)
+    assert (tmp_path / "log").read_bytes().startswith(before)
     for cell, errors in run(**cells).image_errors.items():
         np.testing.assert_array_equal(resumed.image_errors[cell], errors)
     with pytest.raises(InputError, match="its task is 'retrieval', not 'classification'"):
-        Journal(tmp_path / "journal", {"task": "classification"})
+        ProgressLog(tmp_path / "log", {"task": "classification"})
     # As versions without tasks have written it.
     (tmp_path / "old").write_text('{"model": "x"}\n{"cell": ["fog", 1], "count": 3, "wrong": "oA=="}\n')
-    assert len(Journal(tmp_path / "old", {"model": "x", "task": "classification", "retrieval": None}).parts) == 1
+    assert len(ProgressLog(tmp_path / "old", {"model": "x", "task": "classification", "retrieval": None}).parts) == 1
     with pytest.raises(InputError, match="its task is 'classification', not 'retrieval'"):
-        Journal(tmp_path / "old", identity)
+        ProgressLog(tmp_path / "old", identity)
 
 
 def test_outputs_that_cannot_be_ranked_are_named():
@@ -196,8 +196,7 @@ def test_a_run_writes_down_its_task(trained):
     dataset, folder = trained
     results = Results.load(folder)
     assert (results.task, results.num_images, results.partial) == ("retrieval", 4, False)
-    database = {"hash_bits": 16, "top": 10, "database_split": "train", "database_images": 24}
-    assert results.retrieval == database
+    assert results.retrieval == RetrievalSettings(16, 10, "train", 24)
     for row in read_log(folder):  # shares of images that are nearer to the other class's hash
         assert row["train_error"] * 24 == pytest.approx(round(row["train_error"] * 24), abs=1e-9)
         assert row["test_error"] * 10 == pytest.approx(round(row["test_error"] * 10), abs=1e-9)
@@ -252,7 +251,9 @@ def test_what_is_wrong_with_a_release_of_hashes_is_named(trained, tmp_path, chan
     pytest.importorskip("transformers")
     run = shutil.copytree(trained[1], tmp_path / "run")
     results = Results.load(run)
-    database = results.retrieval | {name: changes.pop(name) for name in list(changes) if name in results.retrieval}
+    database = replace(
+        results.retrieval, **{name: changes.pop(name) for name in list(changes) if hasattr(results.retrieval, name)}
+    )
     replace(results, retrieval=database, **changes).save(run / "results.json")
     (run / "README.md").write_text(Release.load(run).render())
     with pytest.raises(InputError, match=words):
@@ -321,7 +322,7 @@ def test_a_training_that_cannot_be_is_one_line(image_folder, tmp_path, run_insid
 def test_a_measurement_that_cannot_be_is_one_line(image_folder, tmp_path, run_inside, changes, words):
     for name, about in (("hashes", 16), ("odd", 10), ("classifier", None)):
         if changes.get("--model", "hashes") == name:
-            write_run(tmp_path / name, retrieval=RETRIEVAL | {"hash_bits": about} if about else None, **SMALL)
+            write_run(tmp_path / name, retrieval=replace(RETRIEVAL, hash_bits=about) if about else None, **SMALL)
             changes = changes | {"--model": f"local-dir:{tmp_path / name}"}
     output = tmp_path / "results.json"
     given = {"--dataset": image_folder, "--task": "retrieval", "--top": "10", "--output": output, **changes}

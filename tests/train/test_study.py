@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 import study
+from support.example_run import some_results
 from support.paths import ROOT
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, metrics
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Results, Training
 
 PLAN = """\
 # Remarks on the study,
@@ -56,10 +57,13 @@ def test_the_next_training_is_run_with_the_row_s_settings(folder, tmp_path, run_
 
 def measured(folder: Path, name: str, model: str, seed: int, errors: list[float]) -> Results:
     table = {"fog": errors, "snow": [2 * error for error in errors]}
-    results = Results(
-        model, "0" * 64, "digits", "test", "cifar10-c", 0, 100, errors[0], table, command=f"train.py --seed {seed}",
-        training={"epochs": 1, "images": 16, "seconds": 36.0},
-    )  # fmt: skip
+    results = some_results(
+        model,
+        clean_error=errors[0],
+        errors=table,
+        command=f"train.py --seed {seed}",
+        training=Training(epochs=1, images=16, seconds=36.0),
+    )
     results.save(folder / f"{name}.{seed}.json")
     return results
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.hashing import TOP, pack
-from timm_pushpull.benchmark.preparation import Sum, default_batch, eval_mode, normalisation, summed
+from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, normalisation
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
@@ -29,47 +30,50 @@ def retrieval(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     precision: str = "fp32",
-    rank: int = 0,
-    processes: int = 1,
-    add_up: Sum = lambda counts: counts,
+    distributed: Distributed | None = None,
     progress: bool = True,
 ) -> Retrieval:
-    """The task of retrieving, for a query, the images of its class from `database`, which is hashed here.
+    """The task of retrieving images of the query's class from `database`, which is hashed here.
 
-    Every process hashes its share of the images, and all get all hashes. Arguments as in `evaluate`.
+    Every process hashes its share of the images and receives the hashes of all. Arguments as in `evaluate`.
+
+    Args:
+        top: Ranks that count for the average precision.
 
     Raises:
-        InputError: Fewer images than `top`, or outputs that are no hash: not a multiple of 8, or no numbers.
+        InputError: Fewer images than `top`, or outputs that are not a hash: their number is not a multiple of 8, or
+            they are NaN.
     """
     check_top(top, len(database))
     mean, std = normalisation(model, mean, std)
     geometry = geometry or model_geometry(model)
-    mine = np.arange(rank, len(database), processes)
-    batch = batch_size or default_batch(device)
+    distributed = distributed or Distributed()
+    shard = distributed.shard(0, len(database))
+    batch = batch_size or default_batch_size(device)
     codes = []
     with (
-        progress_bar(len(mine), "hash the database", "img", show=progress) as steps,
+        progress_bar(len(shard), "hash the database", "img", show=progress) as steps,
         eval_mode(model),
         torch.inference_mode(),
         autocast(precision, device),
     ):
-        for pixels, _ in read_batches(database, geometry, batch, database.indices[mine]):
+        for pixels, _ in read_batches(database, geometry, batch, database.indices[shard]):
             codes.append(_hash(model(normalise(np.stack(pixels), mean, std, device))))
             steps.update(len(pixels))
 
-    # The first process has images, others may have none and do not know the length of a hash.
-    (width,) = summed(np.array([codes[0].shape[1] if rank == 0 else 0]), add_up, device)
-    words = np.zeros((len(database), -(-width // 8)), np.int64)  # 8 bytes of a hash each; 0 where others have hashed
+    # Process 0 has images; others can have none and then do not know the length of a hash.
+    (width,) = distributed.sum(np.array([codes[0].shape[1] if distributed.is_main else 0]), device)
+    words = np.zeros((len(database), -(-width // 8)), np.int64)  # 8 bytes of a hash each; 0 in other processes' rows
     if codes:
-        words.view(np.uint8)[mine, :width] = np.concatenate(codes)
-    all_codes = np.ascontiguousarray(summed(words, add_up, device).view(np.uint8)[:, :width])
+        words.view(np.uint8)[shard, :width] = np.concatenate(codes)
+    all_codes = np.ascontiguousarray(distributed.sum(words, device).view(np.uint8)[:, :width])
     return Retrieval(all_codes, database.labels[database.indices], top)
 
 
 def _hash(outputs: Tensor) -> np.ndarray:
     if outputs.ndim == 2 and outputs.shape[1] % 8:
         raise InputError(
-            f"the model gives {outputs.shape[1]} outputs per image, which are no hash: that has a multiple of 8 bits; "
-            f"use a model trained for retrieval"
+            f"the model gives {outputs.shape[1]} outputs per image, which are no hash: a hash has a multiple of 8 "
+            f"bits; use a model trained for retrieval"
         )
     return pack(outputs)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from timm_pushpull import metrics
+from timm_pushpull.benchmark.results import CellValues, Intervals
 from timm_pushpull.benchmark.tasks import UNIT, Cell
 from timm_pushpull.metrics.statistics import NORMAL_95, confidence_bins
+
+T = TypeVar("T")
 
 CLEAN: Cell = ("clean", 0)
 _BINS = 15  # of confidence, for the calibration error
@@ -52,7 +56,7 @@ class Evaluation:
         return self._table(self.error)
 
     @property
-    def intervals(self) -> dict[str, list[list[float] | None]]:
+    def intervals(self) -> dict[str, list[tuple[float, float] | None]]:
         """95 % intervals of `errors`."""
         return self._table(self.interval)
 
@@ -60,16 +64,16 @@ class Evaluation:
         """Mean error of the images in a cell."""
         return float(self.image_errors[cell].mean()) if cell in self.image_errors else None
 
-    def interval(self, cell: Cell) -> list[float] | None:
+    def interval(self, cell: Cell) -> tuple[float, float] | None:
         """The 95 % interval of the error in a cell: Wilson's for a share of wrong images, else that of a mean."""
         if cell not in self.image_errors:
             return None
         if self.image_errors[cell].dtype == bool:
-            return list(metrics.confidence_interval(self.error(cell), len(self)))
+            return metrics.confidence_interval(float(self.image_errors[cell].mean()), len(self))
         return _interval_of_mean(self.image_errors[cell])
 
     @property
-    def mce_interval(self) -> list[float] | None:
+    def mce_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mCE.
 
         An image's errors in all cells go together, so the interval is that of the mean over images of their mean errors
@@ -93,35 +97,35 @@ class Evaluation:
         _, right, confidence = self.details[cell][1:].reshape(3, _BINS)
         return float(np.abs(confidence / UNIT - right).sum() / len(self))
 
-    def as_results(self) -> dict[str, object]:
+    def as_results(self) -> dict[str, Any]:
         """The fields of `Results` that an evaluation fills."""
-        intervals = {"clean_error": self.interval(CLEAN), "mce": self.mce_interval, "errors": self.intervals}
-        more = {}
-        if self.details:
-            for name, value in (("top5_errors", self.top5_error), ("calibration_errors", self.calibration_error)):
-                more[name] = self._table(lambda cell, of=value: of(cell) if cell in self.image_errors else None)
-                if CLEAN in self.image_errors:
-                    more[name] = {"clean": value(CLEAN), **more[name]}
         return {
             "clean_error": self.clean_error,
             "errors": self.errors,
-            "intervals": intervals,
+            "intervals": Intervals(self.interval(CLEAN), self.mce_interval, self.intervals),
+            "top5_errors": self._values(self.top5_error),
+            "calibration_errors": self._values(self.calibration_error),
             "fingerprint": self.fingerprint,
             "seconds": round(self.seconds, 1),
-            **more,
         }
+
+    def _values(self, of: Callable[[Cell], float]) -> CellValues | None:
+        def value(cell: Cell) -> float | None:
+            return of(cell) if cell in self.image_errors else None
+
+        return CellValues(value(CLEAN), self._table(value)) if self.details else None
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys(name for name, _ in self.image_errors if name != CLEAN[0]))
 
-    def _table(self, value) -> dict[str, list]:
+    def _table(self, value: Callable[[Cell], T]) -> dict[str, list[T]]:
         return {name: [value((name, severity)) for severity in (1, 2, 3, 4, 5)] for name in self._names()}
 
 
-def _interval_of_mean(values: np.ndarray) -> list[float]:
+def _interval_of_mean(values: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of the mean of fractions, one per image (normal approximation)."""
     reach = NORMAL_95 * values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 1.0
-    return [max(0.0, float(values.mean() - reach)), min(1.0, float(values.mean() + reach))]
+    return max(0.0, float(values.mean() - reach)), min(1.0, float(values.mean() + reach))
 
 
 def detail(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

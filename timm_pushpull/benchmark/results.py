@@ -1,131 +1,247 @@
-"""What a benchmark measured, and where it came from: one dataclass, to and from JSON."""
+"""What a benchmark is about, what it measured, and where the figures come from: dataclasses, to and from JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from timm_pushpull import metrics
 from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import write_file
-from timm_pushpull.utils.provenance import command, commit, versions
+from timm_pushpull.utils.schema import Count, Fraction, Length, Positive, Seconds
 
 TASKS = ("classification", "retrieval")
-_RETRIEVAL = {"hash_bits": int, "top": int, "database_split": str, "database_images": int}
+Task = Literal["classification", "retrieval"]
+
+#: Errors at severities 1 to 5; None where not measured.
+Row = Annotated[list[Fraction | None], Length(5)]
+Interval = tuple[Fraction, Fraction]
+
+#: The keys of a results file in their order; `mce` and `partial` follow from the others.
+KEYS = ("model", "weights_sha256", "dataset", "split", "preset", "seed", "num_images", "clean_error", "errors", "mce")
+KEYS += ("partial", "task", "retrieval", "frost", "jpeg_quality", "corrupted", "intervals", "top5_errors")
+KEYS += ("calibration_errors", "image_size", "fingerprint", "seconds", "precision", "hardware", "versions", "command")
+KEYS += ("commit", "training", "baseline")
+
+#: What two measurements share where their errors can be compared.
+_COMPARED = ("task", "dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted")
 
 
 @dataclass(frozen=True)
-class Results:
-    """The errors of one model on one data set.
+class RetrievalSettings:
+    """How images are retrieved.
 
     Attributes:
-        weights_sha256: SHA-256 of `model.safetensors`.
-        clean_error: Error on clean images, a fraction, `error_name` in words; None where there were none.
-        errors: Corruption to its errors at severities 1 to 5, fractions; None where not measured.
-        mce: Absolute mCE (Eq. 9) over what was measured.
-        partial: Whether any of the 15 x 5 cells is missing, so that `mce` cannot be compared with published ones.
-        task: classification, where an error is a wrong class, or retrieval, where it is 1 - mAP.
-        retrieval: Of that task: `hash_bits`, `top` (how many of the nearest count), `database_split` and
-            `database_images` (the images of the data set that are retrieved); None for the other.
-        frost: Which frost textures were used, `corruptions.frost_source()`; None where frost was not measured.
-        jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
-        corrupted: Name of the published files that were measured on; None for images corrupted on the fly.
-        intervals: 95 % intervals: `clean_error` and `mce` to (low, high), `errors` to one per cell.
-        top5_errors, calibration_errors: As `errors`, with an entry `clean`; None where they were not asked for.
-        image_size: Side of the images that the network saw, px.
-        fingerprint: Of the clean pixels, 16 hexadecimal digits; None for published files.
-        seconds: Time the cells took.
-        precision: Arithmetic of the forward pass, bf16 or fp32.
-        commit: Commit of the timm-pushpull checkout that measured, `+` behind it if it had changes; None if installed.
-        training: How the weights came about, where this package trained them: `images`, `epochs`, `seconds`,
-            `processes`, `hardware`, `precision`, `origin` (where the pictures are from, in words, or None) and
-            `departures` (what was done otherwise than in the recipe, such as `epochs is 5, not 30`).
-        baseline: What the model is compared with, `as_baseline()` of its results on the same images.
+        hash_bits: Length of a hash.
+        top: How many of the nearest images count.
+        database_split: Split of the dataset from which images are retrieved.
+        database_images: Number of its images.
     """
+
+    hash_bits: Positive
+    top: Positive
+    database_split: str
+    database_images: Positive
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals over the test images, (low, high) in fractions; those of `errors` at severities 1 to 5."""
+
+    clean_error: Interval | None = None
+    mce: Interval | None = None
+    errors: dict[str, Annotated[list[Interval | None], Length(5)]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellValues:
+    """A figure for every cell: on the clean images, and per corruption at severities 1 to 5."""
+
+    clean: Fraction | None = field(default=None, metadata={"omit_none": True})
+    errors: dict[str, Row] = field(default_factory=dict, metadata={"flatten": True})
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights came about, where this package trained them.
+
+    Attributes:
+        images: Number of training images.
+        seconds: Time of the training.
+        processes: How many trained together.
+        hardware: Processor of one of them.
+        precision: Arithmetic of the training, bf16 or fp32.
+        origin: Where the images come from, in words.
+        overrides: Settings that replaced the recipe's, in words, such as `epochs is 5, not 30`.
+    """
+
+    images: Count | None = None
+    epochs: Count | None = None
+    seconds: Seconds | None = None
+    processes: Count | None = None
+    hardware: str | None = None
+    precision: str | None = None
+    origin: str | None = None
+    overrides: list[str] = field(default_factory=list, metadata={"key": "departures"})
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the results of a model hold of its baseline, which was measured on the same images."""
 
     model: str
     weights_sha256: str
+    clean_error: Fraction | None
+    errors: dict[str, Row]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a benchmark is about: the model, the images and their corruptions; nothing of what comes out.
+
+    Attributes:
+        model: Name of the architecture.
+        weights_sha256: SHA-256 of `model.safetensors`; None while the network is not trained yet.
+        seed: Of the corruptions.
+        task: classification, where an error is a wrong class, or retrieval, where it is 1 - mAP.
+        retrieval: Of that task, else None.
+        frost: Which frost textures were used, `corruptions.frost_source()`; None where frost was not measured.
+        jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
+        corrupted: Name of the precomputed corruptions; None for images corrupted on the fly.
+        image_size: Side of the images that the network saw, px.
+        precision: Arithmetic of the forward pass, bf16 or fp32.
+        hardware: Processor that does the work, in words.
+        versions, command, commit: Of the process that measures, `utils.provenance`.
+    """
+
+    model: str
+    weights_sha256: str | None
     dataset: str
     split: str
     preset: str
     seed: int
-    num_images: int
-    clean_error: float | None
-    errors: dict[str, list[float | None]]
-    task: str = "classification"
-    retrieval: dict[str, object] | None = None
+    num_images: Positive
+    task: Task = "classification"
+    retrieval: RetrievalSettings | None = None
     frost: str | None = None
-    jpeg_quality: int | None = None
+    jpeg_quality: Annotated[int, schema.Bounds(1, 100)] | None = None
     corrupted: str | None = None
-    intervals: dict[str, object] | None = None
-    top5_errors: dict[str, object] | None = None
-    calibration_errors: dict[str, object] | None = None
-    image_size: int | None = None
-    fingerprint: str | None = None
-    seconds: float | None = None
+    image_size: Positive | None = None
     precision: str = "fp32"
     hardware: str | None = None
-    versions: dict[str, str] = field(default_factory=versions)
-    command: str = field(default_factory=command)
-    commit: str | None = field(default_factory=commit)
-    training: dict[str, object] | None = None
-    baseline: dict[str, object] | None = None
-
-    @property
-    def mce(self) -> float | None:
-        return metrics.mean_corruption_error(self.errors) if self.errors else None
-
-    def near(self, mce: float) -> bool:
-        """Whether another mCE lies in the 95 % interval of this one's; not where there is no interval."""
-        low, high = (self.intervals or {}).get("mce") or (math.inf, -math.inf)
-        return low <= mce <= high
+    versions: dict[str, str]
+    command: str
+    commit: str | None
 
     @property
     def error_name(self) -> str:
         """What an error is, in a few words."""
-        return f"1 - mAP@{self.retrieval['top']}" if self.retrieval else "top-1 error"
+        return f"1 - mAP@{self.retrieval.top}" if self.retrieval else "top-1 error"
+
+    def comparable_with(self, other: Measurement) -> None:
+        """Raise InputError unless both are about the same task, images and cells.
+
+        Args:
+            other: Results, or what is going to be measured, which has all 15 x 5 cells.
+        """
+        mine, theirs = self._compared(), other._compared()
+        for name in mine:
+            if mine[name] != theirs.get(name):
+                raise InputError(
+                    f"{self.model} and {other.model} cannot be compared: their {name} is {mine[name]!r} and "
+                    f"{theirs.get(name)!r}; measure both alike"
+                )
+        if self._cells() != other._cells():
+            raise InputError(
+                f"{self.model} and {other.model} cannot be compared: they were measured on different "
+                f"corruptions or severities; measure both alike"
+            )
+
+    def results(self, **measured: Any) -> Results:
+        """The results of this measurement.
+
+        Args:
+            measured: The other attributes of `Results`, such as those of `Evaluation.as_results`.
+        """
+        return Results(**vars(self) | measured)
+
+    def _compared(self) -> dict[str, object]:
+        database = dict(vars(self.retrieval)) if self.retrieval else {}
+        database.pop("hash_bits", None)  # a property of the network
+        return {name: getattr(self, name) for name in _COMPARED} | database
+
+    def _cells(self) -> dict[str, list[bool]]:
+        """Corruption to whether it is measured at severities 1 to 5."""
+        return {name: [True] * 5 for name in CORRUPTIONS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Measurement):
+    """The errors of one model on one dataset.
+
+    Attributes:
+        clean_error: Error on clean images, a fraction, `error_name` in words; None where there were none.
+        errors: Corruption to its errors at severities 1 to 5, fractions; None where not measured.
+        top5_errors, calibration_errors: None where they were not asked for.
+        fingerprint: Of the clean pixels, 16 hexadecimal digits; None for precomputed corruptions.
+        seconds: Time of the measurement.
+        training: How the weights came about; None where this package did not train them.
+        baseline: What the model is compared with.
+    """
+
+    weights_sha256: str
+    clean_error: Fraction | None
+    errors: dict[str, Row]
+    intervals: Intervals | None = None
+    top5_errors: CellValues | None = None
+    calibration_errors: CellValues | None = None
+    fingerprint: str | None = None
+    seconds: Seconds | None = None
+    training: Training | None = None
+    baseline: Baseline | None = None
+
+    @property
+    def mce(self) -> float | None:
+        """Absolute mCE (Eq. 9) over what was measured."""
+        return metrics.mean_corruption_error(self.errors) if self.errors else None
+
+    @property
+    def partial(self) -> bool:
+        """Whether any of the 15 x 5 cells is missing, so that `mce` cannot be compared with published values."""
+        return any(None in self.errors.get(corruption, [None]) for corruption in CORRUPTIONS)
 
     @property
     def corruptions(self) -> list[str]:
         """Names of what was measured, in the paper's order, others after them."""
         return [name for name in CORRUPTIONS if name in self.errors] + [n for n in self.errors if n not in CORRUPTIONS]
 
-    @property
-    def partial(self) -> bool:
-        return any(None in self.errors.get(corruption, [None]) for corruption in CORRUPTIONS)
+    def near(self, mce: float) -> bool:
+        """Whether another mCE lies in the 95 % interval of this one; False where there is no interval."""
+        low, high = (self.intervals and self.intervals.mce) or (math.inf, -math.inf)
+        return low <= mce <= high
 
-    def as_baseline(self) -> dict[str, object]:
+    def as_baseline(self) -> Baseline:
         """What the results of a model that is compared with this one hold of it."""
-        return {name: getattr(self, name) for name in ("model", "weights_sha256", "clean_error", "errors")}
+        return Baseline(self.model, self.weights_sha256, self.clean_error, self.errors)
 
-    def comparable_with(self, other: Results) -> None:
-        """Raise InputError unless both were measured at the same task on the same corrupted images."""
-        for name, mine in self._measured().items():
-            if mine != (theirs := other._measured().get(name)):
-                raise InputError(
-                    f"{self.model} and {other.model} cannot be compared: their {name} is {mine!r} and "
-                    f"{theirs!r}; measure both alike"
-                )
-        mine, theirs = (
-            {name: [error is None for error in row] for name, row in results.errors.items()}
-            for results in (self, other)
-        )
-        if mine != theirs:
-            raise InputError(
-                f"{self.model} and {other.model} cannot be compared: they were measured on different "
-                f"corruptions or severities; measure both alike"
-            )
+    def recorded_baseline(self) -> Results | None:
+        """The results of the baseline, as far as these hold them; None where they name none.
 
-    def _measured(self) -> dict[str, object]:
-        """What was measured, as far as it is not the model's."""
-        names = ("task", "dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted")
-        database = {name: value for name, value in (self.retrieval or {}).items() if name != "hash_bits"}
-        return {name: getattr(self, name) for name in names} | database
+        Raises:
+            InputError: The baseline was measured on other cells.
+        """
+        if self.baseline is None:
+            return None
+        own = {"intervals": None, "top5_errors": None, "calibration_errors": None, "seconds": None, "training": None}
+        recorded = replace(self, **vars(self.baseline), **own, baseline=None)
+        self.comparable_with(recorded)
+        return recorded
 
     def relative_to(self, baseline: Results) -> tuple[dict[str, float], float] | None:
         """Relative errors per corruption and mrCE (Eq. 10); None where the baseline makes no error on a corruption."""
@@ -135,74 +251,56 @@ class Results:
         return relative, metrics.mean_relative_corruption_error(self.errors, baseline.errors)
 
     def to_json(self) -> str:
-        """JSON with every field, `mce` and `partial`, one corruption a line."""
-        content = {}
-        for name, value in asdict(self).items():
-            content[name] = value
-            if name == "errors":
-                content |= {"mce": self.mce, "partial": self.partial}
-        text = json.dumps(content, indent=2, allow_nan=False)
+        """JSON with every field, `mce` and `partial`; one corruption per line."""
+        content = schema.dump(self) | {"mce": self.mce, "partial": self.partial}
+        text = json.dumps({key: content[key] for key in KEYS}, indent=2, allow_nan=False)
         for _ in range(2):  # numbers that belong together on one line, then pairs of them
             text = re.sub(r"\[\s+([^{}\[\]]*|(?:\[[^{}\[\]]*\],?\s+)*)\s+\]", _on_one_line, text)
         return text + "\n"
 
     @classmethod
-    def from_json(cls, text: str, source: str = "results") -> Results:
-        """Read what `to_json` wrote.
+    def from_json(cls, text: str | bytes, source: str = "results") -> Results:
+        """Read what `to_json` wrote, in this version or an older one.
 
         Raises:
-            InputError: Not JSON, a missing entry, an unknown task, or an error that is not a fraction; names `source`.
+            InputError: Not JSON, a missing key, or a value that is not what its key needs, in one line that names
+                `source`, the key and the value.
         """
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{source} is not a results file: {error}") from error
-        if any(re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", string) for string in _strings(content)):
+        results = schema.load(cls, text, source, "results file")
+        if (results.task == "retrieval") != (results.retrieval is not None):
             raise InputError(
-                f"{source} is not a results file: it holds control characters, which a terminal would obey"
+                f"{source} is not a results file: task is {results.task!r}, but retrieval is "
+                f"{'missing' if results.retrieval is None else 'given'}"
             )
-        names = {entry.name for entry in fields(cls)}
-        optional = {entry.name for entry in fields(cls) if entry.default is not MISSING}
-        missing = sorted(names - optional - set(content if isinstance(content, dict) else ()))
-        if missing:
-            raise InputError(f"{source} is not a results file: it lacks {', '.join(missing)}")
-        results = cls(**{name: content[name] for name in names if name in content})
-        database = results.retrieval
-        if results.task not in TASKS or (results.task == "retrieval") != isinstance(database, dict):
-            raise InputError(f"{source} is not a results file: task is {results.task!r}, retrieval {database!r}")
-        if database is not None and {name: type(value) for name, value in database.items()} != _RETRIEVAL:
-            raise InputError(f"{source} is not a results file: retrieval is {database!r}")
-        clean = results.clean_error
-        valid = isinstance(results.errors, Mapping) and (clean is None or isinstance(clean, (int, float)))
-        if not valid or (clean is not None and not (math.isfinite(clean) and 0 <= clean <= 1)):
-            raise InputError(f"{source} is not a results file: clean_error is {results.clean_error!r}")
-        if results.errors:
-            metrics.mean_corruption_error(results.errors)
+        tables = {"errors": results.errors, "baseline.errors": results.baseline.errors if results.baseline else {}}
+        for place, table in tables.items():
+            for name, row in table.items():
+                if all(error is None for error in row):
+                    raise InputError(f"{source} is not a results file: {place}.{name} has no error at any severity")
         return results
 
     def save(self, path: Path | str) -> None:
+        """Write a results file, whole or not at all."""
         write_file(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path | str) -> Results:
-        """Read a results file, or the `results.json` of a run folder."""
+        """Read a results file, or the `results.json` of a run folder.
+
+        Raises:
+            InputError: It cannot be read, or as in `from_json`.
+        """
         path = Path(path)
         path = path / "results.json" if path.is_dir() else path
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
+            with open(path, "rb") as file:
+                content = file.read(schema.MAX_BYTES + 1)
+        except OSError as error:
             raise InputError(f"cannot read results file {str(path)!r}: {error}") from error
+        return cls.from_json(content, str(path))
 
-
-def _strings(content: object) -> Iterator[str]:
-    """All strings in what JSON held, keys too."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, (list, dict)):
-        for part in content:
-            yield from _strings(part)
-            if isinstance(content, dict):
-                yield from _strings(content[part])
+    def _cells(self) -> dict[str, list[bool]]:
+        return {name: [error is not None for error in row] for name, row in self.errors.items()}
 
 
 def _on_one_line(match: re.Match[str]) -> str:

@@ -1,14 +1,16 @@
-"""Where a benchmark's pixels come from: images that are corrupted on the fly, or published files."""
+"""Where a benchmark's pixels come from: images that are corrupted on the fly, or precomputed corruptions on disk."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.tasks import Cell
@@ -18,83 +20,126 @@ from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, center_crop
 from timm_pushpull.utils.errors import InputError
 
-#: A batch on its way to the model: its cell, the images' positions in the source, their pixels, and whether it is the
-#: cell's last one of the block.
+#: A batch on its way to the model: its cell, the images' positions in the source, int64 (N,), their pixels, uint8
+#: (N, H, W, 3), and whether it is the cell's last one of the block.
 Batch = tuple[Cell, np.ndarray, np.ndarray, bool]
-_BLOCK = 32 << 20  # bytes of pixels in memory together
+_BLOCK_BYTES = 32 << 20  # of pixels in memory together
 
 
-class FlySource:
-    """A data set's images, corrupted as they are needed; a block is decoded once for all its cells.
+class Source(Protocol):
+    """Images under corruptions, addressed by their positions 0 to N - 1.
+
+    Attributes:
+        labels: Class of every image, int64 of shape (N,).
+        classes: Names of the classes.
+        has_clean: Whether the images are at hand without corruption too.
+        digest: Sum of the fingerprints of the images in the block that was read last; 0 if unknown.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    has_clean: bool
+    digest: int
+
+    def block_images(self, batch_size: int) -> int:
+        """Images per block, a whole number of batches."""
+
+    def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
+        """The images of a block at these positions, cell by cell.
+
+        Args:
+            workers: Threads to use unless the source was given a number.
+        """
+
+
+class OnTheFlyCorruptions:
+    """The images of a dataset, corrupted as they are needed; a block is decoded once for all its cells.
 
     Args:
-        images: The selection to measure on.
-        geometry: From a picture to the pixels that are corrupted.
+        images: The images to measure on.
+        geometry: From an image to the pixels that are corrupted, uint8 (H, W, 3).
         preset, seed, frost_dir, jpeg_quality: As in `corrupt`.
+        clean: Whether to measure on the clean images too.
+        workers: Threads that decode and corrupt; by default one on a CPU, where the model needs the cores, else all.
     """
 
     def __init__(
         self,
         images: ImageSet,
-        geometry: Callable[[object], np.ndarray],
+        geometry: Callable[[Image.Image], np.ndarray],
         *,
         preset: str = "imagenet-c",
         seed: int = 0,
         frost_dir: Path | str | None = None,
         jpeg_quality: int | None = None,
+        clean: bool = True,
+        workers: int | None = None,
     ) -> None:
-        self.images, self.geometry, self.preset = images, geometry, preset
-        self.options = {"seed": seed, "frost_dir": frost_dir, "jpeg_quality": jpeg_quality}
+        self.images, self.geometry, self.preset, self.has_clean, self.workers = images, geometry, preset, clean, workers
+        self.seed, self.frost_dir, self.jpeg_quality = seed, frost_dir, jpeg_quality
         self.labels, self.classes = images.labels[images.indices], images.classes
-        self.digest = 0  # of the block that was decoded last
+        self.digest = 0
 
-    def block_images(self, batch: int) -> int:
-        """Images a block: whole batches, of bounded size."""
+    def block_images(self, batch_size: int) -> int:
+        """Images per block: whole batches of bounded size."""
         pixels = self.geometry(self.images.read(self.images.indices[0]))
-        return max(batch, _BLOCK // pixels.nbytes // batch * batch)
+        return max(batch_size, _BLOCK_BYTES // pixels.nbytes // batch_size * batch_size)
 
-    def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch: int, workers: int) -> Iterator[Batch]:
+    def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
         """The images at these positions in every cell, corrupted in threads ahead of their use."""
         rows = self.images.indices[positions]
         pixels = np.stack(
-            [image for part, _ in read_batches(self.images, self.geometry, batch, rows) for image in part]
+            [image for part, _ in read_batches(self.images, self.geometry, batch_size, rows) for image in part]
         )
         self.digest = fingerprint(pixels, rows)
-        starts = range(0, len(positions), batch)
+        starts = range(0, len(positions), batch_size)
+        workers = self.workers or workers
 
         def make(cell: Cell, start: int) -> np.ndarray:
-            part = slice(start, start + batch)
+            part = slice(start, start + batch_size)
             if cell == CLEAN:
                 return pixels[part]
-            return corrupt_batch(pixels[part], *cell, self.preset, indices=rows[part].tolist(), **self.options)
+            return corrupt_batch(
+                pixels[part],
+                *cell,
+                self.preset,
+                seed=self.seed,
+                indices=rows[part].tolist(),
+                frost_dir=self.frost_dir,
+                jpeg_quality=self.jpeg_quality,
+            )
 
-        window: deque = deque()
+        window: deque[tuple[Cell, int, Future[np.ndarray]]] = deque()
+
+        def take() -> Batch:
+            cell, start, future = window.popleft()
+            return cell, positions[start : start + batch_size], future.result(), start == starts[-1]
+
         with ThreadPoolExecutor(workers) as threads:
             for cell in cells:
                 for start in starts:
                     window.append((cell, start, threads.submit(make, cell, start)))
                     if len(window) > 2 * workers:
-                        yield self._next(window, positions, starts, batch)
+                        yield take()
             while window:
-                yield self._next(window, positions, starts, batch)
-
-    @staticmethod
-    def _next(window: deque, positions: np.ndarray, starts: range, batch: int) -> Batch:
-        cell, start, future = window.popleft()
-        return cell, positions[start : start + batch], future.result(), start == starts[-1]
+                yield take()
 
 
-class FilesSource:
-    """Published files of corrupted images, and, if at hand, the clean images that they were made from.
+class PrecomputedCorruptions:
+    """Corrupted images on disk and, if at hand, the clean images that they were made from.
 
-    Pixels are cropped at the centre where the model takes less, and never resized: the files were resized once.
+    Images are centre-cropped where the model takes fewer pixels, and never resized: that was done before corruption.
 
     Args:
-        corrupted: The files.
-        size: Side in px that the model takes.
-        clean: The data set without corruption, as many images as the files have.
-        geometry: Of the clean images.
-        limit: Measure on a fixed, class-balanced selection of so many images.
+        corrupted: The corrupted images.
+        size: Side that the model takes, px.
+        clean: The dataset without corruption, with as many images.
+        geometry: Resize and crop of the clean images.
+        limit: Measure on a fixed, class-balanced subset of this many images.
+        workers: Threads that decode the clean images; by default as in `OnTheFlyCorruptions`.
+
+    Raises:
+        InputError: The numbers of clean and of corrupted images differ.
     """
 
     def __init__(
@@ -105,6 +150,7 @@ class FilesSource:
         clean: ImageSet | None = None,
         geometry: ResizeCenterCrop | None = None,
         limit: int | None = None,
+        workers: int | None = None,
     ) -> None:
         if clean is not None and len(clean) != len(corrupted):
             raise InputError(
@@ -115,36 +161,42 @@ class FilesSource:
         self.indices = balanced_subset(corrupted.labels, limit)
         self.labels = corrupted.labels[self.indices]
         self.classes = corrupted.classes or tuple(str(c) for c in range(int(corrupted.labels.max()) + 1))
-        self.clean = None if clean is None else FlySource(clean.subset(limit), geometry)
+        self.clean = None
+        if clean is not None:
+            geometry = geometry or ResizeCenterCrop(size, size)
+            self.clean = OnTheFlyCorruptions(clean.subset(limit), geometry, workers=workers)
+        self.has_clean = self.clean is not None
         self.digest = 0
 
-    def block_images(self, batch: int) -> int:
-        """Nothing is shared between cells, so all images are one block."""
+    def block_images(self, batch_size: int) -> int:
+        """All images: the cells share no work that blocks would save."""
         return len(self.indices)
 
-    def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch: int, workers: int) -> Iterator[Batch]:
+    def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
         """The images at these positions in every cell, read and decoded ahead of their use."""
-        items = self._batches(positions, cells, batch, workers)
+        items = self._batches(positions, cells, batch_size, workers)
         with ThreadPoolExecutor(1) as thread:
             window = deque(thread.submit(next, items, None) for _ in range(2))
             while (item := window.popleft().result()) is not None:
                 window.append(thread.submit(next, items, None))
                 yield item
 
-    def _batches(self, positions: np.ndarray, cells: Sequence[Cell], batch: int, workers: int) -> Iterator[Batch]:
+    def _batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
         for cell in cells:
-            if cell == CLEAN:
-                yield from self.clean.batches(positions, [CLEAN], batch, workers)
+            if cell == CLEAN and self.clean:
+                yield from self.clean.batches(positions, [CLEAN], batch_size, workers)
                 continue
             done = 0
-            for pixels, labels, indices in self.corrupted.batches(*cell, batch, self.indices[positions]):
+            for pixels, labels, indices in self.corrupted.batches(*cell, batch_size, self.indices[positions]):
                 place = positions[done : done + len(indices)]
                 if (labels != self.labels[place]).any():
-                    raise InputError(f"{self.corrupted.name!r} has other labels in {cell[0]}/{cell[1]} than elsewhere")
+                    raise InputError(
+                        f"{self.corrupted.name!r} has other labels in {cell[0]}/{cell[1]} than in its other folders"
+                    )
                 done += len(indices)
-                yield cell, place, np.stack([self._cropped(image) for image in pixels]), done == len(positions)
+                yield cell, place, np.stack([self._crop(image) for image in pixels]), done == len(positions)
 
-    def _cropped(self, image: np.ndarray) -> np.ndarray:
+    def _crop(self, image: np.ndarray) -> np.ndarray:
         if min(image.shape[:2]) < self.size:
             raise InputError(
                 f"an image of {self.corrupted.name!r} has {image.shape[1]}x{image.shape[0]} px and the model takes "
@@ -154,7 +206,12 @@ class FilesSource:
 
 
 def fingerprint(pixels: np.ndarray, rows: np.ndarray) -> int:
-    """A number below 2^63 that the images and their rows decide; those of parts add up, in any order, modulo 2^63."""
+    """A hash of images and their rows in the dataset, below 2^63; a sum modulo 2^63, so that those of parts add up.
+
+    Args:
+        pixels: uint8 (N, H, W, 3).
+        rows: int64 (N,).
+    """
     total = 0
     for image, row in zip(pixels, rows, strict=True):
         digest = hashlib.blake2b(image.tobytes(), digest_size=8, key=int(row).to_bytes(8, "little"))

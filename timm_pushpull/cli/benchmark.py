@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from timm_pushpull.benchmark.results import TASKS, Results
+from timm_pushpull.benchmark.results import TASKS, Measurement, Results, RetrievalSettings
 from timm_pushpull.cli.options import (
     add_corruption_options,
     add_frost_option,
@@ -21,6 +21,11 @@ from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder
+
+if TYPE_CHECKING:
+    import torch
+
+    from timm_pushpull.benchmark import Distributed
 
 
 def add(commands) -> None:
@@ -97,12 +102,13 @@ def _benchmark(options: argparse.Namespace) -> None:
     import torch
 
     from timm_pushpull import benchmark
-    from timm_pushpull.benchmark.journal import refuse_other
+    from timm_pushpull.benchmark.progress_log import refuse_other
     from timm_pushpull.data.preprocessing import model_geometry
     from timm_pushpull.models.weights import label_names, load_model
+    from timm_pushpull.utils import provenance
     from timm_pushpull.utils.hardware import choose_precision, describe
 
-    rank, processes, device, add_up = _processes()
+    distributed, device = _distributed()
     precision = choose_precision(options.precision, device)
     model, weights_sha256 = load_model(options.model, options.weights)
     geometry = model_geometry(model, options.image_size)
@@ -118,59 +124,56 @@ def _benchmark(options: argparse.Namespace) -> None:
         database, about["retrieval"] = _database(options, about["split"], source.classes, model.num_classes)
     else:
         benchmark.check_classes(names, source.classes, about["corrupted"] or about["dataset"])
-    results = Results(
+    measurement = Measurement(
         model=model.pretrained_cfg["architecture"],
         weights_sha256=weights_sha256,
         num_images=len(source.labels),
-        clean_error=None,
-        errors={name: [None] * 5 for name in options.corruptions},
         task=options.task,
         image_size=geometry.size,
         precision=precision,
         hardware=describe(device),
+        versions=provenance.versions(),
+        command=provenance.command(),
+        commit=provenance.commit(),
         **about,
     )
-    identity = benchmark.identity(results, options.details)
-    journal_path = options.output.with_name(options.output.name + ".part")
-    if options.overwrite and rank == 0:
+    identity = benchmark.identity(measurement, options.details)
+    log_path = options.output.with_name(options.output.name + ".part")
+    if options.overwrite and distributed.is_main:
         options.output.unlink(missing_ok=True)
-        journal_path.unlink(missing_ok=True)
+        log_path.unlink(missing_ok=True)
     if not options.overwrite and options.output.exists():
         finished = Results.load(options.output)
         refuse_other(str(options.output), benchmark.identity(finished, options.details), identity)
-        if rank == 0:
-            journal_path.unlink(missing_ok=True)  # left by a process that was killed after it had saved
+        if distributed.is_main:
+            log_path.unlink(missing_ok=True)  # left by a process that was killed after it had saved
             print_results(finished)
             print(f"{options.output} was finished before; use --overwrite to measure again")
         return
-    journal = benchmark.Journal(journal_path, identity) if rank == 0 else None
+    log = benchmark.ProgressLog(log_path, identity) if distributed.is_main else None
     model.to(device, memory_format=torch.channels_last)
     shared = {
         "batch_size": options.batch_size,
         "device": device,
         "precision": precision,
-        "rank": rank,
-        "processes": processes,
-        "add_up": add_up,
-        "progress": rank == 0,
+        "distributed": distributed,
+        "progress": distributed.is_main,
     }
-    task = benchmark.retrieval(model, database, geometry, top=results.retrieval["top"], **shared) if retrieves else None
+    task = benchmark.retrieval(model, database, geometry, top=about["retrieval"].top, **shared) if retrieves else None
     evaluation = benchmark.evaluate(
         model,
         source,
         task=task,
         corruptions=options.corruptions,
         severities=options.severities,
-        clean=bool(options.dataset),
         details=options.details,
-        workers=options.workers,
-        journal=journal,
+        log=log,
         **shared,
     )
-    if rank == 0:
-        results = dataclasses.replace(results, **evaluation.as_results())
+    if distributed.is_main:
+        results = measurement.results(**evaluation.as_results())
         results.save(options.output)
-        journal.remove()
+        log.remove()
         print_results(results)
         print(f"written to {options.output}")
 
@@ -181,7 +184,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     Args:
         names: The model's class names; None if it has none.
     """
-    from timm_pushpull.benchmark import FilesSource, FlySource, of_model
+    from timm_pushpull.benchmark import OnTheFlyCorruptions, PrecomputedCorruptions, of_model
     from timm_pushpull.data.corrupted import open_corrupted
 
     images = None
@@ -189,8 +192,15 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
         images = load(options, options.dataset, options.split)
     if not options.corrupted:
         images = of_model(images, names).subset(options.limit)
-        pictures = {"frost_dir": options.frost_dir, "jpeg_quality": options.jpeg_quality}
-        source = FlySource(images, geometry, preset=options.preset, seed=options.seed, **pictures)
+        source = OnTheFlyCorruptions(
+            images,
+            geometry,
+            preset=options.preset,
+            seed=options.seed,
+            frost_dir=options.frost_dir,
+            jpeg_quality=options.jpeg_quality,
+            workers=options.workers,
+        )
         return source, {
             "dataset": images.name,
             "split": images.split,
@@ -208,7 +218,10 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
             f"{' '.join(files.corruptions)}"
         )
     manifest = files.manifest
-    return FilesSource(files, geometry.size, clean=images, geometry=geometry, limit=options.limit), {
+    source = PrecomputedCorruptions(
+        files, geometry.size, clean=images, geometry=geometry, limit=options.limit, workers=options.workers
+    )
+    return source, {
         "dataset": images.name if images else manifest.get("dataset", files.name),
         "split": images.split if images else manifest.get("split", "as published"),
         "preset": manifest.get("preset", options.preset),
@@ -242,21 +255,17 @@ def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...],
         raise InputError(f"splits {split!r} and {images.split!r} of {images.name!r} have different classes")
     top = TOP if options.top is None else options.top
     check_top(top, len(images))
-    return images, {
-        "hash_bits": bits,
-        "top": top,
-        "database_split": images.split,
-        "database_images": len(images),
-    }
+    return images, RetrievalSettings(bits, top, images.split, len(images))
 
 
-def _processes():
-    """Rank, world size, device and all-reduce (sum), as torchrun or `accelerate launch` set them up."""
+def _distributed() -> tuple[Distributed, torch.device]:
+    """The place of this process and its device, as torchrun or `accelerate launch` set them up."""
+    from timm_pushpull.benchmark import Distributed
     from timm_pushpull.utils.hardware import choose_device, use_all_cores
 
     device = choose_device()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return 0, 1, device, lambda counts: counts
+        return Distributed(), device
     try:
         from accelerate import PartialState
         from accelerate.utils import reduce
@@ -264,4 +273,4 @@ def _processes():
         raise InputError("several processes need accelerate: pip install 'timm-pushpull[train]'") from None
     state = PartialState(cpu=device.type == "cpu")
     use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return state.process_index, state.num_processes, state.device, lambda counts: reduce(counts, "sum")
+    return Distributed(state.process_index, state.num_processes, reduce), state.device

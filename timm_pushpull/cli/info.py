@@ -32,9 +32,10 @@ def _info(options: argparse.Namespace) -> None:
     print_results(results)
     print()
     rows = {name: getattr(results, name) for name in _PROVENANCE}
-    rows["training"] = _listed({name: value for name, value in (results.training or {}).items() if value != []})
+    if results.training:
+        rows["training"] = _listed({name: value for name, value in vars(results.training).items() if value != []})
     if results.baseline:
-        rows["baseline"] = f"{results.baseline['model']}, weights_sha256 {results.baseline['weights_sha256']}"
+        rows["baseline"] = f"{results.baseline.model}, weights_sha256 {results.baseline.weights_sha256}"
     rows["versions"] = _listed(results.versions)
     for name, value in rows.items():
         if value not in (None, ""):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark.comparison import measured_lines
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Interval, Intervals, Results
 from timm_pushpull.cli.formats import markdown
 from timm_pushpull.utils.text import printable
 
@@ -20,21 +20,20 @@ def print_results(results: Results) -> None:
     print(f"{printable(heading)}\n")
     if results.retrieval:
         print(f"{printable(retrieval_note(results))}\n")
-    intervals = results.intervals or {}
+    intervals = results.intervals or Intervals()
 
-    def summary(name: str, error: float, key: str) -> list[str]:
-        interval = intervals.get(key)
+    def summary(name: str, error: float, interval: Interval | None) -> list[str]:
         described = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
         return [name, *[""] * 5, f"{100 * error:.2f}", described]
 
     rows = [["error in %", "1", "2", "3", "4", "5", "mean", "95 % interval"]]
     if results.clean_error is not None:
-        rows.append(summary("clean", results.clean_error, "clean_error"))
+        rows.append(summary("clean", results.clean_error, intervals.clean_error))
     for corruption, errors in results.errors.items():
         cells = ["" if error is None else f"{100 * error:.2f}" for error in errors]
         rows.append([corruption, *cells, f"{100 * metrics.mean_error(errors):.2f}", ""])
     if results.errors:
-        rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, "mce"))
+        rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, intervals.mce))
     _print_table(rows)
 
 
@@ -42,8 +41,8 @@ def retrieval_note(results: Results) -> str:
     """What an error of retrieval is."""
     known = results.retrieval
     return (
-        f"Errors are {results.error_name}: each image ranks the {known['database_images']:,} images of split "
-        f"{known['database_split']} by its hash."
+        f"Errors are {results.error_name}: each image ranks the {known.database_images:,} images of split "
+        f"{known.database_split} by its hash."
     )
 
 

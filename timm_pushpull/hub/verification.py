@@ -151,14 +151,14 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
     precision = choose_precision()  # emulated bf16 would take ten times as long
     task = None
     if results.retrieval:
-        database = load_images(dataset, results.retrieval["database_split"], **columns)
-        if len(database) < results.retrieval["database_images"]:
+        database = load_images(dataset, results.retrieval.database_split, **columns)
+        if len(database) < results.retrieval.database_images:
             raise InputError(
                 f"split {database.split!r} of {dataset!r} has {len(database)} images, but the results are about "
-                f"a database of {results.retrieval['database_images']}; give that dataset"
+                f"a database of {results.retrieval.database_images}; give that dataset"
             )
-        database = database.subset(results.retrieval["database_images"])
-        task = retrieval(model, database, top=results.retrieval["top"], precision=precision)
+        database = database.subset(results.retrieval.database_images)
+        task = retrieval(model, database, top=results.retrieval.top, precision=precision)
     name, severity = _CELL
     known = results.errors.get(name, [None] * 5)[severity - 1]
     found = evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from timm_pushpull.benchmark.results import Training
 from timm_pushpull.figures.report.groups import Entry, Group
 from timm_pushpull.figures.report.sentences import counted
 
@@ -13,12 +14,12 @@ Facts = list[tuple[str, str]]
 def group_facts(group: Group) -> Facts:
     """What all models of a group have in common."""
     shared = group.shared
-    retrieval = shared.retrieval or {}
+    retrieval = shared.retrieval
     return _known(
         {
             "task": shared.task,
             "error": shared.error_name,
-            "database": f"split {retrieval['database_split']}, {retrieval['database_images']:,} images"
+            "database": f"split {retrieval.database_split}, {retrieval.database_images:,} images"
             if retrieval
             else None,
             "data set": shared.dataset,
@@ -43,12 +44,11 @@ def model_facts(entry: Entry) -> Facts:
             ("weights, SHA-256", results.weights_sha256),
             ("source", "recorded in the results of a model that names it as baseline"),
         ]
-    training = results.training or {}
-    named = results.baseline or {}
+    training = results.training or Training()
     return _known(
         {
             "weights, SHA-256": results.weights_sha256,
-            "hash": f"{results.retrieval['hash_bits']} bits" if results.retrieval else None,
+            "hash": f"{results.retrieval.hash_bits} bits" if results.retrieval else None,
             "image size": f"{results.image_size} px" if results.image_size else None,
             "clean pixels, fingerprint": results.fingerprint,
             "arithmetic": results.precision,
@@ -56,14 +56,14 @@ def model_facts(entry: Entry) -> Facts:
             "time to measure": _duration(results.seconds),
             "command": results.command,
             "commit of timm-pushpull": results.commit,
-            "versions": ", ".join(f"{name} {number}" for name, number in (results.versions or {}).items()),
-            "training images": _grouped(training.get("images")),
-            "training epochs": training.get("epochs"),
-            "training time": _duration(training.get("seconds")),
+            "versions": ", ".join(f"{name} {number}" for name, number in results.versions.items()),
+            "training images": None if training.images is None else f"{training.images:,}",
+            "training epochs": training.epochs,
+            "training time": _duration(training.seconds),
             "training hardware": _hardware(training),
-            "training data": training.get("origin"),
-            "not as in the recipe": _joined(training.get("departures")),
-            "baseline named in the results": named.get("model"),
+            "training data": training.origin,
+            "not as in the recipe": "; ".join(training.overrides),
+            "baseline named in the results": results.baseline.model if results.baseline else None,
         }
     )
 
@@ -72,25 +72,17 @@ def _known(facts: Mapping[str, object]) -> Facts:
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "", [], {})]
 
 
-def _grouped(value: object) -> str | None:
-    return f"{value:,}" if isinstance(value, int) else None
-
-
-def _duration(seconds: object) -> str | None:
-    if not isinstance(seconds, (int, float)) or not seconds:
+def _duration(seconds: float | None) -> str | None:
+    if not seconds:
         return None
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _hardware(training: Mapping[str, object]) -> str | None:
-    if not training.get("hardware"):
+def _hardware(training: Training) -> str | None:
+    if not training.hardware:
         return None
-    times = f"{training['processes']} \N{MULTIPLICATION SIGN} " if training.get("processes") else ""
-    precision = f", {training['precision']}" if training.get("precision") else ""
-    return f"{times}{training['hardware']}{precision}"
-
-
-def _joined(value: object) -> str | None:
-    return "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else None
+    times = f"{training.processes} \N{MULTIPLICATION SIGN} " if training.processes else ""
+    precision = f", {training.precision}" if training.precision else ""
+    return f"{times}{training.hardware}{precision}"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timm_pushpull.benchmark.comparison import Line, measured_lines
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.utils.errors import InputError
-
-_TYPES = {name: str for name in ("model", "dataset", "split", "preset", "weights_sha256")} | {
-    name: int for name in ("seed", "num_images")
-}
 
 _Member = tuple[Results, Path | None]
 
@@ -38,15 +34,14 @@ class Entry:
 
     def interval(self, key: str) -> tuple[float, float] | None:
         """The 95 % interval of `clean_error` or `mce`, fractions, if the results hold one."""
-        return pair((self.results.intervals or {}).get(key))
+        return getattr(self.results.intervals or Intervals(), key)
 
     def cell_interval(self, corruption: str, severity: int) -> tuple[float, float] | None:
         """The 95 % interval of a cell; severity 0 is the clean images."""
         if severity == 0:
             return self.interval("clean_error")
-        cells = (self.results.intervals or {}).get("errors")
-        row = cells.get(corruption) if isinstance(cells, Mapping) else None
-        return pair(row[severity - 1]) if isinstance(row, list) and len(row) == 5 else None
+        row = (self.results.intervals or Intervals()).errors.get(corruption)
+        return row[severity - 1] if row else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ def _apart(group: Group) -> list[str]:
     """What can keep groups of the same data set and preset from being one, in words."""
     shared = group.shared
     return [
-        f"retrieval from split {shared.retrieval['database_split']}" if shared.retrieval else shared.task,
+        f"retrieval from split {shared.retrieval.database_split}" if shared.retrieval else shared.task,
         f"split {shared.split}",
         f"seed {shared.seed}",
         f"{shared.num_images:,} images",
@@ -123,28 +118,11 @@ def _apart(group: Group) -> list[str]:
     ]
 
 
-def pair(value: object) -> tuple[float, float] | None:
-    """Two numbers, or None for anything else that a file may hold in their place."""
-    valid = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(end, (int, float)) for end in value)
-    return tuple(value) if valid else None
-
-
 def _load(path: Path) -> Results:
     results = Results.load(path)
-    _check(results, path)
     if not results.errors:
         raise InputError(f"{path} was measured on clean images only; measure some corruptions")
     return results
-
-
-def _check(results: Results, path: Path | None) -> None:
-    """Raise InputError unless what the page relies on has the types that results have."""
-    for name, kind in _TYPES.items():
-        if type(getattr(results, name)) is not kind:
-            raise InputError(f"{path} is not a results file: {name} is {getattr(results, name)!r}")
-    for name in ("intervals", "training", "baseline", "versions"):
-        if not isinstance(getattr(results, name), (Mapping, type(None))):
-            raise InputError(f"{path} is not a results file: {name} is {getattr(results, name)!r}")
 
 
 def _comparable(one: Results, other: Results) -> bool:
@@ -171,20 +149,14 @@ def _baseline(members: Sequence[_Member]) -> _Member:
     named = [results.baseline for results, _ in members if results.baseline]
     for baseline in named:
         for member in members:
-            if member[0].weights_sha256 == baseline.get("weights_sha256"):
+            if member[0].weights_sha256 == baseline.weights_sha256:
                 return member
-    return _recorded(*members[0], named[0]) if named else members[0]
-
-
-def _recorded(results: Results, path: Path | None, baseline: Mapping) -> _Member:
-    """A baseline as the results of another model, measured on the same images, hold it."""
+    if not named:
+        return members[0]
+    results, path = members[0]
     try:
-        measured = {name: baseline[name] for name in ("model", "weights_sha256", "clean_error", "errors")}
-        recorded = Results.from_json(
-            replace(results, **measured, intervals=None, training=None, baseline=None).to_json()
-        )
-        _check(recorded, path)
-        recorded.comparable_with(results)
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        recorded = replace(results, baseline=named[0]).recorded_baseline()
+    except InputError as error:
         raise InputError(f"{path}: its baseline cannot be read: {error}") from error
+    assert recorded is not None
     return recorded, None

@@ -54,7 +54,7 @@ def measured_on(group: Group) -> str:
     shared = group.shared
     images = f"{counted(shared.num_images, 'image')} of {shared.dataset}, split {shared.split}"
     if shared.retrieval:
-        database = f"{shared.retrieval['database_images']:,} of split {shared.retrieval['database_split']}"
+        database = f"{shared.retrieval.database_images:,} of split {shared.retrieval.database_split}"
         images = f"Retrieval with {images}, among {database}"
     if shared.corrupted:
         return f"{images}: the published files {shared.corrupted}, preset {shared.preset}."

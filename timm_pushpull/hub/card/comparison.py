@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Results
-
-_MEASURED = ("model", "weights_sha256", "clean_error", "errors")
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,9 @@ def with_baseline(results: Results) -> Comparison | None:
     Raises:
         InputError: The baseline was measured on other cells.
     """
-    if results.baseline is None:
+    baseline = results.recorded_baseline()
+    if baseline is None:
         return None
-    baseline = replace(
-        results, **{name: results.baseline[name] for name in _MEASURED}, intervals=None, training=None, baseline=None
-    )
-    results.comparable_with(baseline)
     relative, mrce = results.relative_to(baseline) or ({}, None)
     errors = (results.clean_error, results.mce, baseline.clean_error, baseline.mce)
     defined = None not in errors and all(errors[2:])

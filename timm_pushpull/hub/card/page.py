@@ -15,7 +15,7 @@ from timm_pushpull.hub.card.limits import intended_use, limits
 from timm_pushpull.hub.card.markdown import code, plain, table
 from timm_pushpull.hub.card.metadata import metadata
 from timm_pushpull.hub.card.task import task_of
-from timm_pushpull.hub.card.training import departures, training
+from timm_pushpull.hub.card.training import overrides, training
 from timm_pushpull.hub.card.usage import HERE, usage
 from timm_pushpull.models import complexity
 
@@ -58,7 +58,7 @@ def model_card(
         InputError: The baseline was measured on other cells.
     """
     comparison, printed = with_baseline(results), with_paper(results)
-    others = departures(results)
+    others = overrides(results)
     sections = {
         "": [
             _introduction(results, config),
@@ -117,7 +117,7 @@ def _introduction(results: Results, config: Mapping[str, Any]) -> str:
     purpose = f"is an image classifier for {config['num_classes']:,} classes, trained on"
     if results.retrieval:
         purpose = (
-            f"is an image retrieval model: it maps an image to a hash of {results.retrieval['hash_bits']} bits, and "
+            f"is an image retrieval model: it maps an image to a hash of {results.retrieval.hash_bits} bits, and "
             f"images of one class to similar hashes. It was trained on"
         )
     start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_size(config)} px"
@@ -132,11 +132,11 @@ def _introduction(results: Results, config: Mapping[str, Any]) -> str:
     )
 
 
-def _notice(departures: list[str]) -> str:
-    if not departures:
+def _notice(overrides: list[str]) -> str:
+    if not overrides:
         return ""
     return (
-        f"> **Trained with settings that differ from the recipe: {'; '.join(map(plain, departures))}.** The errors "
+        f"> **Trained with settings that differ from the recipe: {'; '.join(map(plain, overrides))}.** The errors "
         f"below are those of this training. They do not show what the recipe reaches."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from timm_pushpull import metrics
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.hub.card.comparison import Comparison, Printed
 from timm_pushpull.hub.card.markdown import code, number, percent, plain, table
@@ -55,10 +55,9 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
             "- **R_net:** how far clean error and mCE together are reduced against the baseline (Eq. 13 with "
             "beta = mCE / E of the baseline); above 0 is better."
         )
-    intervals = [
-        (name, (results.intervals or {}).get(key)) for name, key in (("clean error", "clean_error"), ("mCE", "mce"))
-    ]
-    ranges = [f"{name} {percent(pair[0], 1)} to {percent(pair[1], 1)}" for name, pair in intervals if pair]
+    intervals = results.intervals or Intervals()
+    ends = [("clean error", intervals.clean_error), ("mCE", intervals.mce)]
+    ranges = [f"{name} {percent(pair[0], 1)} to {percent(pair[1], 1)}" for name, pair in ends if pair]
     if ranges:
         lines.append(f"- **95% confidence intervals** over the test images: {', '.join(ranges)}.")
     return "\n\n".join([*paragraphs, "\n".join(lines)])
@@ -128,7 +127,7 @@ def caveats(results: Results) -> str:
     return "\n\n".join(lines)
 
 
-def beside_the_paper(results: Results, comparison: Comparison | None, printed: Printed, departures: list[str]) -> str:
+def beside_the_paper(results: Results, comparison: Comparison | None, printed: Printed, overrides: list[str]) -> str:
     """Table of this model's results and the paper's, and what differs between the two measurements."""
     row, plain_network = printed.row, comparison is None and printed.row.is_baseline
     mrce, r_net = (1.0, 0.0) if plain_network else (comparison and comparison.mrce, comparison and comparison.r_net)
@@ -143,7 +142,7 @@ def beside_the_paper(results: Results, comparison: Comparison | None, printed: P
     reasons = [
         "the paper measures on the published corrupted files"
         + ("" if results.corrupted else ", this card on images corrupted on the fly with the same constants"),
-        *(f"in this training, {plain(departure)}" for departure in departures),
+        *(f"in this training, {plain(override)}" for override in overrides),
         "this is one training run with one seed",
     ]
     where = "The paper's tables do" if results.retrieval else "The paper's table does"

@@ -33,7 +33,7 @@ def task_of(results: Results) -> Task:
     error = results.error_name[:1].upper() + results.error_name[1:]
     if not results.retrieval:
         return Task("image-classification", "Image classification", (), "accuracy", "Top-1 accuracy", error)
-    top = results.retrieval["top"]
+    top = results.retrieval.top
     # The Hub has no task for image-to-image retrieval.
     tags = ("image-retrieval", "hashing")
     return Task("image-feature-extraction", "Image retrieval", tags, f"map_at_{top}", f"mAP@{top}", error)
@@ -45,8 +45,8 @@ def definition(results: Results) -> str:
         return ""
     known = results.retrieval
     return (
-        f"For each test image, the {known['database_images']:,} clean images of {code(results.dataset)}, split "
-        f"{code(known['database_split'])}, are ranked by the Hamming distance of their hashes to its hash. Its average "
-        f"precision is the mean of the precisions at those of the first {known['top']:,} ranks that hold an image of "
+        f"For each test image, the {known.database_images:,} clean images of {code(results.dataset)}, split "
+        f"{code(known.database_split)}, are ranked by the Hamming distance of their hashes to its hash. Its average "
+        f"precision is the mean of the precisions at those of the first {known.top:,} ranks that hold an image of "
         f"its class; {task_of(results).score_name} is the mean of that over the test images."
     )

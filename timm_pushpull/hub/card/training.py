@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.hub.card.markdown import code, plain, table
 
 _OPTIMISER = ("batch_size", "momentum", "weight_decay", "lr_start", "lr_peak", "lr_end")
 _UNSET = (None, "", {}, [])
 
 
-def departures(results: Results) -> list[str]:
-    """What was done otherwise than in the recipe."""
-    return list((results.training or {}).get("departures") or ())
+def overrides(results: Results) -> list[str]:
+    """The settings that replaced the recipe's, in words."""
+    return results.training.overrides if results.training else []
 
 
 def training(results: Results, recipe: Mapping[str, Any]) -> str:
     """Data, epochs, time and hardware as far as they are known, then a table of all settings."""
-    known = {name: value for name, value in (results.training or {}).items() if value not in _UNSET}
+    known = results.training or Training()
     lines = []
-    if "images" in known:
+    if known.images is not None:
         split = f", split {code(recipe['train_split'])}" if recipe.get("train_split") else ""
-        lines.append(f"- **Data:** {known['images']:,} images of {code(results.dataset)}{split}")
-        if "origin" in known:
-            lines[-1] += f": {plain(known['origin'])}"
-    if "epochs" in known:
-        lines.append(f"- **Epochs:** {plain(known['epochs'])}")
-    if known.get("seconds"):
+        lines.append(f"- **Data:** {known.images:,} images of {code(results.dataset)}{split}")
+        if known.origin:
+            lines[-1] += f": {plain(known.origin)}"
+    if known.epochs is not None:
+        lines.append(f"- **Epochs:** {known.epochs}")
+    if known.seconds:
         speed = ""
-        if "images" in known and "epochs" in known:
-            speed = f", {known['epochs'] * known['images'] / known['seconds']:,.0f} images/s"
-        lines.append(f"- **Time:** {_duration(known['seconds'])}{speed}")
-    if "hardware" in known:
-        processes = f"{plain(known['processes'])} x " if "processes" in known else ""
-        precision = f", {plain(known['precision'])}" if "precision" in known else ""
-        lines.append(f"- **Hardware:** {processes}{plain(known['hardware'])}{precision}")
+        if known.images is not None and known.epochs is not None:
+            speed = f", {known.epochs * known.images / known.seconds:,.0f} images/s"
+        lines.append(f"- **Time:** {_duration(known.seconds)}{speed}")
+    if known.hardware:
+        processes = f"{known.processes} x " if known.processes is not None else ""
+        precision = f", {plain(known.precision)}" if known.precision else ""
+        lines.append(f"- **Hardware:** {processes}{plain(known.hardware)}{precision}")
     lines.append(
         f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
@@ -53,8 +53,8 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         lines.append(f"- **Loss:** {_loss(results, recipe)}")
     if recipe.get("augmentation"):
         lines.append(f"- **Augmentation:** {_augmentation(recipe['augmentation'])}")
-    if departures(results):
-        lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, departures(results)))}")
+    if known.overrides:
+        lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, known.overrides))}")
     settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
     if not settings:
         return "\n".join(lines)
@@ -68,7 +68,7 @@ def _loss(results: Results, recipe: Mapping[str, Any]) -> str:
     classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
     return (
         f"central similarity quantization (Yuan et al. 2020): the images of each of the {classes} are pulled towards "
-        f"a hash centre of {results.retrieval['hash_bits']} bits; the centres are far from each other"
+        f"a hash centre of {results.retrieval.hash_bits} bits; the centres are far from each other"
     )
 
 

@@ -1,47 +1,39 @@
-"""What every pass over images needs to know or do first."""
+"""What a forward pass over images needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from timm_pushpull.utils.errors import InputError
-
-Sum = Callable[[Tensor], Tensor]  # of an int64 tensor over all processes
 
 
 def normalisation(
     model: object, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation per channel, by default a timm model's.
+    """Mean and standard deviation per channel, by default those of a timm model's data config.
 
     Raises:
-        InputError: The model has none.
+        InputError: They are not given and the model has none.
     """
     config = getattr(model, "pretrained_cfg", {})
     mean, std = (config.get("mean") if mean is None else mean), (config.get("std") if std is None else std)
     if mean is None or std is None:
-        raise InputError("the model does not say how its images are normalised; give mean and std")
+        raise InputError("the model has no mean and std of its input; pass mean and std")
     return mean, std
 
 
-def default_batch(device: torch.device | str) -> int:
-    """Images a forward pass: 64 on a CPU, whose caches hold no more, else 512."""
+def default_batch_size(device: torch.device | str) -> int:
+    """Images per forward pass: 64 on a CPU, where larger batches leave the caches, else 512."""
     return 64 if torch.device(device).type == "cpu" else 512
-
-
-def summed(values: np.ndarray, add_up: Sum, device: torch.device | str) -> np.ndarray:
-    """The sum of an int64 array over all processes."""
-    return add_up(torch.from_numpy(values).to(device)).cpu().numpy()
 
 
 @contextmanager
 def eval_mode(model: object) -> Iterator[None]:
-    """A module in eval mode, afterwards as it was; nothing for other callables."""
+    """Put a module in eval mode and restore each submodule's mode afterwards; other callables are left alone."""
     training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
     for module in training:
         module.training = False
