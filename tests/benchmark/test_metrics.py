@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import math
 
 import numpy as np
@@ -227,3 +229,9 @@ def test_impossible_tables_are_refused(errors):
 def test_baselines_that_do_not_fit_are_refused(baseline, message):
     with pytest.raises(InputError, match=message):
         metrics.relative_corruption_errors({"fog": [0.1] * 5}, baseline)
+
+
+def test_every_example_runs():
+    public = [getattr(metrics, name) for name in metrics.__all__ if inspect.isfunction(getattr(metrics, name))]
+    assert [function.__name__ for function in public if ">>>" not in function.__doc__] == []
+    assert doctest.testmod(metrics).failed == 0

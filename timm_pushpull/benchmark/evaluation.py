@@ -12,7 +12,7 @@ import numpy as np
 from timm_pushpull import metrics
 from timm_pushpull.benchmark.results import CellValues, Intervals
 from timm_pushpull.benchmark.tasks import UNIT, Cell
-from timm_pushpull.metrics.statistics import NORMAL_95, confidence_bins
+from timm_pushpull.metrics import NORMAL_95, confidence_bins
 
 T = TypeVar("T")
 
