@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,11 @@ from timm_pushpull import InputError
 from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import load_images, read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
+
+
+def test_importing_data_loads_neither_datasets_nor_pyarrow():
+    code = "import sys, timm_pushpull.data; print([n for n in ('datasets', 'pyarrow', 'pandas') if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_digits_are_split_the_same_way_in_every_class():
