@@ -30,7 +30,7 @@ def add(commands) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="image for the corruption viewer; may be repeated (default: none)",
+        help="image for the corruption viewer; may be repeated (default: a photograph that scikit-learn contains)",
     )
     parser.add_argument("--preset", help=f"constants of the viewer: {', '.join(PRESETS)} (default: the results' own)")
     add_frost_option(parser)

@@ -1,4 +1,4 @@
-"""Fourier heat maps."""
+"""`timm-pushpull plot fourier-heatmap`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from timm_pushpull.figures import FourierHeatmap
 
 
-def add(figures) -> None:
+def add(commands) -> None:
     heatmap = add_figure(
-        figures,
+        commands,
         "fourier-heatmap",
         "the error of a classifier by the frequency of noise",
         _heatmap,
@@ -45,7 +45,7 @@ def add(figures) -> None:
         "CIFAR-10; on ImageNet they use 15.7)",
     )
     heatmap.add_argument(
-        "--frequencies", type=int, metavar="K", help="the K x K lowest only, an odd number (default: all)"
+        "--frequencies", type=int, metavar="K", help="measure only the K x K lowest frequencies (default: all)"
     )
     heatmap.add_argument("--batch-size", type=int, metavar="N", help="(default: 64 on a CPU, else 512)")
     heatmap.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: %(default)s)")
@@ -83,7 +83,7 @@ def _heatmap(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
 def _measure(
     model: nn.Module, name: str, images: ImageSet, options: argparse.Namespace, device, precision: str
 ) -> tuple[str, FourierHeatmap, str]:
-    """What figures call a model, its heat map, and what that was measured on in words."""
+    """Return the name of a model, its heat map, and a description of the images."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""Figures of what a push-pull layer does."""
+"""`timm-pushpull plot`: figures of a push-pull layer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def add(figures) -> None:
+def add(commands) -> None:
     example = "--model resnet18_cifar_pushpull.cifar10"
     kernels = add_figure(
-        figures,
+        commands,
         "kernels",
-        "push kernels beside their pull kernels",
+        "push kernels and their pull kernels",
         _kernels,
         example=f"{example} -o kernels.png",
         arrays=True,
@@ -30,7 +30,7 @@ def add(figures) -> None:
     add_seed(kernels, "the choice of filters")
 
     snr = add_figure(
-        figures,
+        commands,
         "snr",
         "the signal-to-noise ratios of push and push-pull under Gaussian noise",
         _snr,
@@ -51,14 +51,16 @@ def add(figures) -> None:
         "--contrast",
         type=float,
         default=0.5,
-        help="of the bar, intensities from 0 to 1; below 0 for a dark one (default: %(default)s)",
+        help="contrast of the bar, intensities from 0 to 1; negative for a dark bar (default: %(default)s)",
     )
     snr.add_argument("--alpha", type=float, help="inhibition strength of all filters (default: the network's own)")
-    snr.add_argument("--filter", type=int, metavar="N", help="filter to show (default: an inhibited one that gains)")
+    snr.add_argument(
+        "--filter", type=int, metavar="N", help="filter to show (default: one with alpha above 0 and a large gain)"
+    )
     add_seed(snr, "the noise")
 
     spectra = add_figure(
-        figures,
+        commands,
         "spectra",
         "averaged Fourier spectra of the kernels over alpha and pooling",
         _spectra,
@@ -72,7 +74,7 @@ def add(figures) -> None:
         nargs="+",
         default=[-2, -1, -0.5, -0.25, 0.25, 0.5, 1, 2],
         metavar="A",
-        help="of any sign (default: %(default)s)",
+        help="inhibition strengths, of any sign (default: %(default)s)",
     )
     spectra.add_argument("--avg-sizes", type=int, nargs="+", default=[0, 3, 5], metavar="K", help="(default: 0 3 5)")
     _add_channel(spectra)
@@ -84,7 +86,7 @@ def add(figures) -> None:
     )
 
     alpha = add_figure(
-        figures,
+        commands,
         "alpha",
         "the distribution of the inhibition strength",
         _alpha,

@@ -1,4 +1,4 @@
-"""Figures of corruptions and of results files."""
+"""`timm-pushpull plot`: figures of corruptions and of results files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def add(figures) -> None:
+def add(commands) -> None:
     sheet = add_figure(
-        figures,
+        commands,
         "corruptions",
         "one image under every corruption and severity",
         _corruptions,
@@ -30,7 +30,7 @@ def add(figures) -> None:
     add_seed(sheet, "the corruptions")
     add_frost_option(sheet)
     severity = add_figure(
-        figures,
+        commands,
         "severity",
         "error by severity, a panel per corruption, a line per model",
         _severity,
@@ -38,7 +38,7 @@ def add(figures) -> None:
     )
     severity.add_argument("results", type=Path, nargs="+", help="results files or run folders")
     tradeoff = add_figure(
-        figures,
+        commands,
         "tradeoff",
         "clean error against mCE, with the lines of R_net = 0",
         _tradeoff,
@@ -51,13 +51,13 @@ def add(figures) -> None:
         action="append",
         default=[],
         metavar=("LABEL", "RESULTS"),
-        help="results whose points a line joins, such as one network with growing alpha; run folders with a fixed "
-        "alpha are sorted by it and have it beside their points; may be repeated (default: none)",
+        help="results whose points a line connects, such as one network with growing alpha; run folders with a fixed "
+        "alpha are sorted by alpha and labelled with it; may be repeated (default: none)",
     )
     bars = add_figure(
-        figures,
+        commands,
         "corruption-bars",
-        "error per corruption relative to the baseline's",
+        "error per corruption relative to the baseline",
         _bars,
         example="plain.json pushpull.json -o bars.png",
     )
@@ -98,7 +98,7 @@ def _tradeoff(options: argparse.Namespace) -> Figure:
 
 
 def _fixed_alpha(path: Path) -> float | None:
-    """The alpha that a run folder's network was created with, if it was fixed and is one number."""
+    """The alpha that the network of a run folder was created with, if it was fixed and a single number."""
     try:
         arguments = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_args"]
         return None if arguments.get("trainable_alpha", True) else float(arguments["alpha"])

@@ -1,4 +1,4 @@
-"""What the sub-commands of `timm-pushpull plot` share."""
+"""Options and output that all sub-commands of `timm-pushpull plot` share."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 def add_figure(
-    figures, name: str, what: str, draw: Callable[[argparse.Namespace], Any], *, example: str, arrays: bool = False
+    commands, name: str, what: str, draw: Callable[[argparse.Namespace], Any], *, example: str, arrays: bool = False
 ) -> argparse.ArgumentParser:
-    """A sub-command that draws `what`.
+    """Add a sub-command that draws a figure.
 
     Args:
-        draw: From options to a figure; with `arrays` also to what it shows, by name.
+        what: The figure, in words.
+        draw: Function from the options to the figure; with `arrays`, to the figure and its arrays by name.
         example: Arguments, for the help.
+        arrays: Add `--data`, which writes the arrays.
     """
     parser = add_command(
-        figures, name, help=what, description=f"Draw {what}.", examples=(f"timm-pushpull plot {name} {example}",)
+        commands, name, help=what, description=f"Draw {what}.", examples=(f"timm-pushpull plot {name} {example}",)
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="a .png, .pdf or .svg to write"
@@ -36,12 +38,12 @@ def add_figure(
 
 
 def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
-    """Option `--seed`."""
-    parser.add_argument("--seed", type=int, default=0, help=f"of {of} (default: %(default)s)")
+    """Add the option `--seed`."""
+    parser.add_argument("--seed", type=int, default=0, help=f"seed of {of} (default: %(default)s)")
 
 
 def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Options `--model` and `--weights`, which `several` makes lists."""
+    """Add the options `--model` and `--weights`; with `several` they can be repeated."""
     model, weights = (
         "a registered name, local-dir:FOLDER or hf-hub:ID",
         "a safetensors file, local-dir:FOLDER or hf-hub:ID (default: those of --model)",
@@ -55,7 +57,7 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
-    """A model, as `weights.load_model` loads it, and what figures call it."""
+    """Load a model as `weights.load_model` does, and return it with its name in figures."""
     from timm_pushpull.models.weights import load_model
 
     model, _ = load_model(name, weights)
@@ -72,7 +74,7 @@ def _plot(options: argparse.Namespace) -> None:
     figures.check_output(options.output)
     if options.data:
         if options.data.suffix != ".npz" or options.data.is_dir():
-            raise InputError(f"--data {str(options.data)!r} is no name of an .npz file")
+            raise InputError(f"--data {str(options.data)!r} does not end in .npz")
         make_folder(options.data.parent)
     if getattr(options, "seed", 0) < 0:
         raise InputError(f"--seed is {options.seed}; use 0 or more")
