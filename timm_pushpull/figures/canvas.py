@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -35,12 +35,12 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++")
 
 
-def new_figure(width: float, height: float, layout: str | None = None) -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
     """Create an empty white figure.
 
     Args:
         width, height: Inches.
-        layout: One of matplotlib's layout engines, or None.
+        layout: The layout engine of matplotlib, or None.
 
     Raises:
         InputError: matplotlib is not installed.

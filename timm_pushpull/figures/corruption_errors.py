@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
         fewer = sum(relative[name] < 1 for name in names)
         counts.append(f"{results.model} on {fewer} of {len(names)} (mrCE {1 + heights[-1]:.3f})")
         at = [position + (number - (len(measured) - 1) / 2) * width for position in positions]
-        style = {"edgecolor": "white", "lw": 0.4, "zorder": 2} | bar_style(number + 1)
+        style: dict[str, Any] = {"edgecolor": "white", "lw": 0.4, "zorder": 2} | bar_style(number + 1)
         axes.bar(at, heights, width, bottom=1, label=results.model, **style)
     axes.axhline(1, color=line_style(0)["color"], lw=1, zorder=3, label=models[0])
     for group in dict.fromkeys(groups):

@@ -59,7 +59,7 @@ def fourier_heatmap(
     *,
     norm: float = 4.0,
     frequencies: int | None = None,
-    indices: Sequence[int] | None = None,
+    indices: Sequence[int] | np.ndarray | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     device: torch.device | str = "cpu",

@@ -85,14 +85,23 @@ def signal_to_noise(
     mask = _at_centres(push, torch.from_numpy(mask.astype(float))).numpy() > 0.5
     if not mask.any():
         raise InputError("no response of the layer is centred on the signal; use a wider signal")
-    maps, ratios = [], []
-    for unit in (push, push_pull):
-        noisy, noise_only = unit(inputs).relu().numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios.append(20 * np.log10(noisy[:, mask].mean(axis=1) / noise_only.mean(axis=(1, 2))))
-        maps.append(noisy.astype(np.float32))
+    (push_db, push_map), (push_pull_db, push_pull_map) = (_responses(unit, inputs, mask) for unit in (push, push_pull))
+    noisy = inputs[0].numpy().astype(np.float32)
     alpha = push_pull.alpha.float().numpy()
-    return SignalToNoise(*ratios, *maps, inputs[0].numpy().astype(np.float32), mask, alpha, sigma, seed)
+    return SignalToNoise(push_db, push_pull_db, push_map, push_pull_map, noisy, mask, alpha, sigma, seed)
+
+
+def _responses(unit: PushPullBase, inputs: Tensor, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """SNR of every filter in dB, and the rectified responses to the noisy image.
+
+    Args:
+        inputs: The noisy image and the noise alone, (2, channels, H, W).
+        mask: Of the signal on the responses, (h, w).
+    """
+    noisy, noise_only = unit(inputs).relu().numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 20 * np.log10(noisy[:, mask].mean(axis=1) / noise_only.mean(axis=(1, 2)))
+    return ratio, noisy.astype(np.float32)
 
 
 @torch.no_grad()

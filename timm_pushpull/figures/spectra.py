@@ -11,7 +11,7 @@ import torch
 
 from timm_pushpull.figures.canvas import MAGNITUDES, add_caption, decibels, minus, new_figure
 from timm_pushpull.figures.push_pull_kernels import input_channel
-from timm_pushpull.layers.base import PushPullBase
+from timm_pushpull.layers.base import PushPullBase, conv_kwargs
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.utils.errors import InputError
 
@@ -80,19 +80,12 @@ def push_pull_spectra(
             f"needs finite alphas, pooling sizes and a stride of 1 or more, not {alphas}, {avg_sizes}, {stride}"
         )
     weight = layer.push_weight().detach().float()
-    step = layer.stride if stride is None else (stride, stride)
+    step = (layer.stride[0], layer.stride[1]) if stride is None else (stride, stride)
+    geometry = conv_kwargs(layer) | {"stride": step, "padding": 0, "dtype": torch.float32}
     combined = []
     for avg_size in avg_sizes:
         try:
-            unit = PushPullConv2d(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel_size,
-                step,
-                dilation=layer.dilation,
-                groups=layer.groups,
-                avg_size=avg_size,
-            )
+            unit = PushPullConv2d(**geometry, avg_size=avg_size)
         except ValueError as error:
             raise InputError(str(error)) from None
         unit.weight.copy_(weight)

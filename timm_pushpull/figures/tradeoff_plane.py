@@ -73,23 +73,20 @@ def plot_tradeoff(baseline: Results, measured: Sequence[Results], series: Mappin
 def _point(results: Results) -> tuple[float, float]:
     """Clean error and mCE in percent."""
     measured_corruptions(results)
-    if results.clean_error is None:
+    if results.clean_error is None or results.mce is None:
         raise InputError(f"{results.model} was not measured on clean images, and the trade-off needs that error")
     return 100 * results.clean_error, 100 * results.mce
 
 
 def _caption(baseline: Results, groups: Sequence[tuple[str, Series]]) -> str:
     others = [
-        (label if alpha is None else f"{label}, α = {alpha:g}", results)
+        (label if alpha is None else f"{label}, α = {alpha:g}", _point(results))
         for label, members in groups[1:]
         for alpha, results in members
     ]
     counts = []
     for beta, line in ((1.0, "β = 1"), (None, "β = mCE₀/E₀")):
-        gains = [
-            metrics.net_error_reduction(results.clean_error, results.mce, baseline.clean_error, baseline.mce, beta)
-            for _, results in others
-        ]
+        gains = [metrics.net_error_reduction(*point, *_point(baseline), beta) for _, point in others]
         best, (name, _) = max(zip(gains, others, strict=True), key=lambda pair: pair[0])
         counts.append(
             f"{sum(gain > 0 for gain in gains)} lie below the line for {line} (best: {name}, {100 * best:+.1f} %)"

@@ -53,6 +53,10 @@ class PushPullBase(nn.Conv2d):
         """The push kernel, shape `(out_channels, in_channels / groups, kh, kw)`."""
         return self.weight
 
+    def pull_weight(self) -> Tensor:
+        """The pull kernel, shape `(out_channels, in_channels / groups, kh', kw')`."""
+        raise NotImplementedError
+
     def _set_alpha(self, value: Tensor, trainable: bool) -> None:
         if trainable:
             self.alpha = nn.Parameter(value)

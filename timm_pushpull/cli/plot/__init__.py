@@ -17,6 +17,6 @@ def add(commands) -> None:
             "timm-pushpull plot FIGURE --help",
         ),
     )
-    commands = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
+    figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
     for family in (results_plots, layer_plots, heatmap_plot):
         family.add(figures)

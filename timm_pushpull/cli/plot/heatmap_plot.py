@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from timm_pushpull.cli.options import add_split_options, load
-from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named
+from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named, pretrained_cfg
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,12 +98,13 @@ def _measure(
     benchmark.check_classes(names, images.classes, images.name)
     images = images.subset(options.limit)
     pixels = np.concatenate([np.stack(part) for part, _ in read_batches(images, geometry, 512)])
+    config = pretrained_cfg(model)
     measured = figures.fourier_heatmap(
-        model.to(device, memory_format=torch.channels_last),
+        model.to(device).to(memory_format=torch.channels_last),
         pixels,
         images.labels[images.indices],
-        model.pretrained_cfg["mean"],
-        model.pretrained_cfg["std"],
+        config["mean"],
+        config["std"],
         norm=options.norm,
         frequencies=options.frequencies,
         indices=images.indices,

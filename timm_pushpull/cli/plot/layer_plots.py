@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named
+from timm_pushpull.cli.plot.shared import add_figure, add_model, add_seed, load_named, pretrained_cfg
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     if options.alpha is not None:
         set_inhibition(layer, options.alpha)
         name += f" (α set to {options.alpha:g})"
-    mean, std = (np.reshape(model.pretrained_cfg[part], (-1, 1, 1)) for part in ("mean", "std"))
+    mean, std = (np.reshape(pretrained_cfg(model)[part], (-1, 1, 1)) for part in ("mean", "std"))
     if options.image:
         pixels = figures.read_image(options.image, model_geometry(model)).transpose(2, 0, 1)
         image, signal, what = (pixels / 255 - mean) / std, None, f"image {options.image.name}"

@@ -16,6 +16,8 @@ from timm_pushpull.utils.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from timm_pushpull.benchmark.results import Results
+
 
 def add(commands) -> None:
     sheet = add_figure(
@@ -85,14 +87,14 @@ def _severity(options: argparse.Namespace) -> Figure:
 def _tradeoff(options: argparse.Namespace) -> Figure:
     from timm_pushpull import figures
 
-    series = {}
+    series: dict[str, list[tuple[float | None, Results]]] = {}
     for label, *paths in options.series:
         if not paths:
             raise InputError(f"--series {label!r} has no results; give a label, then results files or run folders")
-        _, *members = load_results([options.baseline, *map(Path, paths)])
-        members = list(zip(map(_fixed_alpha, map(Path, paths)), members, strict=True))
-        known = all(alpha is not None for alpha, _ in members)
-        series[label] = sorted(members, key=lambda member: member[0]) if known else members
+        _, *found = load_results([options.baseline, *map(Path, paths)])
+        alphas = [_fixed_alpha(Path(path)) for path in paths]
+        members = list(zip(alphas, found, strict=True))
+        series[label] = members if None in alphas else sorted(members, key=lambda member: member[0] or 0.0)
     baseline, *measured = load_results([options.baseline, *options.results])
     return figures.plot_tradeoff(baseline, measured, series)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.utils.errors import InputError
@@ -61,10 +61,16 @@ def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
     from timm_pushpull.models.weights import load_model
 
     model, _ = load_model(name, weights)
-    architecture, tag = model.pretrained_cfg["architecture"], model.pretrained_cfg.get("tag")
+    config = pretrained_cfg(model)
+    architecture, tag = config["architecture"], config.get("tag")
     if weights and ":" not in weights:
         return model, f"{architecture} ({Path(weights).name})"
     return model, f"{architecture}.{tag}" if tag else architecture
+
+
+def pretrained_cfg(model: nn.Module) -> dict[str, Any]:
+    """The `pretrained_cfg` of a timm model: architecture, tag, mean, std and more."""
+    return cast(dict[str, Any], model.pretrained_cfg)
 
 
 def _plot(options: argparse.Namespace) -> None:

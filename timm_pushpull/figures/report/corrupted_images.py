@@ -67,7 +67,8 @@ def corrupted_images(
     Raises:
         InputError: A file is not a readable image, a preset is unknown, or frost textures are incomplete.
     """
-    sources = [(path, Path(path).name, "") for path in paths] or [_default_image()]
+    sources: list[tuple[Path | io.BytesIO, str, str]] = [(path, path.name, "") for path in paths]
+    sources = sources or [_default_image()]
     return [
         _corrupt_image(source, name, credit, index, setting, frost_dir)
         for index, (source, name, credit) in enumerate(sources)
