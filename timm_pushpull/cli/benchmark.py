@@ -80,7 +80,12 @@ def add(commands) -> None:
     parser.set_defaults(run=_benchmark)
 
 
-def _benchmark(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> None:
+    """Check the options, and bring them into their final form, before anything slow is imported or loaded.
+
+    Raises:
+        InputError: An option has a value that is not allowed, or does not go with another.
+    """
     for name in ("batch_size", "workers", "image_size"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -99,6 +104,10 @@ def _benchmark(options: argparse.Namespace) -> None:
         raise InputError(f"--output {str(options.output)!r} is a folder; give a file, such as results.json")
     make_folder(options.output.parent)
 
+
+def _benchmark(options: argparse.Namespace) -> None:
+    _check(options)
+
     import torch
 
     from timm_pushpull import benchmark
@@ -108,6 +117,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     from timm_pushpull.utils import provenance
     from timm_pushpull.utils.hardware import choose_precision, describe
 
+    retrieves = options.task == "retrieval"
     distributed, device = _distributed()
     precision = choose_precision(options.precision, device)
     model, weights_sha256 = load_model(options.model, options.weights)

@@ -11,8 +11,10 @@ from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.utils.text import printable
 
-_PROVENANCE = ("corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256", "precision")
-_PROVENANCE += ("hardware", "seconds", "command", "commit")
+_PROVENANCE = (
+    *("corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256"),
+    *("precision", "hardware", "seconds", "command", "commit"),
+)
 
 
 def add(commands) -> None:

@@ -82,7 +82,7 @@ def publish(
         info = api.repo_info(repo_id)
         if private and not info.private:
             raise InputError(f"{repo_id} is already public; leave --private out, or make it private in its settings")
-        head = info.sha
+        head = str(info.sha)  # every repository has a first commit
         content = {name: (release.path / name).read_bytes() for name in release.files}
         content[CARD] = release.card_for(repo_id).encode()
         listed = _listed(api, repo_id, head)
@@ -95,7 +95,7 @@ def publish(
         elif create_pr:
             made = _commit(api, repo_id, additions, message, head, create_pr=True)
             _check_download(repo_id, made.oid, content, release, endpoint, token)
-            return Published(made.pr_url, made.oid, None, changed)
+            return Published(str(made.pr_url), made.oid, None, changed)
         else:
             with _branch(api, repo_id, head) as branch:
                 log(f"uploading {', '.join(changed)}")
@@ -124,10 +124,19 @@ def _hashes(content: bytes) -> tuple[str, str]:
 
 
 def _commit(
-    api: HfApi, repo_id: str, files: dict[str, bytes], message: str, parent: str, **options: object
+    api: HfApi,
+    repo_id: str,
+    files: dict[str, bytes],
+    message: str,
+    parent: str,
+    *,
+    revision: str | None = None,
+    create_pr: bool = False,
 ) -> CommitInfo:
     additions = [CommitOperationAdd(name, io.BytesIO(content)) for name, content in files.items()]
-    return api.create_commit(repo_id, additions, commit_message=message, parent_commit=parent, **options)
+    return api.create_commit(
+        repo_id, additions, commit_message=message, parent_commit=parent, revision=revision, create_pr=create_pr
+    )
 
 
 @contextmanager
@@ -166,11 +175,13 @@ def _check_download(
 
 def _tag(api: HfApi, repo_id: str, commit: str) -> str:
     """The commit's version tag; a commit without one gets the next of v1, v2, ..."""
-    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags if _VERSION.fullmatch(tag.name)}
-    for name, target in tags.items():
-        if target == commit:
-            return name
-    name = f"v{1 + max((int(_VERSION.fullmatch(name)[1]) for name in tags), default=0)}"
+    newest = 0
+    for tag in api.list_repo_refs(repo_id).tags:
+        if version := _VERSION.fullmatch(tag.name):
+            if tag.target_commit == commit:
+                return tag.name
+            newest = max(newest, int(version[1]))
+    name = f"v{newest + 1}"
     api.create_tag(repo_id, tag=name, revision=commit)
     return name
 

@@ -59,7 +59,7 @@ def _front_matter(card: str) -> tuple[dict[str, Any], str]:
         raise ValueError(f"the card's front matter is not YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise ValueError("the card's front matter is not YAML: the block between two lines of --- is missing or empty")
-    return content, card[block.end() :]
+    return content, card[block.end() :] if block else card
 
 
 def _false_metadata(found: dict[str, Any], right: dict[str, Any]) -> list[str]:
@@ -98,7 +98,8 @@ def _entries(metadata: dict[str, Any]) -> list[tuple[tuple[str | None, ...], Any
 
 def _split(body: str, headers: Collection[Row] | None = None) -> tuple[list[tuple[Row, list[Row]]], list[str]]:
     """The tables with one of these headers (None: all tables) and the other lines, without code blocks."""
-    lines, fence = [], None
+    lines: list[str] = []
+    fence: str | None = None
     for line in body.split("\n"):
         mark = _FENCE.match(line)
         if fence is None and mark:
@@ -107,7 +108,9 @@ def _split(body: str, headers: Collection[Row] | None = None) -> tuple[list[tupl
             lines.append(line)
         elif mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
             fence = None
-    tables, text, rows = [], [], None
+    tables: list[tuple[Row, list[Row]]] = []
+    text: list[str] = []
+    rows: list[Row] | None = None
     for line, following in zip_longest(lines, lines[1:], fillvalue=""):
         if rows is not None and line.strip():
             rows.append(_cells(line))

@@ -35,7 +35,7 @@ def metadata(results: Results, title: str) -> ModelCardData:
         # The Hub shows scores, so the accuracy is listed too; as a fraction, like in cards of transformers' Trainer.
         entries.append(entry(task.score, task.score_name, 1 - results.clean_error))
         entries.append(entry("error", task.error, results.clean_error))
-    if results.errors and not results.partial:
+    if results.mce is not None and not results.partial:
         entries.append(entry("mce", "mean corruption error (absolute)", results.mce, results.preset))
     entries += [entry("error", task.error, error, cell) for cell, error in _cells(results)]
     return ModelCardData(
@@ -64,7 +64,7 @@ def eval_results_yaml(results: Results, title: str) -> str:
     except ImportError:
         raise InputError("files of .eval_results need huggingface_hub 1.4: pip install -U huggingface_hub") from None
     values = [("clean", results.clean_error)] if results.clean_error is not None else []
-    if results.errors and not results.partial:
+    if results.mce is not None and not results.partial:
         values.append(("mce", results.mce))
     notes = f"{title}: {results.error_name}, lower is better; split {results.split}, preset {results.preset}"
     entries = [
