@@ -169,7 +169,7 @@ def plot_signal_to_noise(
     for panel in (first, second, third):
         panel.tick_params(labelsize=7, length=2)
         panel.locator_params(nbins=5)
-    bar = figure.colorbar(image, ax=third, shrink=0.85)
+    bar = figure.colorbar(image, ax=third, shrink=0.78)
     bar.set_label(f"response of filter {shown} (α = {minus(f'{alpha[shown]:.2f}')})", size=8)
     bar.ax.tick_params(labelsize=7)
     _plot_all_filters(plane, ratios, shown)
