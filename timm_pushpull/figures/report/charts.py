@@ -73,7 +73,7 @@ def tradeoff(group: Group) -> Chart:
     """Clean error against mCE (paper, Figs. 7 and 8), with the lines through the baseline on which R_net (Eq. 13) is 0
     for beta = 1 and beta = mCE0 / E0. Models below a line have a positive R_net.
     """
-    points = [(entry.results.clean_error, entry.results.mce) for entry in group.entries]
+    points = [clean_error_and_mce(entry) for entry in group.entries]
     clean, mce = points[0]
     spans = [
         [
@@ -121,6 +121,14 @@ def tradeoff(group: Group) -> Chart:
         "yaxis": {"range": _percent(vertical), "title": {"text": "mCE (%)"}},
     }
     return _chart(traces, [{"from": 0, "layout": layout}])
+
+
+def clean_error_and_mce(entry: Entry) -> tuple[float, float]:
+    """Clean error and mCE of a model for which both were measured, fractions."""
+    clean_error, mce = entry.results.clean_error, entry.results.mce
+    assert clean_error is not None
+    assert mce is not None
+    return clean_error, mce
 
 
 def alpha_histogram(index: int, alpha: np.ndarray, edges: Sequence[float]) -> Chart:

@@ -33,8 +33,8 @@ class Entry:
         return self.results.model
 
     def interval(self, key: str) -> tuple[float, float] | None:
-        """The 95 % interval of `clean_error` or `mce`, fractions, if the results hold one."""
-        return getattr(self.results.intervals or Intervals(), key)
+        """The 95 % interval of a figure, fractions; None where the results have none, as for `mrce` and `r_net`."""
+        return getattr(self.results.intervals or Intervals(), key, None)
 
     def cell_interval(self, corruption: str, severity: int) -> tuple[float, float] | None:
         """The 95 % interval of a cell; severity 0 is the clean images."""
