@@ -13,7 +13,7 @@ import torch
 from support.example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
-from timm_pushpull.models.weights import create_model, label_names, load_model, pooling, save_model
+from timm_pushpull.models.weights import create_model, label_names, load_model, save_model, stem_avg_size
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_weights_of_another_pooling_are_refused_wherever_they_come_from(tmp_path
     options = {"pretrained": True, "num_classes": model.num_classes, "pretrained_cfg_overlay": overlay}
     with pytest.raises(InputError, match=message):
         timm.create_model(name, **options)
-    assert pooling(timm.create_model(name, avg_size=5, **options)) == 5
+    assert stem_avg_size(timm.create_model(name, avg_size=5, **options)) == 5
 
 
 @pytest.mark.parametrize("source", ["folder", "weights folder", "weights file"])

@@ -26,7 +26,7 @@ from timm_pushpull.hub.release import (
     release_name,
 )
 from timm_pushpull.models import NAMESPACE
-from timm_pushpull.models.weights import CONFIG, WEIGHTS, halved
+from timm_pushpull.models.weights import CONFIG, WEIGHTS, to_half
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
 
@@ -60,7 +60,7 @@ def stage(
         raise InputError(f"{str(run / RESULTS)!r} is partial; a release needs the clean error and all 15 x 5 cells")
     with safe_open(run / WEIGHTS, framework="pt") as file:
         tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
-        if any(halved(tensor) is not tensor for tensor in tensors):
+        if any(to_half(tensor) is not tensor for tensor in tensors):
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
     config = {**found.config, "pretrained_cfg": {**found.config["pretrained_cfg"], "tag": tag or found.tag}}
     name = release_name(config, run)

@@ -1,6 +1,6 @@
 """The registered architectures. Importing this package registers them in timm."""
 
 from timm_pushpull.models import convnext, efficientnet, mobilenetv3, regnet, resnet, rivals
-from timm_pushpull.models._releases import NAMESPACE, RELEASES
+from timm_pushpull.models._pretrained import NAMESPACE, RELEASES
 
 __all__ = ["NAMESPACE", "RELEASES", "convnext", "efficientnet", "mobilenetv3", "regnet", "resnet", "rivals"]

@@ -1,4 +1,8 @@
-"""What push-pull models do with pretrained weights."""
+"""Pretrained weights: where they come from, and what is checked before they are loaded.
+
+timm loads the weights itself. Two hooks are ours: `with_weights` chooses the file before a model is built, and a
+`checkpoint_filter_fn` checks and completes the state dict before it is loaded.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,126 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
+from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from timm_pushpull.utils.errors import InputError
-from timm_pushpull.utils.hub_client import WEIGHTS, split_revision
+from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
-POOLING = "avg_size"  # the key in the metadata of safetensors files: tensors alone do not tell it
+#: The namespace of the published weights on the Hub.
+NAMESPACE = "timm-pushpull"
+#: The folder of the published weights in a source checkout, with one folder per Hub repository.
+RELEASES = Path(__file__).resolve().parents[2] / "hub" / "releases"
+#: The names that have published weights, such as `resnet18_cifar.cifar10`.
+PUBLISHED: list[str] = []
+#: The key in the metadata of safetensors files; the tensors do not show the pooling.
+AVG_SIZE = "avg_size"
+
+
+def published(name: str, cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The entry of published weights, such as `resnet18_cifar.cifar10`, for timm's `generate_default_cfgs`."""
+    PUBLISHED.append(name)
+    return {name: {**cfg, "hf_hub_id": f"{NAMESPACE}/{name}"}}
+
+
+def build_model(model_cls: type[nn.Module], variant: str, pretrained: bool, kwargs: dict[str, Any]) -> Any:
+    """Build a registered model: timm's `build_model_with_cfg` with our two hooks.
+
+    Args:
+        model_cls: The network. Its `checkpoint_filter_fn`, if it has one, sees the pretrained state dict.
+        variant: Registered name.
+        pretrained: Load pretrained weights.
+        kwargs: Arguments of the network and of `build_model_with_cfg`.
+
+    Raises:
+        InputError: There are no such weights, they cannot be downloaded, or they do not fit the model.
+    """
+    filter_fn = getattr(model_cls, "checkpoint_filter_fn", None)
+    kwargs = {"pretrained_filter_fn": filter_fn, **kwargs}
+    return build_model_with_cfg(model_cls, variant, pretrained, **with_weights(variant, pretrained, kwargs))
+
+
+def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Add the safetensors file of the requested weights to the arguments of a model.
+
+    Published weights are taken from the source checkout if the package runs from one. Their file is set here and not in
+    the default cfg, because there it would take precedence over weights that the caller names. All other weights are
+    downloaded here, because timm would load a pickle from a repository that has no safetensors file.
+
+    Raises:
+        InputError: There are no such weights, they cannot be downloaded, or they were trained with another `avg_size`.
+    """
+    if not pretrained:
+        return kwargs
+    overlay = kwargs.get("pretrained_cfg_overlay") or {}
+    try:
+        cfg = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), overlay)
+    except RuntimeError:  # an unknown tag
+        raise _not_published(f"{variant}.{kwargs.get('pretrained_cfg')}") from None
+    if cfg.source == "local-dir":
+        if not (Path(cfg.file) / WEIGHTS).is_file():
+            raise InputError(f"{str(cfg.file)!r} has no {WEIGHTS}; other formats are not loaded")
+        return kwargs
+    if cfg.source != "hf-hub" and (cfg.state_dict or cfg.file):
+        return kwargs
+    if not cfg.hf_hub_id:
+        if cfg.url:
+            return kwargs
+        # The default cfg of an ImageNet network has ImageNet's classes and no weights: use the first published tag.
+        tag = next((name.partition(".")[2] for name in PUBLISHED if name.partition(".")[0] == variant), None)
+        if tag is None or kwargs.get("pretrained_cfg"):
+            raise _not_published(variant)
+        return with_weights(variant, pretrained, {**kwargs, "pretrained_cfg": tag})
+    namespace, _, name = cfg.hf_hub_id.partition("/")
+    file = RELEASES / name / WEIGHTS
+    if cfg.source != "hf-hub" and namespace == NAMESPACE and file.is_file():
+        return {**kwargs, "pretrained_cfg_overlay": {**overlay, "file": str(file)}}
+    repository, revision = split_revision(cfg.hf_hub_id)
+    file = download(repository, revision=revision, cache_dir=kwargs.get("cache_dir"))
+    if "avg_size" in kwargs:
+        check_avg_size(file, kwargs["avg_size"])
+    # timm now finds the file in the cache. With a file name it tries no other format.
+    return {**kwargs, "pretrained_cfg_overlay": {**overlay, "hf_hub_filename": WEIGHTS}}
+
+
+def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The `checkpoint_filter_fn` of models with a push-pull unit in the stem.
+
+    Weights of the plain network have no `alpha`; the model keeps its own. Weights for another number of input channels
+    raise an error: timm sums or repeats the stem's weights, which is correct for a convolution, but the pull kernel
+    depends on the extremes over all input channels.
+
+    Raises:
+        InputError: The weights have another number of input channels or were trained with another `avg_size`.
+    """
+    cfg: Any = model.pretrained_cfg
+    stem: Any = model.get_submodule(cfg["first_conv"])
+    weight = state_dict.get(f"{cfg['first_conv']}.weight")
+    if weight is not None and weight.shape[1] * stem.groups != stem.in_channels:
+        raise InputError(
+            f"in_chans is {stem.in_channels} but the weights have {weight.shape[1] * stem.groups}; a push-pull stem "
+            f"cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
+        )
+    if path := weights_file(cfg):
+        check_avg_size(path, stem.avg_size)
+    return {f"{cfg['first_conv']}.alpha": stem.alpha.detach(), **state_dict}
+
+
+def push_pull_2020_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The `checkpoint_filter_fn` of models with a push-pull layer of 2020 in the stem.
+
+    Weights of the plain network have no `alpha` and no `bias` in the stem; the model keeps its own. timm may sum or
+    repeat the stem's weights for another number of input channels, because the pull kernel is linear in them.
+    """
+    cfg: Any = model.pretrained_cfg
+    stem: Any = model.get_submodule(cfg["first_conv"])
+    own = {f"{cfg['first_conv']}.{name}": getattr(stem, name).detach() for name in ("alpha", "bias")}
+    return {**own, **state_dict}
 
 
 def weights_file(cfg: dict[str, Any]) -> Path | None:
-    """The safetensors file that timm loads for a pretrained cfg, if it is on this machine."""
+    """The local safetensors file that timm loads for a pretrained cfg; None if it is not on this machine."""
+    path = None
     if cfg.get("source") == "local-dir":
         path = Path(cfg["file"]) / WEIGHTS
     elif cfg.get("file"):
@@ -25,56 +139,21 @@ def weights_file(cfg: dict[str, Any]) -> Path | None:
         repository, revision = split_revision(cfg["hf_hub_id"])
         cached = try_to_load_from_cache(repository, WEIGHTS, revision=revision)
         path = Path(cached) if isinstance(cached, str) else None
-    else:
-        path = None
     return path if path and path.suffix == ".safetensors" and path.is_file() else None
 
 
-def check_pooling(path: Path, avg_size: int) -> None:
-    """Refuse a safetensors file whose metadata says that it was trained with another pooling.
-
-    Raises:
-        InputError: It says so.
-    """
+def check_avg_size(path: Path, avg_size: int) -> None:
+    """Raise InputError if the metadata of a safetensors file names another `avg_size`."""
     try:
         with safe_open(path, framework="pt") as file:
-            saved = (file.metadata() or {}).get(POOLING)
+            saved = (file.metadata() or {}).get(AVG_SIZE)
     except (OSError, SafetensorError):
-        return  # reading the tensors will say it better
+        return  # timm reports it when it reads the tensors
     if saved is not None and int(saved) != avg_size:
         raise InputError(f"avg_size is {avg_size} but these weights were trained with {saved}; use avg_size={saved}")
 
 
-def fit_weights(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The `pretrained_filter_fn` of push-pull models.
-
-    Weights of the plain network have no `alpha`; the model's own stays then. Weights for another number of input
-    channels are refused: timm would sum or repeat the stem's weights over the channels, which is exact for a plain
-    convolution, but the pull kernel depends on the extremes over *all* channels of a filter, so the result would be
-    silently wrong.
-
-    Raises:
-        InputError: The weights are for another number of input channels, or were trained with another pooling.
-    """
-    conv = model.pretrained_cfg["first_conv"]
-    unit = model.get_submodule(conv)
-    weight = state_dict.get(f"{conv}.weight")
-    if weight is not None and weight.shape[1] * unit.groups != unit.in_channels:
-        raise InputError(
-            f"in_chans is {unit.in_channels} but the weights have {weight.shape[1] * unit.groups}; a push-pull stem "
-            f"cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
-        )
-    if path := weights_file(model.pretrained_cfg):
-        check_pooling(path, unit.avg_size)
-    return {f"{conv}.alpha": unit.alpha.detach(), **state_dict}
-
-
-def keep_own(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The `pretrained_filter_fn` of models with a push-pull layer of 2020.
-
-    Weights of the plain network have no `alpha` and no `bias` in the stem; the model's own stay then. That timm sums or
-    repeats the stem's weights for another number of input channels is right here: the pull kernel is linear in them.
-    """
-    conv = model.pretrained_cfg["first_conv"]
-    layer = model.get_submodule(conv)
-    return {f"{conv}.alpha": layer.alpha.detach(), f"{conv}.bias": layer.bias.detach(), **state_dict}
+def _not_published(name: str) -> InputError:
+    return InputError(
+        f"{name} has no published weights yet; there are {', '.join(PUBLISHED)}; or train it: pretrained=False"
+    )

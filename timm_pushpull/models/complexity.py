@@ -1,4 +1,4 @@
-"""What a model costs, in numbers that do not depend on the machine."""
+"""Size of a model: parameters and multiply-adds."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters, a push-pull unit's alpha included where it is trained."""
+    """Number of parameters, including `alpha` of push-pull units if it is trainable."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def multiply_adds(model: nn.Module, size: int, channels: int = 3) -> int:
-    """Multiply-adds of one image of `size` x `size` px, in convolutions and matrix products.
+    """Multiply-adds of convolutions and matrix products for one image of `size` x `size` px.
 
-    A push-pull unit counts as the two convolutions of its definition (paper, Eq. 5), however it is computed.
+    A push-pull unit counts as the two convolutions of its definition (paper, Eq. 5), also if it runs fused.
     """
     parameter = next(model.parameters())
     image = torch.zeros(1, channels, size, size, dtype=parameter.dtype, device=parameter.device)
     training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # under it the unit takes its plain form
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # the mode turns the fused unit off
         model.eval()(image)
     model.train(training)
     return counter.get_total_flops() // 2

@@ -1,4 +1,4 @@
-"""Push-pull inhibition for networks that are already there."""
+"""Push-pull inhibition for existing networks: `convert_stem` and `set_inhibition`."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
 from torch import Tensor, nn
 
-from timm_pushpull.layers.base import Alpha, alpha_tensor
+from timm_pushpull.layers.base import Alpha, alpha_tensor, push_pull_layers
 from timm_pushpull.layers.push_pull import PushPullConv2d
-from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
 from timm_pushpull.utils.errors import InputError
 
 
 def convert_stem(
     model: nn.Module, avg_size: int = 3, alpha: Alpha | None = None, trainable_alpha: bool = True
 ) -> nn.Module:
-    """Turn the first convolution of a network into a push-pull unit that keeps its weights.
+    """Replace the first convolution of a network by a push-pull unit with the same weights.
 
-    The first convolution is the one that timm's `pretrained_cfg` names as `first_conv` (several where branches begin in
-    parallel: all of them are converted), else the first `nn.Conv2d` of the network. All other weights keep their names;
-    the unit adds `alpha`. Merging a network's layers afterwards (timm's `fuse` and `reparameterize_model`) would drop
-    the inhibition, for what they merge is a plain convolution.
+        >>> model = convert_stem(timm.create_model("resnet18"), avg_size=5)
+        >>> type(model.conv1).__name__
+        'PushPullConv2d'
 
-    timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) are refused: no
-    convolution comes first there.
+    The first convolution is `first_conv` of timm's `pretrained_cfg`, otherwise the first `nn.Conv2d` of the network. If
+    `first_conv` names several parallel convolutions, all of them are replaced. All weights keep their names; the unit
+    adds `alpha`. Do not merge layers afterwards (timm's `fuse` and `reparameterize_model`): this would drop the
+    inhibition.
+
+    timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) do not begin with
+    a convolution and raise an error.
 
     Args:
-        model: Any network; it is changed in place.
+        model: Any network. It is changed in place.
         avg_size, alpha, trainable_alpha: As in `PushPullConv2d`.
 
     Returns:
         The same network.
 
     Raises:
-        InputError: The network does not begin with a convolution, or with one that cannot be converted.
+        InputError: The network does not begin with a convolution, or its type cannot be converted.
     """
     convolutions = _first_convolutions(model)
     units = {name: _unit_of(conv, name, avg_size, alpha, trainable_alpha) for name, conv in convolutions.items()}
@@ -46,28 +49,30 @@ def convert_stem(
 
 
 def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
-    """Set the inhibition strength of a network's push-pull units: more of it trades clean accuracy for robustness.
+    """Set the inhibition strength of all push-pull layers of a network, of 2020 and of 2024.
+
+    More inhibition trades clean accuracy for robustness (paper, Table 3).
 
     Args:
-        model: A network with push-pull units, or with a layer of 2020.
-        alpha: One number, or one per channel of the units.
+        model: A network with push-pull layers. It is changed in place.
+        alpha: One number, or one per output channel of the layers.
 
     Raises:
-        InputError: There is no push-pull unit, or `alpha` has another number of channels.
+        InputError: There is no push-pull layer, or `alpha` has another number of channels.
     """
-    units = [module for module in model.modules() if isinstance(module, (PushPullConv2d, PushPull2020Conv2d))]
-    if not units:
+    layers = push_pull_layers(model)
+    if not layers:
         raise InputError(f"{type(model).__name__} has no push-pull unit; convert_stem gives it one")
-    values = [alpha_tensor(alpha, unit.out_channels) for unit in units]
+    values = [alpha_tensor(alpha, layer.out_channels) for layer in layers]
     with torch.no_grad():
-        for unit, value in zip(units, values, strict=True):
-            unit.alpha.copy_(value)
+        for layer, value in zip(layers, values, strict=True):
+            layer.alpha.copy_(value)
 
 
 class AdaptedPushPullConv2d(PushPullConv2d):
-    """A push-pull unit in place of timm's convolutions with dynamic 'SAME' padding or standardised weights.
+    """A push-pull unit that replaces timm's convolutions with dynamic 'SAME' padding or standardised weights.
 
-    Both responses see the standardised weights: the pull kernel is the complement of what the input is convolved with.
+    The push kernel has the standardised weights, and the pull kernel is its complement.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -75,7 +80,7 @@ class AdaptedPushPullConv2d(PushPullConv2d):
         self.same_pad, self.standardized, self.eps, self.scale = False, False, 0.0, 1.0
         self.register_parameter("gain", None)
 
-    def kernel(self) -> Tensor:
+    def push_weight(self) -> Tensor:
         if not self.standardized:
             return self.weight
         flat, gain = self.weight.reshape(1, self.out_channels, -1), self.gain
@@ -84,7 +89,7 @@ class AdaptedPushPullConv2d(PushPullConv2d):
         flat = F.batch_norm(flat, None, None, weight=gain, training=True, momentum=0.0, eps=self.eps)
         return flat.view_as(self.weight)
 
-    def pad(self, input: Tensor) -> Tensor:
+    def pad_input(self, input: Tensor) -> Tensor:
         if self.same_pad:
             input = pad_same(input, list(self.kernel_size), list(self.stride), list(self.dilation))
         return input
@@ -96,10 +101,10 @@ def _first_convolutions(model: nn.Module) -> dict[str, nn.Module]:
     name = cfg.get("architecture") or type(model).__name__
     declared = cfg.get("first_conv")
     names = [declared] if isinstance(declared, str) else list(declared or [])
-    if declared is None or any(entry not in named for entry in names):  # no timm network, or one within a wrapper
+    if declared is None or any(entry not in named for entry in names):  # not from timm, or wrapped
         names = [entry for entry, module in named.items() if isinstance(module, nn.Conv2d)][:1]
     if not names or not all(isinstance(named[entry], nn.Conv2d) for entry in names):
-        raise InputError(f"{name} does not begin with a convolution, so there is none to make a push-pull unit of")
+        raise InputError(f"{name} does not begin with a convolution, so it cannot be converted")
     return {entry: named[entry] for entry in names}
 
 

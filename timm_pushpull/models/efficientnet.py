@@ -1,17 +1,16 @@
-"""EfficientNet-b0 with a push-pull stem (paper, Table 2)."""
+"""EfficientNet-B0 with a push-pull stem (paper, Table 2)."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer, resolve_bn_args, round_channels
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._pretrained import fit_weights
-from timm_pushpull.models._releases import released, with_weights
+from timm_pushpull.models._pretrained import build_model, published
 from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
@@ -27,7 +26,7 @@ _B0_STAGES = [
 
 
 class PushPullEfficientNet(PushPullStem, EfficientNet):
-    """timm's EfficientNet with a push-pull unit for `conv_stem`."""
+    """timm's EfficientNet with a push-pull unit as `conv_stem`, 3x3 with stride 2."""
 
     stem_conv = "conv_stem"
 
@@ -38,7 +37,7 @@ def efficientnet_cfg(**kwargs: Any) -> dict[str, Any]:
 
 default_cfgs = generate_default_cfgs(
     {
-        **released("efficientnet_b0_pushpull.tiny_imagenet", efficientnet_cfg(**TINY_IMAGENET)),
+        **published("efficientnet_b0_pushpull.tiny_imagenet", efficientnet_cfg(**TINY_IMAGENET)),
         "efficientnet_b0_pushpull.*": efficientnet_cfg(),
     }
 )
@@ -47,7 +46,7 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def efficientnet_b0_pushpull(pretrained: bool = False, **kwargs: Any) -> EfficientNet:
     """EfficientNet-B0 with a push-pull stem, 3x3 pooling (PP3)."""
-    # The same build as timm's own B0, which hard-codes its model class.
+    # As timm's own builder for B0, which has a fixed model class.
     model_args = {
         "block_args": decode_arch_def(_B0_STAGES),
         "num_features": 1280,
@@ -56,13 +55,7 @@ def efficientnet_b0_pushpull(pretrained: bool = False, **kwargs: Any) -> Efficie
         "act_layer": resolve_act_layer(kwargs, "swish"),
         "norm_layer": kwargs.pop("norm_layer", None) or partial(nn.BatchNorm2d, **resolve_bn_args(kwargs)),
         "avg_size": 3,
+        "feature_cfg": {"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
         **kwargs,
     }
-    return build_model_with_cfg(
-        PushPullEfficientNet,
-        "efficientnet_b0_pushpull",
-        pretrained,
-        pretrained_filter_fn=fit_weights,
-        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
-        **with_weights("efficientnet_b0_pushpull", pretrained, model_args),
-    )
+    return build_model(PushPullEfficientNet, "efficientnet_b0_pushpull", pretrained, model_args)

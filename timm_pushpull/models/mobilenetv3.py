@@ -1,18 +1,17 @@
-"""MobileNetV3 with a push-pull stem. The paper has none: a recipe beyond it."""
+"""MobileNetV3 with a push-pull stem. The paper does not use this network."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer, resolve_bn_args, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
-from timm_pushpull.models._pretrained import fit_weights
-from timm_pushpull.models._releases import with_weights
+from timm_pushpull.models._pretrained import build_model
 from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
 
 # MobileNetV3-Large's stages, in timm's block notation (Howard et al. 2019, Table 1).
@@ -28,7 +27,7 @@ _LARGE_STAGES = [
 
 
 class PushPullMobileNetV3(PushPullStem, MobileNetV3):
-    """timm's MobileNetV3 with a push-pull unit for `conv_stem`, 3x3 with stride 2."""
+    """timm's MobileNetV3 with a push-pull unit as `conv_stem`, 3x3 with stride 2."""
 
     stem_conv = "conv_stem"
 
@@ -41,7 +40,7 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def mobilenetv3_large_100_pushpull(pretrained: bool = False, **kwargs: Any) -> MobileNetV3:
     """MobileNetV3-Large with a push-pull stem, 3x3 pooling (PP3)."""
-    # The same build as timm's own, which hard-codes its model class.
+    # As timm's own builder, which has a fixed model class.
     model_args = {
         "block_args": decode_arch_def(_LARGE_STAGES),
         "num_features": 1280,
@@ -53,13 +52,7 @@ def mobilenetv3_large_100_pushpull(pretrained: bool = False, **kwargs: Any) -> M
         "act_layer": resolve_act_layer(kwargs, "hard_swish"),
         "norm_layer": kwargs.pop("norm_layer", None) or partial(nn.BatchNorm2d, **resolve_bn_args(kwargs)),
         "avg_size": 3,
+        "feature_cfg": {"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
         **kwargs,
     }
-    return build_model_with_cfg(
-        PushPullMobileNetV3,
-        "mobilenetv3_large_100_pushpull",
-        pretrained,
-        pretrained_filter_fn=fit_weights,
-        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
-        **with_weights("mobilenetv3_large_100_pushpull", pretrained, model_args),
-    )
+    return build_model(PushPullMobileNetV3, "mobilenetv3_large_100_pushpull", pretrained, model_args)

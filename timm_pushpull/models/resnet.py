@@ -1,20 +1,19 @@
 """ResNets with a push-pull stem, and their plain counterparts with the paper's CIFAR stem (Section 4.2).
 
-The CIFAR stem is a 3x3 convolution of stride 1 without max-pool; the `_pushpull` models pool the pull response over
-3x3 positions (the paper's PP3), the `_pushpull5` models over 5x5 (PP5). As in the paper, the last batch norm of a
-block starts at one (`zero_init_last=False`).
+The CIFAR stem is a 3x3 convolution of stride 1 without a max-pool. The `_pushpull` models average the pull response
+over 3x3 positions (PP3 in the paper), the `_pushpull5` models over 5x5 positions (PP5). As in the paper, the weights of
+the last batch norm of a block are initialised to one (`zero_init_last=False`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from timm_pushpull.models._pretrained import fit_weights
-from timm_pushpull.models._releases import released, with_weights
+from timm_pushpull.models._pretrained import build_model, published
 from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -22,7 +21,10 @@ CIFAR_STD = (0.2023, 0.1994, 0.2010)
 
 
 class CifarResNet(ResNet):
-    """timm's ResNet with the CIFAR stem; every stride, `output_stride` (2, 4 or 8) included, is a quarter of timm's."""
+    """timm's ResNet with the CIFAR stem.
+
+    All strides are a quarter of timm's, including `output_stride`, which can be 2, 4 or 8.
+    """
 
     def __init__(
         self,
@@ -60,11 +62,11 @@ class CifarResNet(ResNet):
 
 
 class PushPullResNet(PushPullStem, ResNet):
-    """timm's ResNet with a push-pull unit for `conv1`."""
+    """timm's ResNet with a push-pull unit as `conv1`."""
 
 
 class PushPullCifarResNet(PushPullStem, CifarResNet):
-    """`CifarResNet` with a push-pull unit for `conv1`."""
+    """`CifarResNet` with a push-pull unit as `conv1`."""
 
 
 def resnet_cfg(**kwargs: Any) -> dict[str, Any]:
@@ -78,15 +80,15 @@ def cifar_cfg(**kwargs: Any) -> dict[str, Any]:
 
 default_cfgs = generate_default_cfgs(
     {
-        **released("resnet18_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
-        "resnet18_pushpull.*": resnet_cfg(),  # the star: without weights too, these classes and this size are its own
+        **published("resnet18_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
+        "resnet18_pushpull.*": resnet_cfg(),  # "*": the default cfg, although it has no weights
         "resnet18_pushpull5": resnet_cfg(),
-        **released("resnet50_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
+        **published("resnet50_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
         "resnet50_pushpull.*": resnet_cfg(),
         "resnet50_pushpull5": resnet_cfg(),
-        **released("resnet18_cifar.cifar10", cifar_cfg()),
-        **released("resnet18_cifar_pushpull.cifar10", cifar_cfg()),
-        **released("resnet18_cifar_pushpull5.cifar10", cifar_cfg()),
+        **published("resnet18_cifar.cifar10", cifar_cfg()),
+        **published("resnet18_cifar_pushpull.cifar10", cifar_cfg()),
+        **published("resnet18_cifar_pushpull5.cifar10", cifar_cfg()),
         "resnet50_cifar": cifar_cfg(),
         "resnet50_cifar_pushpull": cifar_cfg(),
         "resnet50_cifar_pushpull5": cifar_cfg(),
@@ -97,73 +99,65 @@ RESNET18 = {"block": BasicBlock, "layers": (2, 2, 2, 2), "zero_init_last": False
 RESNET50 = {"block": Bottleneck, "layers": (3, 4, 6, 3), "zero_init_last": False}
 
 
-def build(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return build_model_with_cfg(model_cls, variant, pretrained, **with_weights(variant, pretrained, model_args))
-
-
-def build_push_pull(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return build(model_cls, variant, pretrained, {"pretrained_filter_fn": fit_weights, **model_args})
-
-
 @register_model
 def resnet18_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull stem, 3x3 pooling (PP3)."""
-    return build_push_pull(PushPullResNet, "resnet18_pushpull", pretrained, {**RESNET18, "avg_size": 3, **kwargs})
+    return build_model(PushPullResNet, "resnet18_pushpull", pretrained, {**RESNET18, "avg_size": 3, **kwargs})
 
 
 @register_model
 def resnet18_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull stem, 5x5 pooling (PP5)."""
-    return build_push_pull(PushPullResNet, "resnet18_pushpull5", pretrained, {**RESNET18, "avg_size": 5, **kwargs})
+    return build_model(PushPullResNet, "resnet18_pushpull5", pretrained, {**RESNET18, "avg_size": 5, **kwargs})
 
 
 @register_model
 def resnet50_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull stem, 3x3 pooling (PP3)."""
-    return build_push_pull(PushPullResNet, "resnet50_pushpull", pretrained, {**RESNET50, "avg_size": 3, **kwargs})
+    return build_model(PushPullResNet, "resnet50_pushpull", pretrained, {**RESNET50, "avg_size": 3, **kwargs})
 
 
 @register_model
 def resnet50_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull stem, 5x5 pooling (PP5)."""
-    return build_push_pull(PushPullResNet, "resnet50_pushpull5", pretrained, {**RESNET50, "avg_size": 5, **kwargs})
+    return build_model(PushPullResNet, "resnet50_pushpull5", pretrained, {**RESNET50, "avg_size": 5, **kwargs})
 
 
 @register_model
 def resnet18_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with the CIFAR stem: the paper's CIFAR-10 baseline."""
-    return build(CifarResNet, "resnet18_cifar", pretrained, {**RESNET18, **kwargs})
+    return build_model(CifarResNet, "resnet18_cifar", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet18_cifar_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull CIFAR stem, 3x3 pooling (PP3)."""
     model_args = {**RESNET18, "avg_size": 3, **kwargs}
-    return build_push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull", pretrained, model_args)
+    return build_model(PushPullCifarResNet, "resnet18_cifar_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet18_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with a push-pull CIFAR stem, 5x5 pooling (PP5)."""
     model_args = {**RESNET18, "avg_size": 5, **kwargs}
-    return build_push_pull(PushPullCifarResNet, "resnet18_cifar_pushpull5", pretrained, model_args)
+    return build_model(PushPullCifarResNet, "resnet18_cifar_pushpull5", pretrained, model_args)
 
 
 @register_model
 def resnet50_cifar(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with the CIFAR stem: the paper's CIFAR-10 baseline."""
-    return build(CifarResNet, "resnet50_cifar", pretrained, {**RESNET50, **kwargs})
+    return build_model(CifarResNet, "resnet50_cifar", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet50_cifar_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull CIFAR stem, 3x3 pooling (PP3)."""
     model_args = {**RESNET50, "avg_size": 3, **kwargs}
-    return build_push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull", pretrained, model_args)
+    return build_model(PushPullCifarResNet, "resnet50_cifar_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet50_cifar_pushpull5(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with a push-pull CIFAR stem, 5x5 pooling (PP5)."""
     model_args = {**RESNET50, "avg_size": 5, **kwargs}
-    return build_push_pull(PushPullCifarResNet, "resnet50_cifar_pushpull5", pretrained, model_args)
+    return build_model(PushPullCifarResNet, "resnet50_cifar_pushpull5", pretrained, model_args)

@@ -1,4 +1,4 @@
-"""Models to and from folders in timm's Hub form: `model.safetensors` and `config.json`, never a pickle."""
+"""Save and load models in timm's Hub format: a folder with `model.safetensors` and `config.json`, never a pickle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import timm
@@ -15,29 +15,31 @@ import torch
 from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
-from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.layers.push_pull import push_pull_units
-from timm_pushpull.models._pretrained import POOLING, check_pooling, weights_file
+from timm_pushpull.models._pretrained import AVG_SIZE, check_avg_size, weights_file
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
 from timm_pushpull.utils.hub_client import WEIGHTS, download, quiet_hub, split_revision
+
+if TYPE_CHECKING:
+    from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
 CONFIG = "config.json"
 _SOURCES = ("local-dir:", "hf-hub:")
 
 
 def create_model(name: str, **kwargs: Any) -> nn.Module:
-    """`timm.create_model` whose error for an unknown name is one line with the nearest name.
+    """`timm.create_model` with errors of one line; an unknown name gets the nearest known one as a hint.
 
     Raises:
-        InputError: The name is not registered, or the model does not take the arguments.
+        InputError: The name is not registered, or the network does not accept the arguments.
     """
     if not is_model(split_model_name_tag(name)[0]):
         raise unknown("model", name, list_models())
     try:
         return timm.create_model(name, **kwargs)
-    except TypeError as error:  # an argument that the network does not take
-        raise InputError(f"cannot create {name}: {one_line(error)}; mend the model's arguments") from error
+    except TypeError as error:
+        raise InputError(f"cannot create {name}: {one_line(error)}; check the model's arguments") from error
 
 
 def save_model(
@@ -55,19 +57,21 @@ def save_model(
     """Write `model.safetensors` and `config.json`, which `timm.create_model("local-dir:<folder>")` loads.
 
     Args:
-        classes: Names of the model's classes; None where its outputs are a hash.
-        geometry, mean, std: The preprocessing that the weights expect.
-        tag: Names these weights, as in `resnet18_cifar.cifar10`.
-        model_args: Arguments that the model was created with, without `num_classes`.
-        half: Write float32 weights as float16, in half the space; models load them as float32 again. A tensor with
-            values beyond float16's range stays as it is.
+        model: A timm model.
+        folder: Existing folder.
+        classes: Class names; None if the outputs are the bits of a hash.
+        geometry, mean, std: Preprocessing at test time.
+        tag: Name of the weights, as `cifar10` in `resnet18_cifar.cifar10`.
+        model_args: Arguments of `timm.create_model` for this model, without `num_classes`.
+        half: Store float32 tensors as float16. Models load them as float32 again. Tensors with values outside float16's
+            range stay float32.
 
     Returns:
         SHA-256 of `model.safetensors`.
     """
     folder = Path(folder)
-    cfg = model.pretrained_cfg
-    config = {
+    cfg: Any = model.pretrained_cfg
+    config: dict[str, Any] = {
         "architecture": cfg["architecture"],
         "num_classes": model.num_classes,
         "num_features": model.num_features,
@@ -91,27 +95,30 @@ def save_model(
     }
     if hasattr(getattr(model, "global_pool", None), "pool_type"):
         config["global_pool"] = model.global_pool.pool_type
-    # The tensors do not tell the pooling; without it these weights would load into another network.
-    stem = {} if pooling(model) is None else {"avg_size": pooling(model)}
-    if model_args or stem:
-        config["model_args"] = {**(model_args or {}), **stem}
-    # num_classes stays out of model_args: transformers passes it a second time and fails.
-    content = _serialise(model, half)
+    # The tensors do not show avg_size. num_classes is not in model_args, because transformers would pass it twice.
+    avg_size = stem_avg_size(model)
+    stem_args = {} if avg_size is None else {"avg_size": avg_size}
+    if model_args or stem_args:
+        config["model_args"] = {**(model_args or {}), **stem_args}
+    content = _serialize(model, half)
     write_file(folder / WEIGHTS, content)
     write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     return hashlib.sha256(content).hexdigest()
 
 
 def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
-    """A trained model, in eval mode, and the SHA-256 of its weights.
+    """Load a trained model in eval mode.
 
     Args:
-        name: A registered name, or `local-dir:FOLDER` or `hf-hub:ID` of a model in timm's Hub form.
-        weights: `local-dir:FOLDER`, `hf-hub:ID` or a safetensors file for the registered name; by default the weights
-            registered with it.
+        name: A registered name, or `local-dir:FOLDER` or `hf-hub:ID` of a model in timm's Hub format.
+        weights: `local-dir:FOLDER`, `hf-hub:ID` or a safetensors file for a registered name. None for the pretrained
+            weights of that name.
+
+    Returns:
+        (model, sha256): The model, and the SHA-256 of its weights file as 64 hexadecimal digits.
 
     Raises:
-        InputError: An unknown name, weights that are not there or do not fit it.
+        InputError: The name is unknown, or the weights are missing, damaged or of another network.
     """
     source = next((text for text in (weights, name) if text and text.startswith(_SOURCES)), None)
     if not name.startswith(_SOURCES) and not is_model(split_model_name_tag(name)[0]):
@@ -121,19 +128,19 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
             return _load(name, weights, source)
     except InputError:
         raise
-    except Exception as error:  # timm, torch, the Hub's client and the file system each have their own
+    except Exception as error:  # timm, torch, huggingface_hub and the file system raise many kinds
         raise InputError(
             f"cannot load weights of {name!r} from {weights or source or 'the registry'}: {one_line(error)}"
         ) from error
 
 
-def pooling(model: nn.Module) -> int | None:
-    """`avg_size` of a model's push-pull stem; None for a plain model."""
+def stem_avg_size(model: nn.Module) -> int | None:
+    """`avg_size` of a model's push-pull stem; None for other models."""
     return next((unit.avg_size for unit in push_pull_units(model)), None)
 
 
 def label_names(model: nn.Module) -> list[str] | None:
-    """The class names that came with a model's weights, if any."""
+    """The class names in a model's config.json, or None."""
     return model.pretrained_cfg.get("label_names")
 
 
@@ -145,7 +152,7 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
             raise InputError(f"no model in {str(folder)!r}: it lacks {' and '.join(missing)}")
         overlay = {}
         if source.startswith("hf-hub:"):
-            # By its name alone: timm would fall back on a pickle where there is no such file.
+            # With this file name timm tries no other format; it would load a pickle otherwise.
             repository, revision = split_revision(source.removeprefix("hf-hub:"))
             download(repository, revision=revision)
             overlay = {"pretrained_cfg_overlay": {"hf_hub_filename": WEIGHTS}}
@@ -163,29 +170,30 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
 
 def _from_file(name: str, path: Path) -> nn.Module:
     if path.suffix != ".safetensors" or not path.is_file():
-        raise InputError(f"weights {str(path)!r} are no safetensors file; give one, local-dir:FOLDER or hf-hub:ID")
+        raise InputError(f"{str(path)!r} is no safetensors file; give one, local-dir:FOLDER or hf-hub:ID")
     state = safetensors.torch.load_file(path)
     classifier = timm.models.get_pretrained_cfg_value(name, "classifier")
     head = state.get(f"{classifier}.weight")
-    # strict=True below says what is missing; only the number of classes is the file's to decide.
+    # The file decides the number of classes only; strict=True reports everything else that differs.
     model = timm.create_model(name, **({} if head is None else {"num_classes": head.shape[0]}))
-    if pooling(model) is not None:
-        check_pooling(path, pooling(model))
+    avg_size = stem_avg_size(model)
+    if avg_size is not None:
+        check_avg_size(path, avg_size)
     model.load_state_dict(state, strict=True)
     return model
 
 
-def _serialise(model: nn.Module, half: bool = False) -> bytes:
+def _serialize(model: nn.Module, half: bool = False) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
-        tensors = {name: halved(tensor) for name, tensor in tensors.items()}
-    metadata = {"format": "pt"} if pooling(model) is None else {"format": "pt", POOLING: str(pooling(model))}
-    return _in_order(safetensors.torch.save(tensors, metadata=metadata))
+        tensors = {name: to_half(tensor) for name, tensor in tensors.items()}
+    avg_size = stem_avg_size(model)
+    metadata = {"format": "pt"} if avg_size is None else {"format": "pt", AVG_SIZE: str(avg_size)}
+    return _sort_metadata(safetensors.torch.save(tensors, metadata=metadata))
 
 
-def _in_order(content: bytes) -> bytes:
-    """A safetensors file with its metadata ordered by name: the library's own order, and so the file's hash, is another
-    every time."""
+def _sort_metadata(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file by name, because the library's order changes randomly."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -193,8 +201,8 @@ def _in_order(content: bytes) -> bytes:
     return content[:8] + ordered.ljust(end - 8) + content[end:]
 
 
-def halved(tensor: torch.Tensor) -> torch.Tensor:
-    """float32 as float16; as it is where that does not reach, as for the variances of a batch norm."""
+def to_half(tensor: torch.Tensor) -> torch.Tensor:
+    """Convert float32 to float16, unless a value is outside float16's range, as variances of batch norms can be."""
     if tensor.dtype != torch.float32:
         return tensor
     half = tensor.half()
@@ -202,8 +210,8 @@ def halved(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _weights_hash(model: nn.Module) -> str:
-    """Hash of the safetensors file that a model was loaded from, else of the file that `save_model` would write."""
+    """SHA-256 of the file that a model was loaded from, or, if it is not on disk, of what `save_model` would write."""
     if path := weights_file(model.pretrained_cfg):
         return sha256(path)
-    logging.getLogger(__name__).info("hashing the state dict: the weights' file is not at hand")
-    return hashlib.sha256(_serialise(model)).hexdigest()
+    logging.getLogger(__name__).info("hashing the state dict, because the weights file is not on disk")
+    return hashlib.sha256(_serialize(model)).hexdigest()

@@ -1,4 +1,4 @@
-"""What the paper compares push-pull with."""
+"""The networks that the paper compares push-pull with, apart from plain ones (Table 2)."""
 
 from timm_pushpull.models.rivals import resnet
 

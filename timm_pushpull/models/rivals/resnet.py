@@ -11,7 +11,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import ResNet
 
-from timm_pushpull.models._pretrained import keep_own
+from timm_pushpull.models._pretrained import build_model
 from timm_pushpull.models._stem import PushPull2020Stem
 from timm_pushpull.models.resnet import (
     RESNET18,
@@ -19,8 +19,6 @@ from timm_pushpull.models.resnet import (
     CifarResNet,
     PushPullCifarResNet,
     PushPullResNet,
-    build,
-    build_push_pull,
     cifar_cfg,
     resnet_cfg,
 )
@@ -54,19 +52,19 @@ class BlurConv2CifarResNet(BlurConv2, CifarResNet):
 
 
 class BlurConv2PushPullResNet(BlurConv2, PushPullResNet):
-    """timm's ResNet with a push-pull unit for `conv1`, anti-aliased as BlurConv2."""
+    """timm's ResNet with a push-pull unit as `conv1`, anti-aliased as BlurConv2."""
 
 
 class BlurConv2PushPullCifarResNet(BlurConv2, PushPullCifarResNet):
-    """`CifarResNet` with a push-pull unit for `conv1`, anti-aliased as BlurConv2."""
+    """`CifarResNet` with a push-pull unit as `conv1`, anti-aliased as BlurConv2."""
 
 
 class PushPull2020ResNet(PushPull2020Stem, ResNet):
-    """timm's ResNet with the push-pull layer of 2020 for `conv1`."""
+    """timm's ResNet with the push-pull layer of 2020 as `conv1`."""
 
 
 class PushPull2020CifarResNet(PushPull2020Stem, CifarResNet):
-    """`CifarResNet` with the push-pull layer of 2020 for `conv1`."""
+    """`CifarResNet` with the push-pull layer of 2020 as `conv1`."""
 
 
 default_cfgs = generate_default_cfgs(
@@ -91,105 +89,101 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _push_pull_2020(model_cls: type[ResNet], variant: str, pretrained: bool, model_args: dict[str, Any]) -> ResNet:
-    return build(model_cls, variant, pretrained, {"pretrained_filter_fn": keep_own, **model_args})
-
-
 @register_model
 def resnet18_blurconv1(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with BlurConv1."""
-    return build(BlurConv1ResNet, "resnet18_blurconv1", pretrained, {**RESNET18, **kwargs})
+    return build_model(BlurConv1ResNet, "resnet18_blurconv1", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet50_blurconv1(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with BlurConv1."""
-    return build(BlurConv1ResNet, "resnet50_blurconv1", pretrained, {**RESNET50, **kwargs})
+    return build_model(BlurConv1ResNet, "resnet50_blurconv1", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet18_cifar_blurconv1(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with the CIFAR stem and BlurConv1."""
-    return build(BlurConv1CifarResNet, "resnet18_cifar_blurconv1", pretrained, {**RESNET18, **kwargs})
+    return build_model(BlurConv1CifarResNet, "resnet18_cifar_blurconv1", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet50_cifar_blurconv1(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with the CIFAR stem and BlurConv1."""
-    return build(BlurConv1CifarResNet, "resnet50_cifar_blurconv1", pretrained, {**RESNET50, **kwargs})
+    return build_model(BlurConv1CifarResNet, "resnet50_cifar_blurconv1", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet18_blurconv2(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with BlurConv2."""
-    return build(BlurConv2ResNet, "resnet18_blurconv2", pretrained, {**RESNET18, **kwargs})
+    return build_model(BlurConv2ResNet, "resnet18_blurconv2", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet50_blurconv2(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with BlurConv2."""
-    return build(BlurConv2ResNet, "resnet50_blurconv2", pretrained, {**RESNET50, **kwargs})
+    return build_model(BlurConv2ResNet, "resnet50_blurconv2", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet18_cifar_blurconv2(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with the CIFAR stem and BlurConv2."""
-    return build(BlurConv2CifarResNet, "resnet18_cifar_blurconv2", pretrained, {**RESNET18, **kwargs})
+    return build_model(BlurConv2CifarResNet, "resnet18_cifar_blurconv2", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet50_cifar_blurconv2(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with the CIFAR stem and BlurConv2."""
-    return build(BlurConv2CifarResNet, "resnet50_cifar_blurconv2", pretrained, {**RESNET50, **kwargs})
+    return build_model(BlurConv2CifarResNet, "resnet50_cifar_blurconv2", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet18_blurconv2_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with BlurConv2 and a push-pull stem, 3x3 pooling (BlurConv2+PP3)."""
     model_args = {**RESNET18, "avg_size": 3, **kwargs}
-    return build_push_pull(BlurConv2PushPullResNet, "resnet18_blurconv2_pushpull", pretrained, model_args)
+    return build_model(BlurConv2PushPullResNet, "resnet18_blurconv2_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet50_blurconv2_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with BlurConv2 and a push-pull stem, 3x3 pooling (BlurConv2+PP3)."""
     model_args = {**RESNET50, "avg_size": 3, **kwargs}
-    return build_push_pull(BlurConv2PushPullResNet, "resnet50_blurconv2_pushpull", pretrained, model_args)
+    return build_model(BlurConv2PushPullResNet, "resnet50_blurconv2_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet18_cifar_blurconv2_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-18 with BlurConv2 and a push-pull CIFAR stem, 3x3 pooling."""
     model_args = {**RESNET18, "avg_size": 3, **kwargs}
-    return build_push_pull(BlurConv2PushPullCifarResNet, "resnet18_cifar_blurconv2_pushpull", pretrained, model_args)
+    return build_model(BlurConv2PushPullCifarResNet, "resnet18_cifar_blurconv2_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet50_cifar_blurconv2_pushpull(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-50 with BlurConv2 and a push-pull CIFAR stem, 3x3 pooling."""
     model_args = {**RESNET50, "avg_size": 3, **kwargs}
-    return build_push_pull(BlurConv2PushPullCifarResNet, "resnet50_cifar_blurconv2_pushpull", pretrained, model_args)
+    return build_model(BlurConv2PushPullCifarResNet, "resnet50_cifar_blurconv2_pushpull", pretrained, model_args)
 
 
 @register_model
 def resnet18_pushpull2020(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-18 with the push-pull layer of 2020 for a stem."""
-    return _push_pull_2020(PushPull2020ResNet, "resnet18_pushpull2020", pretrained, {**RESNET18, **kwargs})
+    """ResNet-18 with the push-pull layer of 2020 as the stem."""
+    return build_model(PushPull2020ResNet, "resnet18_pushpull2020", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet50_pushpull2020(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-50 with the push-pull layer of 2020 for a stem."""
-    return _push_pull_2020(PushPull2020ResNet, "resnet50_pushpull2020", pretrained, {**RESNET50, **kwargs})
+    """ResNet-50 with the push-pull layer of 2020 as the stem."""
+    return build_model(PushPull2020ResNet, "resnet50_pushpull2020", pretrained, {**RESNET50, **kwargs})
 
 
 @register_model
 def resnet18_cifar_pushpull2020(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-18 with the push-pull layer of 2020 for a CIFAR stem."""
-    return _push_pull_2020(PushPull2020CifarResNet, "resnet18_cifar_pushpull2020", pretrained, {**RESNET18, **kwargs})
+    """ResNet-18 with the push-pull layer of 2020 as a CIFAR stem."""
+    return build_model(PushPull2020CifarResNet, "resnet18_cifar_pushpull2020", pretrained, {**RESNET18, **kwargs})
 
 
 @register_model
 def resnet50_cifar_pushpull2020(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-50 with the push-pull layer of 2020 for a CIFAR stem."""
-    return _push_pull_2020(PushPull2020CifarResNet, "resnet50_cifar_pushpull2020", pretrained, {**RESNET50, **kwargs})
+    """ResNet-50 with the push-pull layer of 2020 as a CIFAR stem."""
+    return build_model(PushPull2020CifarResNet, "resnet50_cifar_pushpull2020", pretrained, {**RESNET50, **kwargs})
