@@ -239,8 +239,8 @@ def test_a_transposed_image_has_the_same_statistics(name):
     """Nothing depends on which side is the longer one, but for the direction of motion and rain."""
     image = np.asarray(Image.fromarray(GOLDEN["input_224"]).resize((160, 96)))
     means = []
-    for picture in (image, image.transpose(1, 0, 2)):
-        batch = np.repeat(picture[None], 12, axis=0)
+    for oriented in (image, image.transpose(1, 0, 2)):
+        batch = np.repeat(oriented[None], 12, axis=0)
         means.append(corrupt_batch(batch, name, 3).mean())
     assert means[0] == pytest.approx(means[1], rel=0.08)
 

@@ -75,17 +75,19 @@ def chi_square_z(counts: np.ndarray, expected: np.ndarray) -> float:
 # --- Noise: the bytes that come out, for a byte that goes in ---
 
 
-def byte_z(name: str, level: int, drawn_severity: int, law_severity: int) -> float:
-    """Chi-square of our bytes against the law that the original's arithmetic has, sampled twenty times as often."""
+def byte_z(name: str, level: int, severity: int, replayed_severity: int) -> float:
+    """Chi-square of our bytes against the distribution of the published code, estimated from 20 times as many."""
     side = 400
     image = np.full((side, side, 3), level, np.uint8)
-    counts = np.bincount(corrupt(image, name, drawn_severity).ravel(), minlength=256)
+    counts = np.bincount(corrupt(image, name, severity).ravel(), minlength=256)
     rng = np.random.RandomState(0)
-    law = sum(np.bincount(corrupt(image, name, law_severity, legacy_rng=rng).ravel(), minlength=256) for _ in range(20))
-    used = law >= 400  # rare bytes together
+    expected = sum(
+        np.bincount(corrupt(image, name, replayed_severity, legacy_rng=rng).ravel(), minlength=256) for _ in range(20)
+    )
+    used = expected >= 400  # rare bytes together
     counts = np.append(counts[used], counts[~used].sum())
-    law = np.append(law[used], max(law[~used].sum(), 1)) / 20
-    return chi_square_z(counts, law * 1.0)
+    expected = np.append(expected[used], max(expected[~used].sum(), 1)) / 20
+    return chi_square_z(counts, expected * 1.0)
 
 
 @pytest.mark.parametrize("level", [20, 128, 240])
@@ -139,11 +141,11 @@ def statistics(images: np.ndarray, clean: np.ndarray) -> np.ndarray:
     )
 
 
-def largest_z(name: str, drawn_severity: int, law_severity: int, count: int = 300) -> float:
+def largest_z(name: str, severity: int, replayed_severity: int, count: int = 300) -> float:
     """The largest difference in means between our draws and the original's, in standard errors."""
     image, rng = GOLDEN["input_32"], np.random.RandomState(1)
-    ours = corrupt_batch(np.repeat(image[None], count, axis=0), name, drawn_severity, "cifar10-c")
-    theirs = np.stack([corrupt(image, name, law_severity, "cifar10-c", legacy_rng=rng) for _ in range(count)])
+    ours = corrupt_batch(np.repeat(image[None], count, axis=0), name, severity, "cifar10-c")
+    theirs = np.stack([corrupt(image, name, replayed_severity, "cifar10-c", legacy_rng=rng) for _ in range(count)])
     ours, theirs = statistics(ours, image), statistics(theirs, image)
     error = np.sqrt((ours.var(axis=0) + theirs.var(axis=0)) / count) + 1e-9
     return (np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) / error).max()
@@ -162,7 +164,7 @@ def largest_z(name: str, drawn_severity: int, law_severity: int, count: int = 30
         ("spatter", 5, 4),
     ],
 )
-def test_pictures_follow_the_originals_law(name, severity, neighbour):
+def test_images_have_the_published_distribution(name, severity, neighbour):
     assert largest_z(name, severity, severity) < 4
     assert largest_z(name, neighbour, severity) > 6
 

@@ -23,7 +23,7 @@ def units_of(model: nn.Module) -> dict[str, PushPullConv2d]:
     return {name: module for name, module in model.named_modules() if isinstance(module, PushPullConv2d)}
 
 
-#: Needs numbers, and as many steps one after the other as a picture has rows and columns.
+#: Needs numbers, and as many sequential steps as an image has rows and columns.
 SLOW = {"sequencer"}
 FAMILIES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in timm.list_modules()]
 

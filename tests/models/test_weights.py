@@ -1,4 +1,4 @@
-"""Model folders: written, loaded by timm, and refused where they do not fit."""
+"""Model folders: saved, loaded by timm, and errors if weights and model do not match."""
 
 from __future__ import annotations
 

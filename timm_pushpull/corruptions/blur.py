@@ -131,7 +131,7 @@ def _disk(radius: float, alias: float) -> np.ndarray:
             disk = disk + (parts[half - k] + parts[half + k]) * weights[half + k]
         disk = disk.T
     quadrant = disk[half_size:, half_size:].astype(np.float64)
-    used = quadrant.any(axis=0).nonzero()[0].max() + 1
+    used = np.flatnonzero(quadrant.any(axis=0)).max() + 1
     return quadrant[:used, :used].copy()
 
 

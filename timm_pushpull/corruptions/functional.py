@@ -101,7 +101,7 @@ def corrupt(
         pixels = _as_rgb(image, settings)
     draws = Replay(legacy_rng) if legacy_rng else _streams(seed, name, severity, [index])
     corrupted = _apply(function, pixels[None], constants, draws, jpeg_quality)[0]
-    return Image.fromarray(corrupted) if isinstance(image, Image.Image) else corrupted  # type: ignore[return-value]
+    return Image.fromarray(corrupted) if isinstance(image, Image.Image) else corrupted
 
 
 def corrupt_batch(

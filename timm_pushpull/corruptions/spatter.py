@@ -103,18 +103,8 @@ def _edges(image):
     ridge, found, count = np.zeros((height + 2, width + 2), np.uint8), np.empty(height * width, np.int64), 0
     for y in range(height):
         for x in range(width):
-            here, gx, gy = strength[y + 1, x + 1], across[y, x], down[y, x]
-            if here <= _LOW:
-                continue
-            steep, flat = abs(gy) << 15, abs(gx) * _TANGENT
-            if steep < flat:
-                top = here > strength[y + 1, x] and here >= strength[y + 1, x + 2]
-            elif steep > flat + (abs(gx) << 16):
-                top = here > strength[y, x + 1] and here >= strength[y + 2, x + 1]
-            else:
-                side = -1 if (gx ^ gy) < 0 else 1
-                top = here > strength[y, x + 1 - side] and here > strength[y + 2, x + 1 + side]
-            if top:
+            here = strength[y + 1, x + 1]
+            if here > _LOW and _is_local_maximum(strength, y, x, across[y, x], down[y, x]):
                 ridge[y + 1, x + 1] = 1
                 if here > _HIGH:
                     ridge[y + 1, x + 1] = 2
@@ -130,6 +120,18 @@ def _edges(image):
                     found[count] = (row - 1) * width + column - 1
                     count += 1
     return ridge[1:-1, 1:-1] == 2
+
+
+@jit_exact
+def _is_local_maximum(strength, y, x, gx, gy):
+    """Whether a pixel's gradient is the largest along its direction; `strength` is padded by one pixel."""
+    here, steep, flat = strength[y + 1, x + 1], abs(gy) << 15, abs(gx) * _TANGENT
+    if steep < flat:
+        return here > strength[y + 1, x] and here >= strength[y + 1, x + 2]
+    if steep > flat + (abs(gx) << 16):
+        return here > strength[y, x + 1] and here >= strength[y + 2, x + 1]
+    side = -1 if (gx ^ gy) < 0 else 1
+    return here > strength[y, x + 1 - side] and here > strength[y + 2, x + 1 + side]
 
 
 @jit_exact

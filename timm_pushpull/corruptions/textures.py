@@ -138,8 +138,8 @@ def _texture(number: int, side: int = 768) -> np.ndarray:
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) + 1 / side
 
     def smooth(power: float) -> np.ndarray:
-        noise = np.fft.rfft2(streams.normal_field((side, side), window)[0])
-        noise = np.fft.irfft2(noise / frequency**power, (side, side))
+        spectrum = np.fft.rfft2(streams.normal_field((side, side), window)[0])
+        noise = np.fft.irfft2(spectrum / frequency**power, (side, side))
         return (noise - noise.mean()) / noise.std()
 
     veins = np.exp(-6 * np.abs(smooth(1.5))) + 0.5 * np.exp(-8 * np.abs(smooth(1.2)))

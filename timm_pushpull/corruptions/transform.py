@@ -65,7 +65,7 @@ class Corruption:
             return torch.from_numpy(corrupted).permute(2, 0, 1).to(image.device)
         if index is None:
             pixels = np.ascontiguousarray(np.asarray(image))
-            index = int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "little")
+            index = int.from_bytes(hashlib.blake2b(pixels.data, digest_size=8).digest(), "little")
         return corrupt(
             image,
             self.name,

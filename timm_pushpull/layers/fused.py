@@ -22,7 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import grad as conv_grad
 from torch.utils import _python_dispatch
+
+ConvGeometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
 
 _logger = logging.getLogger(__name__)
 
@@ -42,13 +45,13 @@ def push_pull(
     weight: Tensor,
     alpha: Tensor,
     bias: Tensor | None,
-    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    geometry: ConvGeometry,
     avg_size: int,
 ) -> Tensor | None:
     """The output of a push-pull unit without groups (Eq. 5), or None if `plain_forward` has to compute it.
 
     Args:
-        x: Shape (N, C, H, W), on a CPU.
+        x: Shape (N, C, H, W).
         weight: Shape (K, C, kh, kw).
         alpha, bias: Shape (K,).
         geometry: Stride, padding and dilation.
@@ -126,7 +129,7 @@ class _FusedPushPull(torch.autograd.Function):
         alpha: Tensor,
         scale: Tensor,
         bias: Tensor | None,
-        geometry: tuple[tuple[int, int], ...],
+        geometry: ConvGeometry,
         avg_size: int,
         backend: ModuleType,
     ) -> Tensor:
@@ -149,11 +152,11 @@ class _FusedPushPull(torch.autograd.Function):
         grad_x = grad_weight = None
         if needs[0]:
             # In float32 or float64: the two terms partly cancel, and rounding errors would not.
-            grad_x = torch.nn.grad.conv2d_input(x.shape, weight_x.to(box.dtype), grad_push.to(box.dtype), *ctx.geometry)
+            grad_x = conv_grad.conv2d_input(x.shape, weight_x.to(box.dtype), grad_push.to(box.dtype), *ctx.geometry)
             grad_x += _grad_of_box(grad_box, x.shape, weight.shape, ctx.geometry, ctx.avg_size)
             grad_x = grad_x.to(x.dtype)
         if needs[1]:
-            grad_weight = torch.nn.grad.conv2d_weight(x, weight.shape, grad_push, *ctx.geometry).to(weight.dtype)
+            grad_weight = conv_grad.conv2d_weight(x, weight.shape, grad_push, *ctx.geometry).to(weight.dtype)
         grad_alpha, grad_scale, grad_bias = sums
         grad_bias = None if bias is None else grad_bias.to(bias.dtype)
         return grad_x, grad_weight, grad_alpha.to(alpha.dtype), grad_scale.to(scale.dtype), grad_bias, None, None, None
@@ -165,13 +168,15 @@ def _grad_of_box(grad: Tensor, x_shape, weight_shape, geometry, avg_size: int) -
     if avg_size:
         grad = F.avg_pool2d(grad, avg_size, 1, avg_size // 2, divisor_override=1)
     ones = grad.new_ones(1, *weight_shape[1:])
-    return torch.nn.grad.conv2d_input(x_shape, ones, grad, *geometry)
+    return conv_grad.conv2d_input(x_shape, ones, grad, *geometry)
 
 
 def _plain_gradients(ctx: Any, grad: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
     """The gradients by torch operations, so that they can be differentiated again."""
     # Views make weight and scale independent here. The caller's graph has the dependence of scale on weight.
-    x, weight, alpha, scale, bias = (None if t is None else t.view_as(t) for t in ctx.saved_tensors[:5])
+    *tensors, bias = ctx.saved_tensors[:5]
+    x, weight, alpha, scale = (tensor.view_as(tensor) for tensor in tensors)
+    bias = None if bias is None else bias.view_as(bias)
     weight_x = weight.to(x.dtype)
     push = F.conv2d(x, weight_x, None, *ctx.geometry)
     pull = F.conv2d(x, scale.to(x.dtype).view(-1, 1, 1, 1) - weight_x, None, *ctx.geometry)

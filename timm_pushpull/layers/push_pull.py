@@ -152,7 +152,7 @@ class PushPullConv2d(PushPullBase):
             self.pad_input(input), self.push_weight(), self.alpha, self.bias, geometry, self.avg_size
         )
 
-    def _numeric_padding(self) -> tuple[int, int] | None:
+    def _numeric_padding(self) -> tuple[int, ...] | None:
         """`padding` as numbers; None if 'same' pads one side more than the other."""
         if not isinstance(self.padding, str):
             return self.padding

@@ -64,7 +64,7 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
         return kwargs
     overlay = kwargs.get("pretrained_cfg_overlay") or {}
     try:
-        cfg = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), overlay)
+        cfg: Any = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), overlay)
     except RuntimeError:  # an unknown tag
         raise _not_published(f"{variant}.{kwargs.get('pretrained_cfg')}") from None
     if cfg.source == "local-dir":

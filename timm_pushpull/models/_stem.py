@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
@@ -70,6 +70,8 @@ class PushPull2020Stem(nn.Module):
     """
 
     checkpoint_filter_fn = staticmethod(push_pull_2020_filter_fn)
+    if TYPE_CHECKING:
+        conv1: Any
 
     def __init__(
         self,
@@ -80,7 +82,6 @@ class PushPull2020Stem(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        conv: Any = self.get_submodule("conv1")
         self.conv1 = PushPull2020Conv2d.from_conv(
-            conv, bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
+            self.conv1, bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
         )

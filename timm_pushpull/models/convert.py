@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,9 @@ class AdaptedPushPullConv2d(PushPullConv2d):
     The push kernel has the standardised weights, and the pull kernel is its complement.
     """
 
+    if TYPE_CHECKING:  # TorchScript would try to read the annotation
+        gain: Tensor | None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.same_pad, self.standardized, self.eps, self.scale = False, False, 0.0, 1.0
@@ -95,7 +98,7 @@ class AdaptedPushPullConv2d(PushPullConv2d):
         return input
 
 
-def _first_convolutions(model: nn.Module) -> dict[str, nn.Module]:
+def _first_convolutions(model: nn.Module) -> dict[str, Any]:
     named = dict(model.named_modules())
     cfg = getattr(model, "pretrained_cfg", None) or {}
     name = cfg.get("architecture") or type(model).__name__
@@ -109,7 +112,7 @@ def _first_convolutions(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _unit_of(conv: nn.Conv2d, name: str, avg_size: int, alpha: Alpha | None, trainable_alpha: bool) -> PushPullConv2d:
-    options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
+    options: dict[str, Any] = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
     if type(conv) is nn.Conv2d:
         return PushPullConv2d.from_conv(conv, **options)
     standardized = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)

@@ -7,7 +7,7 @@ the last batch norm of a block are initialised to one (`zero_init_last=False`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -26,35 +26,27 @@ class CifarResNet(ResNet):
     All strides are a quarter of timm's, including `output_stride`, which can be 2, 4 or 8.
     """
 
+    if TYPE_CHECKING:
+        conv1: Any
+        maxpool: Any
+        feature_info: Any
+
     def __init__(
         self,
-        *args: Any,
+        block: Any,
+        layers: tuple[int, ...],
+        *,
         in_chans: int = 3,
         output_stride: int = 8,
-        zero_init_last: bool = True,
         device=None,
         dtype=None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            *args,
-            in_chans=in_chans,
-            output_stride=4 * output_stride,
-            zero_init_last=zero_init_last,
-            device=device,
-            dtype=dtype,
-            **kwargs,
+            block, layers, in_chans=in_chans, output_stride=4 * output_stride, device=device, dtype=dtype, **kwargs
         )
-        self.conv1 = nn.Conv2d(
-            in_chans,
-            self.conv1.out_channels,
-            kernel_size=3,
-            stride=1,
-            padding=1,
-            bias=False,
-            device=device,
-            dtype=dtype,
-        )
+        width = self.conv1.out_channels
+        self.conv1 = nn.Conv2d(in_chans, width, 3, stride=1, padding=1, bias=False, device=device, dtype=dtype)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.maxpool = nn.Identity()
         for info in self.feature_info:

@@ -93,8 +93,9 @@ def save_model(
             "license": "apache-2.0",
         },
     }
-    if hasattr(getattr(model, "global_pool", None), "pool_type"):
-        config["global_pool"] = model.global_pool.pool_type
+    pool: Any = getattr(model, "global_pool", None)
+    if hasattr(pool, "pool_type"):
+        config["global_pool"] = pool.pool_type
     # The tensors do not show avg_size. num_classes is not in model_args, because transformers would pass it twice.
     avg_size = stem_avg_size(model)
     stem_args = {} if avg_size is None else {"avg_size": avg_size}
@@ -141,7 +142,8 @@ def stem_avg_size(model: nn.Module) -> int | None:
 
 def label_names(model: nn.Module) -> list[str] | None:
     """The class names in a model's config.json, or None."""
-    return model.pretrained_cfg.get("label_names")
+    cfg: Any = model.pretrained_cfg
+    return cfg.get("label_names")
 
 
 def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module, str]:
@@ -150,14 +152,15 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
         missing = [entry for entry in (CONFIG, WEIGHTS) if not (folder / entry).is_file()]
         if source.startswith("local-dir:") and missing:
             raise InputError(f"no model in {str(folder)!r}: it lacks {' and '.join(missing)}")
-        overlay = {}
+        overlay: dict[str, Any] = {}
         if source.startswith("hf-hub:"):
             # With this file name timm tries no other format; it would load a pickle otherwise.
             repository, revision = split_revision(source.removeprefix("hf-hub:"))
             download(repository, revision=revision)
             overlay = {"pretrained_cfg_overlay": {"hf_hub_filename": WEIGHTS}}
         model = timm.create_model(source, pretrained=True, **overlay)
-        found = model.pretrained_cfg["architecture"]
+        cfg: Any = model.pretrained_cfg
+        found = cfg["architecture"]
         if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:
             raise InputError(f"the weights in {source!r} are of {found}, not of {name}")
     elif weights:
@@ -175,7 +178,8 @@ def _from_file(name: str, path: Path) -> nn.Module:
     classifier = timm.models.get_pretrained_cfg_value(name, "classifier")
     head = state.get(f"{classifier}.weight")
     # The file decides the number of classes only; strict=True reports everything else that differs.
-    model = timm.create_model(name, **({} if head is None else {"num_classes": head.shape[0]}))
+    kwargs: dict[str, Any] = {} if head is None else {"num_classes": head.shape[0]}
+    model = timm.create_model(name, **kwargs)
     avg_size = stem_avg_size(model)
     if avg_size is not None:
         check_avg_size(path, avg_size)
@@ -211,7 +215,8 @@ def to_half(tensor: torch.Tensor) -> torch.Tensor:
 
 def _weights_hash(model: nn.Module) -> str:
     """SHA-256 of the file that a model was loaded from, or, if it is not on disk, of what `save_model` would write."""
-    if path := weights_file(model.pretrained_cfg):
+    cfg: Any = model.pretrained_cfg
+    if path := weights_file(cfg):
         return sha256(path)
     logging.getLogger(__name__).info("hashing the state dict, because the weights file is not on disk")
     return hashlib.sha256(_serialize(model)).hexdigest()

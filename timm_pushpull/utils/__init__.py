@@ -1,1 +1,1 @@
-"""What all rooms share: errors, files, devices, progress bars, compiled loops."""
+"""Helpers for all rooms: errors, files, devices, progress bars, the Hub's client, numba decorators."""

@@ -1,4 +1,4 @@
-"""What a user can do wrong, told in one line."""
+"""`InputError`, and texts for error messages of one line."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input from the user: the message is one line that names the value and the fix.
+    """Bad input from the user. The message is one line that names the value and the fix.
 
     Commands print it and exit with code 2; library callers can catch it as a `ValueError`.
     """
 
 
 def one_line(error: BaseException) -> str:
-    """The start of a foreign error's message on one line; its class where it has none."""
+    """The first 200 characters of an error's message on one line, or its class if it has no message."""
     return redacted(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def redacted(text: str, token: str | None = None) -> str:
-    """A text without the Hub's tokens and signatures: what is logged or printed is often shown to others."""
+    """Replace tokens and signatures of the Hub in a text, because logs are often shared."""
     text = text.replace(token, "***") if token else text
     return re.sub(r"\bhf_[A-Za-z0-9]{20,}|(?<=Bearer )\S+|(?<=[?&])(X-Amz-\w+|Signature|token)=[^&\s]+", "***", text)
 
 
 def unknown(kind: str, value: object, known: Iterable[str]) -> InputError:
-    """The error for a name that is not among the known ones, with the nearest of them suggested."""
+    """The error for an unknown name, with the nearest known name as a hint."""
     known = list(known)
     near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(sorted(known)) or "none")

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all."""
+"""Write files and folders completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from timm_pushpull.utils.errors import InputError
 
-# Errors of the place that was written to, which the user can mend by choosing another.
+# Errors that the user can fix by choosing another place.
 _PLACE = {
     errno.ENOSPC: "no space left",
     errno.EDQUOT: "quota exceeded",
@@ -31,18 +31,18 @@ _PLACE = {
 
 
 def write_error(path: Path | str, error: OSError) -> InputError:
-    """The one line that says why `path` could not be written."""
+    """The error that says why `path` could not be written."""
     return InputError(
-        f"cannot write {str(path)!r}: {_PLACE.get(error.errno, error.strerror or str(error))}; "
+        f"cannot write {str(path)!r}: {_PLACE.get(error.errno or 0, error.strerror or str(error))}; "
         f"free or choose another place"
     )
 
 
 def make_folder(path: Path | str) -> Path:
-    """Create a folder and its parents, where they do not exist.
+    """Create a folder and its parents if they do not exist.
 
     Raises:
-        InputError: It cannot be created or written to.
+        InputError: The folder cannot be created or is not writable.
     """
     path = Path(path)
     try:
@@ -54,10 +54,10 @@ def make_folder(path: Path | str) -> Path:
 
 
 def write_file(path: Path | str, content: str | bytes) -> None:
-    """Replace a file's content: it holds the old or the new one at any moment, never a part.
+    """Replace the content of a file atomically.
 
     Raises:
-        InputError: The place cannot be written to, or is full; nothing is left behind.
+        InputError: The file cannot be written or the disk is full; no temporary file is left.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content

@@ -1,4 +1,4 @@
-"""What the machine computes with."""
+"""Device, precision and number of threads."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of this name; for `auto` the accelerator that torch sees, else the CPU.
+    """The device of a name; `auto` is the available accelerator, or the CPU.
 
     Raises:
-        InputError: There is no such device here.
+        InputError: This machine does not have the device.
     """
-    # Asked in this order because builds with an accelerator's libraries name it even where there is none.
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    # Check is_available first: torch builds for an accelerator name it even on machines without one.
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    found = accelerator or torch.device("cpu")
     if name not in ("auto", "cpu", found.type):
         raise InputError(f"device is {name!r}, but this machine has {found.type} only; use auto or {found.type}")
     return found if name == "auto" else torch.device(name)
 
 
 def choose_precision(precision: str = "auto", device: torch.device | str = "cpu") -> str:
-    """bf16 or fp32; `auto` takes bf16 where the processor has instructions for it (emulated, it is slower than fp32).
+    """`bf16` or `fp32`; `auto` is bf16 if the processor has instructions for it, because emulated bf16 is slower.
 
     Raises:
-        InputError: Not one of `PRECISIONS`.
+        InputError: `precision` is not one of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; use {', '.join(PRECISIONS)}")
@@ -51,23 +52,23 @@ def choose_precision(precision: str = "auto", device: torch.device | str = "cpu"
 
 
 def use_all_cores(processes: int = 1) -> None:
-    """Give each of `processes` on this machine its share of the cores.
+    """Let this process use its share of the cores, if `processes` run on this machine.
 
-    `accelerate launch` and torchrun set OMP_NUM_THREADS to 1, which halves the speed of two cores; another number is
-    the user's own and stays.
+    `accelerate launch` and torchrun set OMP_NUM_THREADS to 1, which leaves cores idle. Any other value is the user's
+    choice and stays.
     """
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(cores // processes, 1))
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager:
-    """The autocast context of a chosen precision."""
+    """The autocast context for `bf16` or `fp32`."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def describe(device: torch.device | str) -> str:
-    """The processor that does the work, in words."""
+    """Name of the processor, for results and model cards."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: files fetched and checked, and what goes wrong there told in one line."""
+"""The Hugging Face Hub: verified downloads, and errors of one line."""
 
 from __future__ import annotations
 
@@ -51,26 +51,21 @@ def quiet_hub() -> Iterator[None]:
 
 @contextmanager
 def clear_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
-    """Whatever the Hub's client, its transport or the file system raises becomes one line, `cannot WHAT: reason`."""
+    """Convert errors of huggingface_hub, the network and the file system to an InputError `cannot WHAT: reason`."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # the transport's classes change with the client's version
+    except Exception as error:  # the HTTP library, and so its classes, depends on huggingface_hub's version
         raise InputError(f"cannot {what}: {redacted(_reason(error, endpoint), get_token())}") from error
 
 
 def _reason(error: Exception, endpoint: str | None) -> str:
     endpoint = endpoint or constants.ENDPOINT
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # of an upload, in one of threads
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # an upload's thread failed
         return _reason(error.__cause__, endpoint)
-    if isinstance(error, LocalEntryNotFoundError):  # before EntryNotFoundError, its base
-        cause = error.__cause__
-        if isinstance(cause, HfHubHTTPError):
-            return _reason(cause, endpoint)
-        if constants.HF_HUB_OFFLINE:
-            return "it is not in the cache, and HF_HUB_OFFLINE forbids to look on the Hub"
-        return f"it is not in the cache, and {endpoint} is out of reach" + (f" ({one_line(cause)})" if cause else "")
+    if isinstance(error, LocalEntryNotFoundError):  # a subclass of EntryNotFoundError
+        return _not_cached_reason(error.__cause__, endpoint)
     if isinstance(error, GatedRepoError):
         return "the repository is gated; ask for access on its page, then set HF_TOKEN or run `hf auth login`"
     if isinstance(error, RevisionNotFoundError):
@@ -83,20 +78,32 @@ def _reason(error: Exception, endpoint: str | None) -> str:
     if isinstance(error, EntryNotFoundError):
         return "the repository does not hold that file"
     if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code if error.response is not None else None
-        if status in _STATUS:
-            return _STATUS[status]
-        said = f" ({one_line(Exception(error.server_message))})" if error.server_message else ""
-        if status and status >= 500:
-            return f"the Hub failed with status {status}{said}; try again later"
-        return f"the Hub answered with status {status}{said}"
-    if isinstance(error, ValueError):  # a name that is none
+        return _http_reason(error)
+    if isinstance(error, ValueError):  # an invalid repository id
         return one_line(error)
     if isinstance(error, OSError) and "onsistency check" in str(error):
         return "the download broke off; run it again"
     if isinstance(error, OSError) and error.errno:
         return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
     return f"{endpoint} is out of reach or broke off ({one_line(error)}); try again"
+
+
+def _not_cached_reason(cause: BaseException | None, endpoint: str) -> str:
+    if isinstance(cause, HfHubHTTPError):
+        return _reason(cause, endpoint)
+    if constants.HF_HUB_OFFLINE:
+        return "it is not in the cache, and HF_HUB_OFFLINE forbids to look on the Hub"
+    return f"it is not in the cache, and {endpoint} is out of reach" + (f" ({one_line(cause)})" if cause else "")
+
+
+def _http_reason(error: HfHubHTTPError) -> str:
+    status = error.response.status_code if error.response is not None else None
+    if status in _STATUS:
+        return _STATUS[status]
+    message = f" ({one_line(Exception(error.server_message))})" if error.server_message else ""
+    if status and status >= 500:
+        return f"the Hub failed with status {status}{message}; try again later"
+    return f"the Hub answered with status {status}{message}"
 
 
 def download(
@@ -108,40 +115,47 @@ def download(
     endpoint: str | None = None,
     token: str | None = None,
 ) -> Path:
-    """A file of a model repository, from the cache or the Hub.
+    """A file of a model repository, from the cache or downloaded.
 
-    A new download must have the hash under which the Hub lists it: the client itself compares sizes only, and would
-    keep other content for ever.
+    The hash of a new download is compared with the one that the Hub lists. huggingface_hub compares sizes only and
+    would keep a damaged file in the cache.
+
+    Args:
+        repo_id: `NAMESPACE/NAME`.
+        filename: Path of the file in the repository.
+        revision: Branch, tag or commit; None for the default branch.
+        cache_dir, endpoint, token: As in `hf_hub_download`.
 
     Raises:
-        InputError: No such repository, revision or file; out of reach; damaged on the way. Nothing damaged stays.
+        InputError: There is no such repository, revision or file, the Hub is unreachable, or the download is damaged.
     """
-    where = {"repo_id": repo_id, "filename": filename, "revision": revision, "cache_dir": cache_dir}
     with clear_errors(f"load {filename} of {repo_id}{f'@{revision}' if revision else ''}", endpoint):
-        known = try_to_load_from_cache(**where)
-        path = Path(hf_hub_download(**where, endpoint=endpoint, token=token))
-    if str(path) != known and not _as_named(path.resolve()):
+        known = try_to_load_from_cache(repo_id, filename, cache_dir, revision)
+        path = Path(
+            hf_hub_download(repo_id, filename, revision=revision, cache_dir=cache_dir, endpoint=endpoint, token=token)
+        )
+    if str(path) != known and not _has_listed_hash(path.resolve()):
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise InputError(f"{filename} of {repo_id} was damaged on the way and is not kept; run the command again")
     return path
 
 
-def _as_named(blob: Path) -> bool:
-    """Whether a file of the cache has the content after whose hash the client named it."""
+def _has_listed_hash(blob: Path) -> bool:
+    """Whether a file of the cache has the hash that it is named after."""
     if re.fullmatch("[0-9a-f]{64}", blob.name):
         return sha256(blob) == blob.name
     if re.fullmatch("[0-9a-f]{40}", blob.name):
         return git_hash(blob.read_bytes()) == blob.name
-    return True  # a cache without links, as on Windows
+    return True  # a cache without symbolic links, as on Windows
 
 
 def git_hash(content: bytes) -> str:
-    """Under which Git, and so the Hub, lists a small file."""
+    """The hash of a small file in Git, and so in the Hub's listing."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def split_revision(repo_id: str) -> tuple[str, str | None]:
-    """`NAMESPACE/NAME@REVISION`, as timm takes it, in two."""
+    """Split timm's `NAMESPACE/NAME@REVISION` into repository id and revision; None without a revision."""
     name, _, revision = repo_id.partition("@")
     return name, revision or None

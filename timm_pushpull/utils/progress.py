@@ -1,4 +1,4 @@
-"""Progress bars that suit both a terminal and a log file."""
+"""Progress bars for terminals and for log files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 def progress_bar(total: int, name: str, unit: str, *, show: bool = True, **options: Any) -> tqdm:
-    """A bar with speed and time left; where stderr is no terminal, a line every half minute instead of ten a second."""
+    """A tqdm bar. If stderr is not a terminal, it is printed every 30 s instead of every 0.1 s."""
     interval = 0.1 if sys.stderr.isatty() else 30
     return tqdm(
         total=total,

@@ -111,7 +111,7 @@ def backward_worker(stored: type, computed: type) -> CFunc:
         grad_sums = carray(pointer(args.grad_sums), sums, computed)
         count = args.images if args.grad_box else 0
         grad_box = carray(pointer(args.grad_box), (count, args.height, args.width), computed)
-        empty = np.empty((0, 0), computed)
+        empty = np.empty((0, 0), computed)  # type: ignore[var-annotated]
         task = fetch_and_increment(address)
         while task < args.images * args.blocks:
             image, first, last = _rows_of(args, task)

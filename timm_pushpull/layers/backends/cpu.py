@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ _TYPES = {
 }
 DTYPES = tuple(_TYPES)
 
-ConvGeometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # stride, padding, dilation
+ConvGeometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
 
 _GRAIN = 32768  # numbers per thread, at least; ATen's internal::GRAIN_SIZE
 
@@ -84,7 +84,7 @@ def backward(
     return output, sums, grad_box
 
 
-def _pooled_box(x: Tensor, kernel: tuple[int, int], geometry: ConvGeometry, avg_size: int) -> Tensor:
+def _pooled_box(x: Tensor, kernel: Sequence[int], geometry: ConvGeometry, avg_size: int) -> Tensor:
     """The convolution of x with ones, summed over the pooling windows, shape (N, H', W')."""
     if any(step <= 0 for step in x.stride()):
         x = x.contiguous()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
@@ -22,6 +22,10 @@ class BlurConv1(nn.Module):
     """
 
     filt_size = 4
+    if TYPE_CHECKING:
+        conv1: Any
+        act1: Any
+        maxpool: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -29,8 +33,9 @@ class BlurConv1(nn.Module):
             self.act1 = nn.Sequential(self.act1, self._take_stride(self.conv1))
         if isinstance(self.maxpool, nn.MaxPool2d):
             self.maxpool = _blurred_max_pool(self.conv1, self.filt_size)
-        for block in self.modules():
-            if isinstance(block, (BasicBlock, Bottleneck)) and block.stride != 1:
+        blocks: list[Any] = [block for block in self.modules() if isinstance(block, (BasicBlock, Bottleneck))]
+        for block in blocks:
+            if block.stride != 1:
                 block.aa = self._take_stride(block.get_submodule(_strided_conv(block)))
                 conv, norm = block.downsample
                 blur = self._take_stride(conv, conv.in_channels)
@@ -59,20 +64,23 @@ class BlurConv2(nn.Module):
     """
 
     filt_size = 5
+    if TYPE_CHECKING:
+        conv1: Any
+        maxpool: Any
 
     def __init__(self, *args: Any, blur_every_block: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = [name for name, m in self.named_modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
         if blur_every_block:
             for stage in ("layer2", "layer3", "layer4"):
-                blocks = self.get_submodule(stage)
+                blocks: Any = self.get_submodule(stage)
                 names += [f"{stage}.{index}.{_strided_conv(block)}" for index, block in enumerate(blocks)]
         for name in dict.fromkeys(names):
             self.set_submodule(name, self._blurred(self.get_submodule(name)))
         if isinstance(self.maxpool, nn.MaxPool2d):
             self.maxpool = _blurred_max_pool(self.conv1, self.filt_size)
 
-    def _blurred(self, conv: nn.Conv2d) -> nn.Conv2d:
+    def _blurred(self, conv: Any) -> nn.Conv2d:
         """The convolution or push-pull unit with its weights, and blur pooling that has its stride."""
         if isinstance(conv, PushPullConv2d):
             return BlurredPushPullConv2d.from_conv(
