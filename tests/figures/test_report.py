@@ -330,7 +330,7 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
     content = json.loads(some_results().to_json())
     (tmp_path / "odd.json").write_text(json.dumps(content | {"intervals": []}))
     (tmp_path / "odd_baseline.json").write_text(json.dumps(content | {"baseline": {"model": "x"}}))
-    other = replace(some_results().as_baseline(), errors={"fog": [0.1] * 5})
+    other = replace(some_results().as_baseline(), weights_sha256="c" * 64, errors={"fog": [0.1] * 5})
     replace(some_results(), baseline=other).save(tmp_path / "other_baseline.json")
     assert_one_clear_line(write(given / "none.json", *picture), "cannot read results file", "none.json")
     assert_one_clear_line(write(tmp_path / "broken.json", *picture), "broken.json is not a results file")
