@@ -1,8 +1,8 @@
-"""A picture under a corruption, and what the plain and the push-pull network make of it: a Hugging Face Space.
+"""A Hugging Face Space that classifies a corrupted image with a plain and a push-pull network.
 
-    python hub/space/app.py   # in a source checkout, whose weights it takes
+    python hub/space/app.py   # in a source checkout; uses the weights in hub/releases
 
-How it is published stands in README.md.
+README.md says how to publish it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from timm_pushpull.utils.files import write_file
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = [(path, Path(path).stem) for path in (*sorted(map(str, HERE.glob("examples/*.png"))), get_image("lion.jpg"))]
-gr.set_static_paths([path for path, _ in EXAMPLES])  # no copies of them, which are deleted in time
-SHOWN = 256  # px, least side of a picture on the page
-LIKELIEST = "the likeliest on the clean picture"
+gr.set_static_paths([path for path, _ in EXAMPLES])  # served as they are; copies would be deleted after a while
+SHOWN = 256  # px, least side of an image on the page
+LIKELIEST = "the most likely one on the clean image"
 PLAIN, PUSH_PULL = "plain", "push-pull"
 THEMES = ("light", "dark")
 REPORTS = tempfile.TemporaryDirectory(prefix="timm-pushpull-reports-")
 
 TITLE = "Push-pull networks under corruption"
 INTRODUCTION = f"""# {TITLE}
-How a plain network and the same one with a push-pull unit as its first convolution classify your picture when it
-is noisy, blurred, foggy or compressed. The unit is that of *PushPull-Net: Inhibition-driven ResNet robust to image
-corruptions* (Bennabhaktula et al., ICPR 2024)."""
+See how two networks classify your image when it is noisy, blurred, foggy or compressed: a plain network, and the same
+network with a push-pull unit as its first convolution. The unit is from *PushPull-Net: Inhibition-driven ResNet robust
+to image corruptions* (Bennabhaktula et al., ICPR 2024)."""
 
 CSS = """
 .report iframe { width: 100%; height: 85vh; border: 0; }
@@ -57,7 +57,7 @@ body:not(.dark) .report .dark, .dark .report .light { display: none; }
 
 @contextmanager
 def told() -> Iterator[None]:
-    """What is wrong with an input becomes a message on the page."""
+    """Show an `InputError` as a message on the page."""
     try:
         yield
     except InputError as error:
@@ -66,21 +66,22 @@ def told() -> Iterator[None]:
 
 @told()
 def read(payload: FileData | None) -> Image.Image:
-    """The picture that a visitor sent."""
+    """The image that the visitor has chosen."""
     if payload is None:
-        raise InputError("there is no picture; upload one or choose an example")
-    return networks.read_picture(payload.path)
+        raise InputError("there is no image; upload one or choose an example")
+    return networks.read_image(payload.path)
 
 
 @told()
-def classify(picture: Image.Image, network: str, corruption: str, severity: int, seed: int, follow: str = LIKELIEST):
-    """What both networks say about a picture under a corruption, and the picture as they see it.
+def classify(image: Image.Image, network: str, corruption: str, severity: int, seed: int, follow: str = LIKELIEST):
+    """Classify an image under a corruption with both networks.
 
     Returns:
-        The clean and the corrupted picture, enlarged; the probabilities of the plain and the push-pull network by
-        class; both networks' probability of one class at every severity; both networks' measured errors, Markdown.
+        The clean and the corrupted image, enlarged; the class probabilities of the plain and of the push-pull network;
+        both networks' probability of one class at every severity, as HTML; both networks' benchmark errors, as
+        Markdown.
     """
-    found = networks.compare(picture, network, corruption, seed)
+    found = networks.compare(image, network, corruption, seed)
     follow = follow if follow in found.classes else found.likeliest
     place = found.classes.index(follow)
     return (
@@ -94,13 +95,13 @@ def classify(picture: Image.Image, network: str, corruption: str, severity: int,
 
 
 def enlarged(image: np.ndarray) -> Image.Image:
-    """An image with every pixel as a square of whole screen pixels."""
+    """Scale an image up by a whole number, so that its shorter side has at least `SHOWN` px."""
     scale = -(-SHOWN // min(image.shape[:2]))
     return Image.fromarray(image.repeat(scale, 0).repeat(scale, 1))
 
 
 def errors(name: str, corruption: str, severity: int) -> str:
-    """What the benchmark says of both networks, beyond this one picture."""
+    """Table of both networks' benchmark errors, as Markdown."""
     both = {PLAIN: networks.measured(networks.pairs()[name]), PUSH_PULL: networks.measured(name)}
     here = corruption in CORRUPTIONS and severity > 0
     heads = ["error on", "clean", *([f"{corruption.replace('_', ' ')} {severity}"] if here else []), "all (mCE)"]
@@ -111,24 +112,24 @@ def errors(name: str, corruption: str, severity: int) -> str:
     results = both[PUSH_PULL]
     gain = both[PLAIN].mce - results.mce
     text = [
-        f"**One picture proves little.** Over {results.num_images:,} pictures of {results.dataset}, preset "
-        f"{results.preset}, these networks err as follows:",
+        f"**One image proves little.** Over {results.num_images:,} images of {results.dataset}, preset "
+        f"{results.preset}, the errors of these networks are:",
         "\n".join("| " + " | ".join(line) + " |" for line in lines),
         f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points"
-        f"{', which may be chance' * results.near(both[PLAIN].mce)}.",
+        f"{'; the difference may be chance' * results.near(both[PLAIN].mce)}.",
     ]
     overrides = dict.fromkeys(line for one in both.values() if one.training for line in one.training.overrides)
     if overrides:
-        text[-1] += f" They were trained for less than their recipes say: {'; '.join(overrides)}."
+        text[-1] += f" Their training differs from the recipes: {'; '.join(overrides)}."
     if corruption == "frost" and frost_source() != results.frost:
-        text.append(f"Frost on this page is {frost_source()}; the errors are with {results.frost} textures.")
+        text.append(f"Frost on this page is {frost_source()}; the errors were measured with {results.frost} textures.")
     return "\n\n".join(text)
 
 
 @told()
 @cache
 def report() -> str:
-    """The report of all releases in a frame of its own, one for each theme: alone it follows the system's."""
+    """The report of all releases in two frames, light and dark; a single frame would follow the system's theme."""
     from timm_pushpull.figures.report import render
 
     page = render([networks.release(name) for name in networks.releases()], images=[EXAMPLES[-1][0]])
@@ -143,8 +144,8 @@ def report() -> str:
 
 
 def choices_of(network: str):
-    """The classes that the curve can be of."""
-    with suppress(InputError):  # `classify` tells
+    """The classes among which the curve can be chosen."""
+    with suppress(InputError):  # `classify` shows it
         return gr.Dropdown([LIKELIEST, *networks.load(network).classes], value=LIKELIEST)
     return gr.skip()
 
@@ -157,14 +158,14 @@ def build() -> gr.Blocks:
         gr.Markdown(INTRODUCTION)
         with gr.Tab("Try it"), gr.Row():
             with gr.Column(scale=2, min_width=300):
-                picture = gr.Image(EXAMPLES[0][0], label="Picture", sources=["upload", "clipboard"], height=230)
-                picture.preprocess = read  # its own meets damaged files with a traceback
+                image = gr.Image(EXAMPLES[0][0], label="Image", sources=["upload", "clipboard"], height=230)
+                image.preprocess = read  # gradio's own raises a traceback on damaged files
                 with gr.Row(elem_classes="examples"):
                     examples = [gr.Button(name, icon=path, size="sm", min_width=0) for path, name in EXAMPLES]
                 network = gr.Dropdown(names, label="Push-pull network, beside its plain baseline")
                 with gr.Accordion("More", open=False):
                     seed = gr.Number(0, label="Seed of the corruption", precision=0, minimum=0)
-                    # Of the network before, a class may still be chosen: that is no error.
+                    # A class of the network chosen before may still be selected; that is not an error.
                     follow = gr.Dropdown([LIKELIEST], label="Class of the curve", allow_custom_value=True)
             with gr.Column(scale=3, min_width=300):
                 with gr.Row():
@@ -188,15 +189,15 @@ def build() -> gr.Blocks:
         with gr.Tab("Results") as results:
             frame = gr.HTML("Loading the report …", elem_classes="report", padding=False)
 
-        controls, shown = [picture, network, corruption, severity, seed, follow], [*seen, *answers, plot, table]
+        controls, shown = [image, network, corruption, severity, seed, follow], [*seen, *answers, plot, table]
         private = {"show_progress": "hidden", "api_visibility": "private"}
         run = {"fn": classify, "inputs": controls, "outputs": shown}
-        # picture.change would come twice after an upload, and after every choice of an example too early.
-        changed = [page.load, picture.upload, picture.clear, *(control.change for control in controls[1:])]
+        # image.change would fire twice after an upload, and too early after the choice of an example.
+        changed = [page.load, image.upload, image.clear, *(control.change for control in controls[1:])]
         runs = [gr.on(changed, **run, show_progress="hidden", trigger_mode="always_last")]
         for button, (path, _) in zip(examples, EXAMPLES, strict=True):
-            runs.append(button.click(partial(str, path), None, picture, **private).then(**run, **private))
-        for done in runs:  # if it fails, what is shown is about something else
+            runs.append(button.click(partial(str, path), None, image, **private).then(**run, **private))
+        for done in runs:  # after an error, clear the outputs, which are about another input
             done.failure(lambda: [None] * len(shown), None, shown, **private)
         gr.on([page.load, network.change], choices_of, network, follow, **private)
         results.select(report, None, frame, **private)
@@ -209,7 +210,7 @@ LAUNCH = {
     "max_file_size": "20mb",
     "allowed_paths": [REPORTS.name],
     "footer_links": ["api", "gradio"],
-    "ssr_mode": False,  # it is tested like this
+    "ssr_mode": False,  # as in the tests
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Probability against severity as an SVG, in the colours of the page around it."""
+"""Plot of probability against severity as an SVG, in the colours of the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 44, 36  # px around the axes
-#: Colours by place are Okabe and Ito's, in the light and in the dark; without them dashes and markers tell lines apart.
+#: Colours of Okabe and Ito for the light and the dark theme. Dashes and markers also tell the lines apart.
 CSS = """
 .curve svg { display: block; width: 100%; max-width: 480px; font-size: 12px; fill: currentColor; }
 .curve svg :is(path, line) { fill: none; stroke-width: 2; }
@@ -21,7 +21,7 @@ CSS = """
 
 
 def curve(title: str, lines: Mapping[str, Sequence[float]]) -> str:
-    """An SVG of at most two lines, each of probabilities at severities 0, 1, ...; read aloud as title and numbers."""
+    """An SVG with one or two lines of probabilities at severities 0, 1, ...; screen readers get title and numbers."""
     spoken = "; ".join(f"{name}: {', '.join(f'{value:.0%}' for value in values)}" for name, values in lines.items())
     parts = [f'<text x="{LEFT}" y="14" font-weight="600">{escape(title)}</text>']
     for value in (0, 0.25, 0.5, 0.75, 1):

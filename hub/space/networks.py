@@ -1,4 +1,4 @@
-"""What the page shows, without the page: pairs of networks, and what both say about a picture at every severity."""
+"""The computations behind the page: pairs of networks, and their class probabilities at every severity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from timm_pushpull.utils.hub_client import WEIGHTS, download
 
 NONE = "none"
 MAX_PIXELS, MAX_ASPECT = 50_000_000, 20
-_LOADING = threading.Lock()  # two visitors who want the same network wait for one loading of it
+_LOADING = threading.Lock()  # so that two visitors do not load the same network twice
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,19 @@ class Network:
 
     @torch.inference_mode()
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Of every class, float32 (N, classes), for uint8 images (N, H, W, 3)."""
+        """Class probabilities, float32 (N, classes), for uint8 images (N, H, W, 3)."""
         cfg = self.model.pretrained_cfg
         return self.model(normalise(images, cfg["mean"], cfg["std"])).softmax(1).numpy()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two networks say about one picture, severity by severity; row 0 is the clean picture.
+    """Class probabilities of two networks for one image at severities 0 (clean) to 5.
 
     Attributes:
-        images: What both networks see, uint8 (6, H, W, 3).
-        plain, push_pull: Their probabilities, float32 (6, classes).
-        classes: The classes' names.
+        images: The input of both networks, uint8 (6, H, W, 3).
+        plain, push_pull: Probabilities, float32 (6, classes).
+        classes: Class names.
     """
 
     images: np.ndarray
@@ -63,39 +63,39 @@ class Comparison:
 
     @property
     def likeliest(self) -> str:
-        """The class that both together find in the clean picture."""
+        """The class with the highest sum of both probabilities on the clean image."""
         return self.classes[int((self.plain[0] + self.push_pull[0]).argmax())]
 
 
 @cache
 def pairs() -> dict[str, str]:
-    """Every push-pull release and the plain one that it is compared with, by data set and name."""
+    """Every push-pull release and its baseline, sorted by dataset and name."""
     names = sorted(timm.list_pretrained("*_pushpull*"), key=lambda name: name.split(".")[::-1])
     return {name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in names}
 
 
 def releases() -> list[str]:
-    """Every release of `pairs()` once, a baseline before the first that is compared with it."""
+    """Every release of `pairs()` once, a baseline before the first network that is compared with it."""
     return list(dict.fromkeys(name for pair in pairs().items() for name in reversed(pair)))
 
 
-def compare(picture: Image.Image, push_pull: str, corruption: str, seed: int = 0) -> Comparison:
-    """Classify a picture under a corruption, as the releases were measured: with their preset and JPEG quality.
+def compare(image: Image.Image, push_pull: str, corruption: str, seed: int = 0) -> Comparison:
+    """Classify an image under a corruption, with the preset and JPEG quality of the releases' benchmark.
 
-    Both networks see the same pixels, those of the push-pull network's geometry.
+    Both networks get the same pixels, preprocessed as for the push-pull network.
 
     Args:
         push_pull: One of `pairs()`.
         corruption: One of `CORRUPTIONS`, or `NONE`.
 
     Raises:
-        InputError: An unknown name, a seed that is none, or weights out of reach.
+        InputError: An unknown name, an invalid seed, or weights that cannot be downloaded.
     """
     if push_pull not in pairs():
         raise unknown("network", push_pull, pairs())
     network, baseline = load(push_pull), load(pairs()[push_pull])
     how = measured(push_pull)
-    clean = network.geometry(picture).copy()
+    clean = network.geometry(image).copy()
     images = np.stack([clean] * 6)
     severities = range(1, 6) if corruption != NONE else ()
     for severity in severities:
@@ -104,7 +104,7 @@ def compare(picture: Image.Image, push_pull: str, corruption: str, seed: int = 0
 
 
 def load(name: str) -> Network:
-    """A release's network, in eval mode; loaded once.
+    """Load a release's network in eval mode; cached.
 
     Raises:
         InputError: As in `release`.
@@ -115,16 +115,16 @@ def load(name: str) -> Network:
 
 @cache
 def measured(name: str) -> Results:
-    """A release's errors, and how they were measured."""
+    """The results of a release."""
     return Results.load(release(name))
 
 
 @cache
 def release(name: str) -> Path:
-    """The folder with a release's weights and results: the source checkout's where there is one, else the Hub's.
+    """The folder with a release's weights and results: that of the source checkout if there is one, else a download.
 
     Raises:
-        InputError: The Hub does not have it or is out of reach.
+        InputError: The Hub does not have it or cannot be reached.
     """
     if (RELEASES / name).is_dir():
         return RELEASES / name
@@ -132,33 +132,34 @@ def release(name: str) -> Path:
     return files[0].parent
 
 
-def read_picture(path: Path | str) -> Image.Image:
-    """A picture file as RGB, upright, on white where it is transparent.
+def read_image(path: Path | str) -> Image.Image:
+    """Read an image file as RGB, rotated as its EXIF data say, on white where it is transparent.
 
     Raises:
-        InputError: It is damaged or no picture, has over `MAX_PIXELS`, or is over `MAX_ASPECT` times as long as wide.
+        InputError: It is damaged or not an image, has more than `MAX_PIXELS` px, or one side is more than `MAX_ASPECT`
+            times as long as the other.
     """
     try:
         with Image.open(path) as file:
             width, height = file.size
             if width * height > MAX_PIXELS:
-                raise InputError(f"the picture has {width} x {height} px; use one with up to {MAX_PIXELS:,} px")
+                raise InputError(f"the image has {width} x {height} px; use one with up to {MAX_PIXELS:,} px")
             if max(width, height) > MAX_ASPECT * min(width, height):
-                raise InputError(f"the picture has {width} x {height} px; crop it, for both networks see a square")
-            picture = ImageOps.exif_transpose(file)
-            if picture.has_transparency_data:
-                white = Image.new("RGBA", picture.size, "white")
-                picture = Image.alpha_composite(white, picture.convert("RGBA"))
-            return picture.convert("RGB")
+                raise InputError(f"the image has {width} x {height} px; crop it, because both networks see a square")
+            image = ImageOps.exif_transpose(file)
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            return image.convert("RGB")
     except InputError:
         raise
     except UNREADABLE:
-        raise InputError("the file is damaged or no picture; use a PNG, JPEG or WebP file") from None
+        raise InputError("the file is damaged or not an image; use a PNG, JPEG or WebP file") from None
 
 
 def warm_up() -> None:
-    """Load the first pair and run every corruption once: the very first use compiles for seconds."""
-    with suppress(InputError):  # whoever asks for the networks is told
+    """Load the first pair and run every corruption once, because their first use compiles them, which takes seconds."""
+    with suppress(InputError):  # shown to the first visitor
         for corruption in CORRUPTIONS:
             compare(Image.new("RGB", (64, 64), "grey"), next(iter(pairs())), corruption)
 
@@ -170,7 +171,7 @@ def _load(name: str) -> Network:
 
 
 def readable(classes: Sequence[str]) -> tuple[str, ...]:
-    """Class names with words for WordNet ids; an id behind words that are not unique."""
+    """Class names, with WordNet ids replaced by words; the id is appended where the words are not unique."""
     if not all(re.fullmatch(r"n\d{8}", name) for name in classes):
         return tuple(classes)
     info = ImageNetInfo("imagenet-22k")

@@ -30,9 +30,9 @@ from support.example_space import (
     answers,
     app,
     curve,
+    example_image,
     gradio,
     networks,
-    picture,
 )
 from support.paths import ROOT, needs_releases
 from timm_pushpull.benchmark.results import Results
@@ -49,20 +49,20 @@ pytestmark = needs_releases
     [(CIFAR, PLAIN_CIFAR, "cifar10-c", None), (TINY, f"local-dir:{RELEASES / PLAIN_TINY}", "tiny-imagenet-c", 85)],
     ids=["cifar10", "tiny-imagenet"],
 )
-def test_both_networks_see_the_corrupted_picture_as_the_benchmark_makes_it(name, plain, preset, quality):
-    found = networks.compare(picture(), name, "fog", seed=7)
-    clean = model_geometry(timm.create_model(f"local-dir:{RELEASES / name}"))(picture())
+def test_both_networks_see_the_corrupted_image_as_the_benchmark_makes_it(name, plain, preset, quality):
+    found = networks.compare(example_image(), name, "fog", seed=7)
+    clean = model_geometry(timm.create_model(f"local-dir:{RELEASES / name}"))(example_image())
     assert np.array_equal(found.images[0], clean)
     for severity in (1, 5):
         seen = corrupt(clean.copy(), "fog", severity, preset, seed=7, jpeg_quality=quality)
         assert np.array_equal(found.images[severity], seen)
         np.testing.assert_allclose(found.push_pull[severity], answers(seen, name), atol=1e-5)
         np.testing.assert_allclose(found.plain[severity], answers(seen, plain), atol=1e-5)
-    assert not np.array_equal(found.images, networks.compare(picture(), name, "fog", seed=8).images)
+    assert not np.array_equal(found.images, networks.compare(example_image(), name, "fog", seed=8).images)
 
 
 def test_no_corruption_leaves_every_severity_clean():
-    found = networks.compare(picture(), CIFAR, networks.NONE)
+    found = networks.compare(example_image(), CIFAR, networks.NONE)
     assert (found.images == found.images[0]).all()
     assert found.likeliest == found.classes[int((found.plain[3] + found.push_pull[3]).argmax())]
 
@@ -91,41 +91,41 @@ def test_wordnet_ids_are_shown_as_words():
 )
 def test_a_wrong_choice_is_one_clear_line(arguments, words):
     with pytest.raises(InputError, match=re.escape(words)):
-        networks.compare(picture(), *arguments)
+        networks.compare(example_image(), *arguments)
     with pytest.raises(gradio.Error, match=re.escape(words)):
-        app.classify(picture(), *arguments[:2], 3, arguments[2])
+        app.classify(example_image(), *arguments[:2], 3, arguments[2])
 
 
-def test_pictures_are_read_upright_and_on_white(tmp_path):
+def test_images_are_read_upright_and_on_white(tmp_path):
     turned = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     turned.save(tmp_path / "turned.jpg", exif=exif)
-    assert networks.read_picture(tmp_path / "turned.jpg").size == (20, 40)
+    assert networks.read_image(tmp_path / "turned.jpg").size == (20, 40)
     Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert networks.read_picture(tmp_path / "clear.png").getpixel((4, 4)) == (255, 255, 255)
+    assert networks.read_image(tmp_path / "clear.png").getpixel((4, 4)) == (255, 255, 255)
     Image.new("I;16", (9, 9), 40000).save(tmp_path / "deep.png")
-    assert networks.read_picture(tmp_path / "deep.png").mode == "RGB"
+    assert networks.read_image(tmp_path / "deep.png").mode == "RGB"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89PNG\r\n\x1a\nand then nothing", "damaged or no picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "damaged or no picture"),
+        (b"\x89PNG\r\n\x1a\nand then nothing", "damaged or not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "damaged or not an image"),
         (Image.new("1", (8000, 7000)), "8000 x 7000 px; use one with up to 50,000,000"),
-        (Image.new("1", (20000, 20000)), "damaged or no picture|20000 x 20000"),  # Pillow's own limit
+        (Image.new("1", (20000, 20000)), "damaged or not an image|20000 x 20000"),  # Pillow's own limit
         (Image.new("RGB", (900, 7)), "900 x 7 px; crop it"),
     ],
 )
 def test_files_that_cannot_be_shown_are_refused_in_one_line(tmp_path, content, words):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         content.save(path)
     with pytest.raises(InputError, match=words) as refused:
-        networks.read_picture(path)
+        networks.read_image(path)
     assert "\n" not in str(refused.value)
     assert str(tmp_path) not in str(refused.value)
 
@@ -135,7 +135,7 @@ def test_the_errors_are_those_of_results_json():
     shown = app.errors(CIFAR, "snow", 2)
     for results in (plain, push_pull):
         assert f"{results.clean_error:.1%} | {results.errors['snow'][1]:.1%} | {results.mce:.1%}" in shown
-    assert "10,000 pictures of cifar10" in shown
+    assert "10,000 images of cifar10" in shown
     assert "Push-pull raises the mean corruption error by 0.8 points" in shown
     assert "epochs is 5, not 30" in shown
     assert "half of Tiny ImageNet" in app.errors(TINY, "snow", 2)
@@ -145,7 +145,7 @@ def test_the_errors_are_those_of_results_json():
 
 def test_another_frost_than_the_benchmark_s_is_said(monkeypatch):
     monkeypatch.setattr(app, "frost_source", lambda: "procedural")
-    assert "Frost on this page is procedural; the errors are with original" in app.errors(CIFAR, "frost", 2)
+    assert "Frost on this page is procedural; the errors were measured with original" in app.errors(CIFAR, "frost", 2)
     assert "Frost" not in app.errors(CIFAR, "snow", 2)
     monkeypatch.setattr(app, "frost_source", lambda: "original")
     assert "Frost" not in app.errors(CIFAR, "frost", 2)
@@ -203,16 +203,16 @@ def test_visitors_at_once_load_a_network_once(unloaded, monkeypatch):
 
 
 def test_without_a_source_checkout_the_hub_s_weights_say_the_same(unloaded, hub, monkeypatch, tmp_path):
-    here = networks.compare(picture(), CIFAR, "fog")
+    here = networks.compare(example_image(), CIFAR, "fog")
     for function in (networks._load, networks.measured, networks.release):
         function.cache_clear()
     monkeypatch.setattr(networks, "RELEASES", tmp_path)
     with pytest.raises(InputError, match=f"cannot load .* of {NAMESPACE}/{CIFAR}"):
-        networks.compare(picture(), CIFAR, "fog")
+        networks.compare(example_image(), CIFAR, "fog")
     networks.warm_up()  # nobody to tell it to
     for name in (CIFAR, PLAIN_CIFAR):
         hub.add(f"{NAMESPACE}/{name}", {path.name: path.read_bytes() for path in (RELEASES / name).iterdir()})
-    there = networks.compare(picture(), CIFAR, "fog")
+    there = networks.compare(example_image(), CIFAR, "fog")
     assert np.array_equal(here.push_pull, there.push_pull)
     assert np.array_equal(here.plain, there.plain)
     assert networks.release(CIFAR).parts[-3:-1] == (f"models--{NAMESPACE}--{CIFAR}", "snapshots")

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from support.browser import chromium, complaints
-from support.example_space import CIFAR, PLAIN_CIFAR, TINY, app, networks, picture
+from support.example_space import CIFAR, PLAIN_CIFAR, TINY, app, example_image, networks
 from support.paths import needs_releases
 from support.processes import Command
 from timm_pushpull.benchmark.results import Results
@@ -69,7 +69,7 @@ def visit(browser, url) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         found.append(complaints(page))
         page.goto(url + path)
-        expect(page.get_by_text("One picture proves little.")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("One image proves little.")).to_be_visible(timeout=60_000)
         return page
 
     yield opened
@@ -86,7 +86,7 @@ def show(page: Page, image: Image.Image) -> None:
 
 
 def upload(page: Page, content: bytes) -> None:
-    file = {"name": "picture.png", "mimeType": "image/png", "buffer": content}
+    file = {"name": "image.png", "mimeType": "image/png", "buffer": content}
     page.locator("input[type=file]").first.set_input_files(file)
 
 
@@ -105,14 +105,14 @@ def expect_answers(page: Page, probabilities: tuple[np.ndarray, np.ndarray], cla
 
 
 def pixels(page: Page, place: int) -> np.ndarray:
-    """A picture as the page got it: the clean (0) or the corrupted one (1)."""
+    """An image as the page got it: the clean (0) or the corrupted one (1)."""
     content = page.request.get(page.locator(".seen img").nth(place).get_attribute("src")).body()
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def test_the_page_shows_what_python_computes(visit):
     page, plain, network = visit(), networks.load(PLAIN_CIFAR), networks.load(CIFAR)
-    clean = network.geometry(picture(1)).copy()
+    clean = network.geometry(example_image(1)).copy()
 
     def expect_all(corruption: str, severity: int) -> None:
         seen = corrupt(clean, corruption, severity, "cifar10-c")
@@ -123,7 +123,7 @@ def test_the_page_shows_what_python_computes(visit):
         measured = Results.load(RELEASES / CIFAR).errors[corruption][severity - 1]
         expect(page.get_by_role("row", name="push-pull")).to_contain_text(f"{measured:.1%}")
 
-    show(page, picture(1))
+    show(page, example_image(1))
     expect_all("gaussian_noise", 3)
     choose(page, "Corruption", "contrast")
     expect_all("contrast", 3)
@@ -131,7 +131,7 @@ def test_the_page_shows_what_python_computes(visit):
     page.keyboard.press("ArrowRight")
     expect_all("contrast", 4)
 
-    found = networks.compare(picture(1), CIFAR, "contrast")
+    found = networks.compare(example_image(1), CIFAR, "contrast")
     page.get_by_role("button", name="More").click()
     choose(page, "Class of the curve", "truck")
     said = [", ".join(f"{value:.0%}" for value in row[:, 9]) for row in (found.plain, found.push_pull)]
@@ -146,20 +146,20 @@ def test_another_pair_an_example_and_a_wrong_file(visit):
     assert all(icon.endswith(path) for icon, (path, _) in zip(icons, app.EXAMPLES, strict=True)), icons
     choose(page, "Push-pull network", TINY)
     page.get_by_role("button", name="lion").click()
-    found = networks.compare(networks.read_picture(app.EXAMPLES[-1][0]), TINY, "gaussian_noise")
+    found = networks.compare(networks.read_image(app.EXAMPLES[-1][0]), TINY, "gaussian_noise")
     expect_answers(page, (found.plain[3], found.push_pull[3]), found.classes)
     assert np.array_equal(pixels(page, 1), found.images[3].repeat(4, 0).repeat(4, 1))
 
     messages = page.get_by_test_id("toast-text")
     upload(page, b"\x89PNG\r\n\x1a\nand then nothing")
-    expect(messages).to_have_text(["the file is damaged or no picture; use a PNG, JPEG or WebP file"])
-    for stale in (".seen img", ".answer dt", ".curve svg", ".errors td"):  # about another picture
+    expect(messages).to_have_text(["the file is damaged or not an image; use a PNG, JPEG or WebP file"])
+    for stale in (".seen img", ".answer dt", ".curve svg", ".errors td"):  # about another image
         expect(page.locator(stale)).to_have_count(0)
     page.get_by_test_id("toast-close").click()
     page.get_by_role("button", name="ship").click()
     expect(page.locator(".answer dt")).to_have_count(10)
     page.get_by_role("button", name="Remove Image").click()
-    expect(messages).to_have_text(["there is no picture; upload one or choose an example"])
+    expect(messages).to_have_text(["there is no image; upload one or choose an example"])
 
 
 def test_in_the_dark_on_a_phone_nothing_is_cut_off(visit):

@@ -1,4 +1,4 @@
-"""The Space in hub/space, and pictures and answers to try it with."""
+"""The Space in hub/space, and images and answers to try it with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLAIN_CIFAR, PLAIN_TINY = "resnet18_cifar.cifar10", "resnet18.tiny_imagenet"
 CARD = (SPACE / "README.md").read_text(encoding="utf-8")
 
 
-def picture(seed: int = 0) -> Image.Image:
+def example_image(seed: int = 0) -> Image.Image:
     """Coloured patches, 60 x 48 px."""
     patches = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(patches).resize((60, 48), Image.Resampling.BICUBIC)
