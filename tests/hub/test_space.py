@@ -86,7 +86,7 @@ def test_wordnet_ids_are_shown_as_words():
     [
         (("resnet18_cifar_pushpul.cifar10", "fog", 0), "did you mean 'resnet18_cifar_pushpull.cifar10'"),
         ((CIFAR, "smog", 0), "unknown corruption 'smog'; did you mean 'fog'"),
-        ((CIFAR, "fog", None), "seed is None; use a whole number"),
+        ((CIFAR, "fog", None), "seed is None; use an integer"),
     ],
 )
 def test_a_wrong_choice_is_one_clear_line(arguments, words):
