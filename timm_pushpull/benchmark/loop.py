@@ -17,14 +17,12 @@ from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, nor
 from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
-from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def evaluate(

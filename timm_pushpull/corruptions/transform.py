@@ -21,10 +21,13 @@ from timm_pushpull.utils.errors import InputError
 class Corruption:
     """One corruption at one severity, as a callable.
 
-        >>> transform = transforms.Compose([CenterCrop(224), Corruption("fog", 3), ToTensor()])  # doctest: +SKIP
-        >>> dataset = dataset.map(
-        ...     Corruption("fog", 3).on("image"), batched=True, with_indices=True
-        ... )  # doctest: +SKIP
+        >>> from PIL import Image
+        >>> from torchvision.transforms import CenterCrop, Compose, ToTensor
+        >>> transform = Compose([CenterCrop(224), Corruption("contrast", 3), ToTensor()])
+        >>> transform(Image.new("RGB", (256, 256))).shape
+        torch.Size([3, 224, 224])
+
+    With `datasets`: `dataset.map(Corruption("fog", 3).on("image"), batched=True, with_indices=True)`.
 
     A call without an index, as in a `Compose`, derives the random stream from a hash of the pixels: the same image is
     corrupted in the same way in every epoch, order, worker and process. A call with an index returns the pixels of

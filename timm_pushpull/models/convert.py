@@ -19,6 +19,7 @@ def convert_stem(
 ) -> nn.Module:
     """Replace the first convolution of a network by a push-pull unit with the same weights.
 
+        >>> import timm
         >>> model = convert_stem(timm.create_model("resnet18"), avg_size=5)
         >>> type(model.conv1).__name__
         'PushPullConv2d'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from timm_pushpull.corruptions import SEVERITIES
 from timm_pushpull.data.corrupted.base import (
     Batch,
     Cell,
@@ -28,7 +29,6 @@ from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import decode_image
 from timm_pushpull.utils.errors import InputError
 
-_SEVERITIES = ("1", "2", "3", "4", "5")
 _EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 
 
@@ -164,7 +164,7 @@ def _corruption_folders(folder: Path) -> dict[str, Path]:
 
 def _severities(place: Path) -> list[int]:
     """The severities for which a folder has sub-folders."""
-    return [int(name) for name in _SEVERITIES if (place / name).is_dir()]
+    return [severity for severity in SEVERITIES if (place / str(severity)).is_dir()]
 
 
 def _decode(path: Path) -> np.ndarray:

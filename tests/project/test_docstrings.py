@@ -1,0 +1,24 @@
+"""The examples in the docstrings of the core run as written."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+from support.paths import ROOT
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for room in ("corruptions", "layers", "models")
+    for path in (ROOT / "timm_pushpull" / room).rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_run(module):
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted > 0
+    assert result.failed == 0
