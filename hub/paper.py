@@ -20,12 +20,12 @@ import yaml
 
 from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark import paper
-from timm_pushpull.benchmark.comparison import published_lines
+from timm_pushpull.benchmark.comparison import Comparison, ComparisonRow, published
 from timm_pushpull.benchmark.paper import summaries
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.hub.card.markdown import number, percent, table
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.markdown import number, percent, table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -38,8 +38,8 @@ FIGURES = PAGE.parent / "figures"
 ENTRIES = HERE / "paper.yaml"
 STUDIES = ROOT / "train" / "studies"
 NOT_RUN = "not run"
-#: Data set and label of a row to the name and results of our release.
-Ours = dict[tuple[str, str], tuple[str, Results]]
+#: Dataset and label of a row of the paper to the name of our release and its results beside its baseline's.
+Ours = dict[tuple[str, str], tuple[str, Comparison]]
 
 
 def main() -> None:
@@ -95,7 +95,8 @@ def published_releases() -> Ours:
         results = Results.load(path)
         row = paper.published(results.model, results.dataset) if results.task == "classification" else None
         if row:
-            ours[row.dataset, row.label] = (path.parent.name, results)
+            comparison = Comparison.recorded(results) or Comparison.of(results, results)
+            ours[row.dataset, row.label] = (path.parent.name, comparison)
     return ours
 
 
@@ -135,35 +136,32 @@ def section(name: str, entry: dict, body: str | None) -> str:
 def table1(ours: Ours) -> str:
     """Table 1 with the releases beside it."""
     header = ["data", "network", "E", "mCE", "mrCE", "R_net", "our E", "mCE", "mrCE", "R_net", "our run"]
-    found = {key: results for key, (_, results) in ours.items()}
     body = []
-    for line, row in zip(published_lines("table1"), paper.load("table1"), strict=True):
-        theirs = [percent(line.clean_error, 1), percent(line.mce), number(line.mrce), percent(line.r_net)]
+    for row in published("table1"):
         mine = [""] * 4 + [NOT_RUN]
-        if (row.dataset, row.label) in ours:
-            name, results = ours[row.dataset, row.label]
-            baseline = results.baseline.model if results.baseline else None
-            base = next((r for (d, _), r in found.items() if d == row.dataset and r.model == baseline), results)
-            relative = results.relative_to(base)
-            errors = (results.clean_error, results.mce, base.clean_error, base.mce)
-            mine = [percent(results.clean_error, 1), percent(results.mce), number(relative[1] if relative else None)]
-            mine += [percent(metrics.net_error_reduction(*errors))]
-            mine += [f"[`{name}`]({name}.md), {results.training.epochs} epochs, 1 seed"]
-        body.append([row.dataset, row.label, *theirs, *mine])
+        if (row.dataset, row.model) in ours:
+            name, comparison = ours[row.dataset, row.model]
+            mine = figures(comparison.row)
+            mine += [f"[`{name}`]({name}.md), {comparison.results.training.epochs} epochs, 1 seed"]
+        body.append([row.dataset, row.model, *figures(row), *mine])
     return table(header, body, words=2)
+
+
+def figures(row: ComparisonRow) -> list[str]:
+    """E, mCE, mrCE and R_net."""
+    return [percent(row.clean_error, 1), percent(row.mce), number(row.mrce), percent(row.r_net)]
 
 
 def table2(measured: study.Study) -> str:
     """Table 2 as published, beside the mrCE of the study, whose network is a smaller one."""
     small = {row.paper: row for row in measured.rows.values()}
     header = ["data", "network", "E", "mCE", "mrCE", "R_net", "in small, on CIFAR-10: mrCE", "seeds"]
-    rows, body = paper.load("table2"), []
-    for line, row in zip(published_lines("table2"), rows, strict=True):
-        theirs = [percent(line.clean_error, 1), percent(line.mce), number(line.mrce), percent(line.r_net)]
-        first = next(other for other in rows if other.label == row.label)  # most rows of CIFAR-10 are ImageNet's, too
-        mine = small.get(row.label) if row is first else None
+    rows, body = published("table2"), []
+    for row in rows:
+        first = next(other for other in rows if other.model == row.model)  # most rows of CIFAR-10 are ImageNet's, too
+        mine = small.get(row.model) if row is first else None
         mine = [mine.mrce(), str(len(mine.results))] if mine and mine.results else ["", NOT_RUN]
-        body.append([row.dataset, row.label, *theirs, *mine])
+        body.append([row.dataset, row.model, *figures(row), *mine])
     return table(header, body, words=2)
 
 
@@ -193,9 +191,8 @@ def table4(ours: Ours) -> str:
         mine = [""] * 3 + [NOT_RUN]
         own, base = (ours.get(("CIFAR10", network)) for network in (name, row.baseline))
         if own and base:
-            repository, results = own
-            relative, _ = results.relative_to(base[1])
-            mine = [*cells(metrics.by_frequency(relative), 2), f"`{repository}`"]
+            repository, comparison = own
+            mine = [*cells(metrics.by_frequency(comparison.row.relative), 2), f"`{repository}`"]
         body.append([name, *cells(row.groups, 2), *mine])
     return table(header, body)
 

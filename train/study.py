@@ -27,7 +27,7 @@ from command import training
 from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.hub.card import markdown
+from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder, write_file
 

@@ -23,9 +23,11 @@ from gradio.data_classes import FileData
 from gradio.media import get_image
 from PIL import Image
 
+from timm_pushpull.benchmark.comparison import Comparison
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import write_file
+from timm_pushpull.utils.markdown import table
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = [(path, Path(path).stem) for path in (*sorted(map(str, HERE.glob("examples/*.png"))), get_image("lion.jpg"))]
@@ -81,7 +83,7 @@ def classify(image: Image.Image, network: str, corruption: str, severity: int, s
         both networks' probability of one class at every severity, as HTML; both networks' benchmark errors, as
         Markdown.
     """
-    found = networks.compare(image, network, corruption, seed)
+    found = networks.classify(image, network, corruption, seed)
     follow = follow if follow in found.classes else found.likeliest
     place = found.classes.index(follow)
     return (
@@ -102,21 +104,22 @@ def enlarged(image: np.ndarray) -> Image.Image:
 
 def errors(name: str, corruption: str, severity: int) -> str:
     """Table of both networks' benchmark errors, as Markdown."""
-    both = {PLAIN: networks.measured(networks.pairs()[name]), PUSH_PULL: networks.measured(name)}
+    comparison = Comparison.of(networks.measured(name), networks.measured(networks.pairs()[name]))
+    both = {PLAIN: comparison.baseline, PUSH_PULL: comparison.results}
     here = corruption in CORRUPTIONS and severity > 0
     heads = ["error on", "clean", *([f"{corruption.replace('_', ' ')} {severity}"] if here else []), "all (mCE)"]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    rows = []
     for kind, results in both.items():
         chosen = [results.errors[corruption][severity - 1]] if here else []
-        lines.append([kind, *(f"{value:.1%}" for value in (results.clean_error, *chosen, results.mce))])
+        rows.append([kind, *(f"{value:.1%}" for value in (results.clean_error, *chosen, results.mce))])
     results = both[PUSH_PULL]
     gain = both[PLAIN].mce - results.mce
     text = [
         f"**One image proves little.** Over {results.num_images:,} images of {results.dataset}, preset "
         f"{results.preset}, the errors of these networks are:",
-        "\n".join("| " + " | ".join(line) + " |" for line in lines),
+        table(heads, rows),
         f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points"
-        f"{'; the difference may be chance' * results.near(both[PLAIN].mce)}.",
+        f"{'; the difference may be chance' * comparison.may_be_chance}.",
     ]
     overrides = dict.fromkeys(line for one in both.values() if one.training for line in one.training.overrides)
     if overrides:

@@ -47,7 +47,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Predictions:
     """Class probabilities of two networks for one image at severities 0 (clean) to 5.
 
     Attributes:
@@ -79,7 +79,7 @@ def releases() -> list[str]:
     return list(dict.fromkeys(name for pair in pairs().items() for name in reversed(pair)))
 
 
-def compare(image: Image.Image, push_pull: str, corruption: str, seed: int = 0) -> Comparison:
+def classify(image: Image.Image, push_pull: str, corruption: str, seed: int = 0) -> Predictions:
     """Classify an image under a corruption, with the preset and JPEG quality of the releases' benchmark.
 
     Both networks get the same pixels, preprocessed as for the push-pull network.
@@ -100,7 +100,7 @@ def compare(image: Image.Image, push_pull: str, corruption: str, seed: int = 0) 
     severities = range(1, 6) if corruption != NONE else ()
     for severity in severities:
         images[severity] = corrupt(clean, corruption, severity, how.preset, seed=seed, jpeg_quality=how.jpeg_quality)
-    return Comparison(images, baseline.probabilities(images), network.probabilities(images), network.classes)
+    return Predictions(images, baseline.probabilities(images), network.probabilities(images), network.classes)
 
 
 def load(name: str) -> Network:
@@ -161,7 +161,7 @@ def warm_up() -> None:
     """Load the first pair and run every corruption once, because their first use compiles them, which takes seconds."""
     with suppress(InputError):  # shown to the first visitor
         for corruption in CORRUPTIONS:
-            compare(Image.new("RGB", (64, 64), "grey"), next(iter(pairs())), corruption)
+            classify(Image.new("RGB", (64, 64), "grey"), next(iter(pairs())), corruption)
 
 
 @cache

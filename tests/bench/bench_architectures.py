@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 import timm_pushpull  # noqa: F401  registers the models
 from timm_pushpull.benchmark.results import commit
-from timm_pushpull.hub.card.markdown import table
 from timm_pushpull.models.complexity import multiply_adds, parameters
 from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_precision, describe
+from timm_pushpull.utils.markdown import table
 
 TESTS = Path(__file__).resolve().parents[1]
 

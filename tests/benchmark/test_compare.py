@@ -17,7 +17,8 @@ from support.example_run import some_results
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import paper
-from timm_pushpull.benchmark.comparison import measured_lines, published_lines
+from timm_pushpull.benchmark.comparison import compare as compare_rows
+from timm_pushpull.benchmark.comparison import published
 from timm_pushpull.cli.formats import latex, markdown
 from timm_pushpull.cli.terminal import terminal
 from timm_pushpull.corruptions import CORRUPTIONS
@@ -46,7 +47,7 @@ def files(tmp_path):
 
 
 def test_figures_are_those_of_the_metrics():
-    first, second = measured_lines([baseline(), own()])
+    first, second = compare_rows([baseline(), own()])
     assert (first.is_baseline, first.mrce, first.r_net, first.improved) == (True, 1.0, 0.0, frozenset())
     assert second.relative == metrics.relative_corruption_errors(OWN_ERRORS, BASE_ERRORS)
     assert second.mrce == pytest.approx((3 * 0.9 + 1.2 + 11) / 15)
@@ -74,7 +75,7 @@ def test_markdown_is_what_is_printed_without_a_terminal(run_inside, files):
 
 def test_corruptions_stand_in_the_papers_order():
     turned = {name: BASE_ERRORS[name] for name in reversed(CORRUPTIONS)}
-    header = markdown(measured_lines([baseline(errors=turned)])).splitlines()[0]
+    header = markdown(compare_rows([baseline(errors=turned)])).splitlines()[0]
     assert cells(header)[5:] == list(CORRUPTIONS)
 
 
@@ -114,8 +115,8 @@ def test_published_rows_stand_beside_ours(run_inside, files, table):
 
 
 def test_published_baselines_and_their_variants():
-    lines = published_lines("table2")
-    by_name = {line.model: line for line in lines if "ImageNet" in line.section}
+    lines = published("table2")
+    by_name = {line.model: line for line in lines if "ImageNet" in line.source}
     assert by_name["Res50+PRIME"].is_baseline
     assert by_name["Res50+PRIME"].r_net == 0
     assert by_name["Res50+PRIME+PP3"].r_net == pytest.approx(metrics.net_error_reduction(0.306, 0.4995, 0.298, 0.5223))
@@ -124,7 +125,7 @@ def test_published_baselines_and_their_variants():
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 def test_no_line_is_wider_than_the_terminal(width):
     long = own(model="vit_large_patch14_reg4_dinov2.lvd142m_with_a_push_pull_stem_that_has_a_long_name")
-    text = terminal(measured_lines([baseline(), own(), long]) + published_lines("table2"), width)
+    text = terminal(compare_rows([baseline(), own(), long]) + published("table2"), width)
     lines = text.plain.splitlines()
     assert max(map(len, lines)) <= width
     for heading in ("E", "mCE", "Ga", "Jp"):
@@ -134,9 +135,9 @@ def test_no_line_is_wider_than_the_terminal(width):
 
 
 def test_green_marks_improvements():
-    text = terminal(measured_lines([baseline(), own()]), 200)
+    text = terminal(compare_rows([baseline(), own()]), 200)
     green = [text.plain[span.start : span.end].strip() for span in text.spans if "green" in str(span.style)]
-    line = measured_lines([baseline(), own()])[1]
+    line = compare_rows([baseline(), own()])[1]
     assert green.count("0.90") == 3
     assert len(green) == len(line.improved)
 
@@ -190,7 +191,7 @@ def test_partial_results_are_compared_and_told(run_inside, tmp_path):
     text = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json").stdout
     assert cells(text.splitlines()[0])[5:] == ["fog", "pixelate"]
     assert cells(text.splitlines()[3])[5:] == ["**0.67**", "1.20"]
-    assert "partial" in text
+    assert "Partial: mCE and mrCE are means over the measured cells only" in text
     published = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json", "--paper", "table1").stdout
     assert len({line.count("|") for line in published.splitlines() if line.startswith("|")}) == 1
 
@@ -208,8 +209,8 @@ def test_models_of_one_name_carry_their_files(run_inside, tmp_path):
     for name in ("a", "b"):
         own().save(tmp_path / f"{name}.json")
     text = compare(run_inside, tmp_path / "a.json", tmp_path / "b.json").stdout
-    assert "a.json] (baseline)" in text
-    assert "b.json]" in text
+    assert "a.json) (baseline)" in text
+    assert "b.json)" in text
 
 
 @pytest.mark.parametrize(
@@ -261,5 +262,5 @@ def test_print_comparison_leaves_open_what_is_not_defined(capsys):
 
 
 def test_latex_escapes_names():
-    line = measured_lines([own(model="a_b&c%d#e{f}~g^h\\i$")])
+    line = compare_rows([own(model="a_b&c%d#e{f}~g^h\\i$")])
     assert "a\\_b\\&c\\%d\\#e\\{f\\}\\textasciitilde{}g\\textasciicircum{}h\\textbackslash{}i\\$" in latex(line)

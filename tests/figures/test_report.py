@@ -20,7 +20,7 @@ from support.example_report import ALPHA, EVIL, save_weights, scaled, write_resu
 from support.example_run import RETRIEVAL, some_results
 from support.processes import assert_one_clear_line
 from timm_pushpull import cli, metrics
-from timm_pushpull.benchmark.comparison import measured_lines
+from timm_pushpull.benchmark.comparison import compare
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.figures import read_preset_image, report
@@ -96,7 +96,7 @@ def text_of(page: str) -> str:
 def expected(given):
     """The first group, baseline first, and its lines."""
     found = [Results.load(given / name) for name in ("base.json", "worse.json", "better", "between.json")]
-    return found, measured_lines(found)
+    return found, compare(found)
 
 
 def test_the_leaderboard_has_the_figures_of_the_results(page, expected):
@@ -238,11 +238,11 @@ def test_provenance_and_caveats_are_told(page, given):
         f"weights, SHA-256 {sha256(given / 'better' / 'model.safetensors')}",
         "command train.py --recipe cifar10",
         "commit of timm-pushpull c0ffee",
-        "training images 50,000 training epochs 5 training time 2 min not as in the recipe epochs is 5, not 30",
+        "training images 50,000 training epochs 5 training time 2.0 minutes not as in the recipe epochs is 5, not 30",
         "baseline named in the results plain",
         "75 cells, all of the 15 \N{MULTIPLICATION SIGN} 5",
         "4 cells (partial)",
-        "Partial: mCE and mrCE are means over what was measured",
+        "Partial: mCE and mrCE are means over the measured cells only",
         "Frost was procedural, differs",
     ):
         assert words in text, words

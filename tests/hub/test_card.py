@@ -19,6 +19,7 @@ from support.example_card import BASELINE, CONFIG, PAIR, TITLE, card_of, row_of,
 from support.example_run import CLASSES, TRAINING, some_results, write_run
 from support.paths import needs_releases
 from timm_pushpull import InputError, metrics
+from timm_pushpull.benchmark.results import Intervals
 from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, robustness_figure
 from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import load_model
@@ -64,7 +65,7 @@ def test_tables_beside_the_baseline():
     assert "its error is higher than the baseline's" in card_of(worse)
     same = replace(PAIR, errors=BASELINE.errors, intervals=None)
     assert "its error is equal to the baseline's" in card_of(same)
-    alike = card_of(replace(PAIR, intervals={"mce": [PAIR.mce - 0.01, 0.4]}))
+    alike = card_of(replace(PAIR, intervals=Intervals(mce=(PAIR.mce - 0.01, 0.4))))
     assert "its error is about equal to the baseline's" in alike
     assert "may be chance" in alike
     assert "The difference may be chance" not in card

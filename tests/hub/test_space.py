@@ -50,7 +50,7 @@ pytestmark = needs_releases
     ids=["cifar10", "tiny-imagenet"],
 )
 def test_both_networks_see_the_corrupted_image_as_the_benchmark_makes_it(name, plain, preset, quality):
-    found = networks.compare(example_image(), name, "fog", seed=7)
+    found = networks.classify(example_image(), name, "fog", seed=7)
     clean = model_geometry(timm.create_model(f"local-dir:{RELEASES / name}"))(example_image())
     assert np.array_equal(found.images[0], clean)
     for severity in (1, 5):
@@ -58,11 +58,11 @@ def test_both_networks_see_the_corrupted_image_as_the_benchmark_makes_it(name, p
         assert np.array_equal(found.images[severity], seen)
         np.testing.assert_allclose(found.push_pull[severity], answers(seen, name), atol=1e-5)
         np.testing.assert_allclose(found.plain[severity], answers(seen, plain), atol=1e-5)
-    assert not np.array_equal(found.images, networks.compare(example_image(), name, "fog", seed=8).images)
+    assert not np.array_equal(found.images, networks.classify(example_image(), name, "fog", seed=8).images)
 
 
 def test_no_corruption_leaves_every_severity_clean():
-    found = networks.compare(example_image(), CIFAR, networks.NONE)
+    found = networks.classify(example_image(), CIFAR, networks.NONE)
     assert (found.images == found.images[0]).all()
     assert found.likeliest == found.classes[int((found.plain[3] + found.push_pull[3]).argmax())]
 
@@ -91,7 +91,7 @@ def test_wordnet_ids_are_shown_as_words():
 )
 def test_a_wrong_choice_is_one_clear_line(arguments, words):
     with pytest.raises(InputError, match=re.escape(words)):
-        networks.compare(example_image(), *arguments)
+        networks.classify(example_image(), *arguments)
     with pytest.raises(gradio.Error, match=re.escape(words)):
         app.classify(example_image(), *arguments[:2], 3, arguments[2])
 
@@ -203,16 +203,16 @@ def test_visitors_at_once_load_a_network_once(unloaded, monkeypatch):
 
 
 def test_without_a_source_checkout_the_hub_s_weights_say_the_same(unloaded, hub, monkeypatch, tmp_path):
-    here = networks.compare(example_image(), CIFAR, "fog")
+    here = networks.classify(example_image(), CIFAR, "fog")
     for function in (networks._load, networks.measured, networks.release):
         function.cache_clear()
     monkeypatch.setattr(networks, "RELEASES", tmp_path)
     with pytest.raises(InputError, match=f"cannot load .* of {NAMESPACE}/{CIFAR}"):
-        networks.compare(example_image(), CIFAR, "fog")
+        networks.classify(example_image(), CIFAR, "fog")
     networks.warm_up()  # nobody to tell it to
     for name in (CIFAR, PLAIN_CIFAR):
         hub.add(f"{NAMESPACE}/{name}", {path.name: path.read_bytes() for path in (RELEASES / name).iterdir()})
-    there = networks.compare(example_image(), CIFAR, "fog")
+    there = networks.classify(example_image(), CIFAR, "fog")
     assert np.array_equal(here.push_pull, there.push_pull)
     assert np.array_equal(here.plain, there.plain)
     assert networks.release(CIFAR).parts[-3:-1] == (f"models--{NAMESPACE}--{CIFAR}", "snapshots")
@@ -220,7 +220,7 @@ def test_without_a_source_checkout_the_hub_s_weights_say_the_same(unloaded, hub,
 
 def test_warming_up_runs_every_corruption(monkeypatch):
     run = []
-    monkeypatch.setattr(networks, "compare", lambda image, name, corruption: run.append(corruption))
+    monkeypatch.setattr(networks, "classify", lambda image, name, corruption: run.append(corruption))
     networks.warm_up()
     assert tuple(run) == CORRUPTIONS
 

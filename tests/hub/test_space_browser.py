@@ -131,7 +131,7 @@ def test_the_page_shows_what_python_computes(visit):
     page.keyboard.press("ArrowRight")
     expect_all("contrast", 4)
 
-    found = networks.compare(example_image(1), CIFAR, "contrast")
+    found = networks.classify(example_image(1), CIFAR, "contrast")
     page.get_by_role("button", name="More").click()
     choose(page, "Class of the curve", "truck")
     said = [", ".join(f"{value:.0%}" for value in row[:, 9]) for row in (found.plain, found.push_pull)]
@@ -146,7 +146,7 @@ def test_another_pair_an_example_and_a_wrong_file(visit):
     assert all(icon.endswith(path) for icon, (path, _) in zip(icons, app.EXAMPLES, strict=True)), icons
     choose(page, "Push-pull network", TINY)
     page.get_by_role("button", name="lion").click()
-    found = networks.compare(networks.read_image(app.EXAMPLES[-1][0]), TINY, "gaussian_noise")
+    found = networks.classify(networks.read_image(app.EXAMPLES[-1][0]), TINY, "gaussian_noise")
     expect_answers(page, (found.plain[3], found.push_pull[3]), found.classes)
     assert np.array_equal(pixels(page, 1), found.images[3].repeat(4, 0).repeat(4, 1))
 

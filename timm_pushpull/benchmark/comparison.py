@@ -1,13 +1,17 @@
-"""Results beside a baseline's, and beside the published ones: the rows of the paper's Tables 1, 2, 5 and 8."""
+"""Models beside their baselines and beside the paper: the rows of the paper's Tables 1, 2, 5 and 8.
+
+Model cards, `timm-pushpull compare`, the report, the Space and the page on the paper all read their figures here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Results
+from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError
 
 #: The table whose figures by corruption are absolute errors; in the others they are relative to a baseline's.
@@ -15,38 +19,88 @@ ABSOLUTE = "table8"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One model's figures, relative ones to its own baseline; None where they are not defined.
+class ComparisonRow:
+    """The figures of one model, those relative to its baseline among them; None where they are not defined.
 
     Attributes:
-        section: What the line belongs to: "measured", or where it was published.
-        r_net: R_net (Eq. 13) with beta = mCE0 / E0, a fraction.
+        model: Its name; for a row of the paper, the label in print.
+        is_baseline: Whether the model is its own baseline.
+        clean_error, mce: Fractions.
+        mrce: Mean of `relative` (Eq. 10).
+        r_net: Net error reduction (Eq. 13) with beta = mCE0 / E0, a fraction.
         relative: Corruption to the error relative to the baseline's.
         improved: Names of the figures (`mce`, `mrce`, corruptions, ...) that are better than the baseline's.
         absolute: Corruption to the mean error over severities, in a table of absolute errors; else empty.
+        table: Where the paper prints the row, such as `Table 1`; None for measured figures.
+        dataset: What the model was measured on.
     """
 
     model: str
-    section: str
     is_baseline: bool
     clean_error: float | None
     mce: float | None
     mrce: float | None
     r_net: float | None
-    relative: dict[str, float | None]
-    improved: frozenset[str] = field(default=frozenset())
-    absolute: dict[str, float] = field(default_factory=dict)
+    relative: Mapping[str, float | None]
+    improved: frozenset[str]
+    absolute: Mapping[str, float] = field(default_factory=dict)
+    table: str | None = None
+    dataset: str = ""
 
     @property
-    def values(self) -> dict[str, float | None]:
+    def values(self) -> Mapping[str, float | None]:
         """What a table shows by corruption."""
         return self.absolute or self.relative
 
+    @property
+    def source(self) -> str:
+        """Where the figures come from, in words."""
+        return "measured" if self.table is None else f"published, {self.table}, {self.dataset}"
 
-def measured_lines(measured: Sequence[Results], absolute: bool = False) -> list[Line]:
-    """Lines of results; the first are the baseline.
 
-    Relative figures are left open where the baseline makes no error.
+@dataclass(frozen=True)
+class Comparison:
+    """Results beside those of a baseline on the same images.
+
+    Attributes:
+        row: The figures of `results`, relative to `baseline`.
+    """
+
+    results: Results
+    baseline: Results
+    row: ComparisonRow
+
+    @classmethod
+    def of(cls, results: Results, baseline: Results) -> Comparison:
+        """Compare results with a baseline's.
+
+        Raises:
+            InputError: They were measured on different images or cells.
+        """
+        results.comparable_with(baseline)
+        return cls(results, baseline, _measured(results, baseline))
+
+    @classmethod
+    def recorded(cls, results: Results) -> Comparison | None:
+        """Compare results with the baseline that they hold; None where they name none.
+
+        Raises:
+            InputError: The baseline was measured on other cells.
+        """
+        baseline = results.recorded_baseline()
+        return None if baseline is None else cls.of(results, baseline)
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the baseline's mCE lies in the 95 % interval of this one."""
+        interval = self.results.intervals and self.results.intervals.mce
+        return bool(interval and self.baseline.mce and interval[0] <= self.baseline.mce <= interval[1])
+
+
+def compare(measured: Sequence[Results], absolute: bool = False) -> list[ComparisonRow]:
+    """The rows of results; the first are the baseline of all.
+
+    Relative figures are None where the baseline makes no error.
 
     Args:
         absolute: Show the errors by corruption as they are, as in the paper's Table 8.
@@ -56,45 +110,31 @@ def measured_lines(measured: Sequence[Results], absolute: bool = False) -> list[
     """
     baseline = measured[0]
     if not baseline.errors:
-        raise InputError(f"{baseline.model} was measured on clean images only; nothing is to be compared")
-    lines = []
-    for place, results in enumerate(measured):
-        relative, mrce = results.relative_to(baseline) or (dict.fromkeys(results.errors), None)
-        line = _line(
-            results.model,
-            "measured",
-            place == 0,
-            (results.clean_error, results.mce),
-            mrce,
-            relative,
-            (baseline.clean_error, baseline.mce),
-        )
-        lines.append(_as_absolute(line, _means(results), _means(baseline)) if absolute else line)
-    return lines
+        raise InputError(f"{baseline.model} was measured on clean images only, so there is nothing to compare")
+    rows = [_measured(results, baseline, results is baseline) for results in measured]
+    if not absolute:
+        return rows
+    means = [{name: metrics.mean_error(row) for name, row in results.errors.items()} for results in measured]
+    return [_as_absolute(row, errors, means[0]) for row, errors in zip(rows, means, strict=True)]
 
 
-def published_lines(table: str) -> list[Line]:
-    """Lines of a table of the paper, one of `paper.TABLES`; R_net is computed from the printed E and mCE.
+def published(table: str) -> list[ComparisonRow]:
+    """The rows of a table of the paper, one of `paper.TABLES`. R_net is computed from the printed E and mCE.
 
     Raises:
         InputError: No such table.
     """
-    rows = paper.load(table)
-    baselines = {row.baseline: row for row in rows if row.is_baseline}
-    lines = []
-    for row in rows:
-        base = baselines[row.baseline]
-        line = _line(
-            row.label,
-            f"published, Table {table.removeprefix('table')}, {row.dataset}",
-            row.is_baseline,
-            (row.clean_error, row.mce),
-            row.mrce,
-            {} if table == ABSOLUTE else row.values,
-            (base.clean_error, base.mce),
-        )
-        lines.append(_as_absolute(line, row.values, base.values) if table == ABSOLUTE else line)
-    return lines
+    return _published(paper.load(table), paper.title(table), table == ABSOLUTE)
+
+
+def paper_entry(results: Results) -> ComparisonRow | None:
+    """The paper's row about the network that was measured; None where there is none, or the results are partial."""
+    wanted = paper.published(results.model, results.dataset, results.task)
+    if wanted is None or results.partial:
+        return None
+    rows = paper.reference(results.task)
+    title = "Tables 5 and 8" if results.task == "retrieval" else "Table 1"
+    return _published(rows, title)[rows.index(wanted)]
 
 
 def require_errors(baseline: Results) -> None:
@@ -104,30 +144,95 @@ def require_errors(baseline: Results) -> None:
         metrics.clean_error_reduction(baseline.clean_error, baseline.clean_error)
 
 
-def _means(results: Results) -> dict[str, float]:
-    return {name: metrics.mean_error(row) for name, row in results.errors.items()}
+@dataclass(frozen=True)
+class Caveat:
+    """A reason why results cannot be compared with published ones: a subject and the rest of the sentence."""
+
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.subject + self.text
 
 
-def _as_absolute(line: Line, errors: dict[str, float], baseline: dict[str, float]) -> Line:
+def caveats(results: Results) -> list[Caveat]:
+    """Reasons why results cannot be compared with published ones."""
+    found = []
+    if results.frost not in (None, "original"):
+        found.append(
+            Caveat(
+                "Frost",
+                f" was {results.frost}, because the original textures were not available. Compare mCE and mrCE only "
+                f"with results for the same frost.",
+            )
+        )
+    if results.partial and results.errors:
+        missing = ", ".join(name for name in CORRUPTIONS if name not in results.errors) or "some severities"
+        found.append(
+            Caveat(
+                "Partial",
+                f": mCE and mrCE are means over the measured cells only and cannot be compared with published values. "
+                f"Not measured: {missing}.",
+            )
+        )
+    return found
+
+
+def _measured(results: Results, baseline: Results, is_baseline: bool = False) -> ComparisonRow:
+    relative: Mapping[str, float | None] = dict.fromkeys(results.errors)
+    mrce = None
+    if results.errors and all(metrics.mean_error(row) > 0 for row in baseline.errors.values()):
+        relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
+        mrce = metrics.mean_relative_corruption_error(results.errors, baseline.errors)
+    row = ComparisonRow(
+        results.model,
+        is_baseline,
+        results.clean_error,
+        results.mce,
+        mrce,
+        None,
+        relative,
+        frozenset(),
+        dataset=results.dataset,
+    )
+    return _judged(row, baseline.clean_error, baseline.mce)
+
+
+def _published(entries: Sequence[paper.Row], table: str, absolute: bool = False) -> list[ComparisonRow]:
+    baselines = {(entry.dataset, entry.baseline): entry for entry in entries if entry.is_baseline}
+    rows = []
+    for entry in entries:
+        base = baselines[entry.dataset, entry.baseline]
+        row = ComparisonRow(
+            entry.label,
+            entry.is_baseline,
+            entry.clean_error,
+            entry.mce,
+            entry.mrce,
+            None,
+            {} if absolute else entry.values,
+            frozenset(),
+            table=table,
+            dataset=entry.dataset,
+        )
+        row = _judged(row, base.clean_error, base.mce)
+        rows.append(_as_absolute(row, entry.values, base.values) if absolute else row)
+    return rows
+
+
+def _judged(row: ComparisonRow, clean_error: float | None, mce: float | None) -> ComparisonRow:
+    """A row with R_net and what is better than its baseline, whose clean error and mCE are given."""
+    r_net = None
+    if row.clean_error is not None and row.mce is not None and clean_error and mce:
+        r_net = metrics.net_error_reduction(row.clean_error, row.mce, clean_error, mce)
+    # Better is what is below the second number.
+    figures = {"clean_error": (row.clean_error, clean_error), "mce": (row.mce, mce), "mrce": (row.mrce, 1.0)}
+    figures |= {name: (value, 1.0) for name, value in row.relative.items()}
+    figures["r_net"] = (None if r_net is None else -r_net, 0.0)
+    improved = {name for name, (own, other) in figures.items() if own is not None and other is not None and own < other}
+    return replace(row, r_net=r_net, improved=frozenset(improved))
+
+
+def _as_absolute(row: ComparisonRow, errors: Mapping[str, float], baseline: Mapping[str, float]) -> ComparisonRow:
     improved = {name for name, error in errors.items() if error < baseline[name]}
-    return replace(line, absolute=errors, improved=(line.improved - set(errors)) | improved)
-
-
-def _line(
-    model: str,
-    section: str,
-    is_baseline: bool,
-    errors: tuple[float | None, float | None],
-    mrce: float | None,
-    relative: dict[str, float | None],
-    baseline: tuple[float | None, float | None],
-) -> Line:
-    clean, mce = errors
-    defined = None not in errors and all(baseline)
-    r_net = metrics.net_error_reduction(clean, mce, *baseline) if defined else None
-    one = {"mrce": mrce, **relative}
-    improved = {name for name, value in one.items() if value is not None and value < 1}
-    own = {"clean_error": (clean, baseline[0]), "mce": (mce, baseline[1])}
-    improved |= {name for name, pair in own.items() if None not in pair and pair[0] < pair[1]}
-    improved |= {"r_net"} if r_net is not None and r_net > 0 else set()
-    return Line(model, section, is_baseline, clean, mce, mrce, r_net, relative, frozenset(improved))
+    return replace(row, absolute=errors, improved=(row.improved - set(errors)) | improved)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -221,11 +220,6 @@ class Results(Measurement):
         """Names of what was measured, in the paper's order, others after them."""
         return [name for name in CORRUPTIONS if name in self.errors] + [n for n in self.errors if n not in CORRUPTIONS]
 
-    def near(self, mce: float) -> bool:
-        """Whether another mCE lies in the 95 % interval of this one; False where there is no interval."""
-        low, high = (self.intervals and self.intervals.mce) or (math.inf, -math.inf)
-        return low <= mce <= high
-
     def as_baseline(self) -> Baseline:
         """What the results of a model that is compared with this one hold of it."""
         return Baseline(self.model, self.weights_sha256, self.clean_error, self.errors)
@@ -242,13 +236,6 @@ class Results(Measurement):
         recorded = replace(self, **vars(self.baseline), **own, baseline=None)
         self.comparable_with(recorded)
         return recorded
-
-    def relative_to(self, baseline: Results) -> tuple[dict[str, float], float] | None:
-        """Relative errors per corruption and mrCE (Eq. 10); None where the baseline makes no error on a corruption."""
-        if not self.errors or any(metrics.mean_error(row) == 0 for row in baseline.errors.values()):
-            return None
-        relative = metrics.relative_corruption_errors(self.errors, baseline.errors)
-        return relative, metrics.mean_relative_corruption_error(self.errors, baseline.errors)
 
     def to_json(self) -> str:
         """JSON with every field, `mce` and `partial`; one corruption per line."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timm_pushpull.cli.measured import load_results
 from timm_pushpull.cli.parser import add_command
-from timm_pushpull.cli.tables import PARTIAL, retrieval_note
+from timm_pushpull.cli.tables import retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder, write_file
 from timm_pushpull.utils.text import printable
+
+if TYPE_CHECKING:
+    from timm_pushpull.benchmark.comparison import ComparisonRow
 
 FORMATS = ("table", "markdown", "latex", "csv")
 
@@ -46,7 +50,7 @@ def add(commands) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from timm_pushpull.benchmark import paper
-    from timm_pushpull.benchmark.comparison import ABSOLUTE, measured_lines, published_lines, require_errors
+    from timm_pushpull.benchmark.comparison import ABSOLUTE, caveats, compare, published, require_errors
 
     if options.format not in (None, *FORMATS):
         raise unknown("format", options.format, FORMATS)
@@ -63,21 +67,20 @@ def _compare(options: argparse.Namespace) -> None:
             f"--paper {options.paper} is about {paper.TABLES[options.paper]}, but these are results of {task}; use "
             f"{' or '.join(fitting)}"
         )
-    lines, notes = measured_lines(measured, absolute=options.paper == ABSOLUTE), []
+    rows, notes = compare(measured, absolute=options.paper == ABSOLUTE), []
     if measured[0].retrieval:
         notes.append(retrieval_note(measured[0]))
     if options.paper == ABSOLUTE:
         notes.append("By corruption, the figures are errors, not relative to the baseline's.")
-    if measured[0].partial:
-        notes.append(PARTIAL)
+    notes += map(str, caveats(measured[0]))
     if options.paper:
-        lines += published_lines(options.paper)
+        rows += published(options.paper)
         notes.append(
             "Published rows are as printed, beside the paper's own baselines; only R_net is computed here, from the "
             "printed E and mCE."
         )
         notes += [f"In print: {note}" for note in paper.NOTES[options.paper]]
-    _write(lines, notes, options.format or _default_format(options.output), options.output)
+    _write(rows, notes, options.format or _default_format(options.output), options.output)
 
 
 def _default_format(output: Path | None) -> str:
@@ -86,7 +89,7 @@ def _default_format(output: Path | None) -> str:
     return "table" if sys.stdout.isatty() else "markdown"
 
 
-def _write(lines: list, notes: list[str], kind: str, output: Path | None) -> None:
+def _write(rows: list[ComparisonRow], notes: list[str], kind: str, output: Path | None) -> None:
     from rich.console import Console
 
     from timm_pushpull.cli import formats
@@ -94,16 +97,16 @@ def _write(lines: list, notes: list[str], kind: str, output: Path | None) -> Non
 
     if kind == "table" and not output:
         console = Console(highlight=False)
-        console.print(terminal(lines, console.width if console.is_terminal else None), soft_wrap=True, end="")
+        console.print(terminal(rows, console.width if console.is_terminal else None), soft_wrap=True, end="")
         for note in notes:
             console.print(f"\n{printable(note)}", style="dim", markup=False)
         return
     text = {
-        "table": lambda lines: terminal(lines).plain,
+        "table": lambda rows: terminal(rows).plain,
         "markdown": formats.markdown,
         "latex": formats.latex,
-        "csv": formats.comma_separated,
-    }[kind](lines)
+        "csv": formats.to_csv,
+    }[kind](rows)
     if kind != "csv":
         text += "".join(f"{'% ' if kind == 'latex' else chr(10)}{printable(note)}\n" for note in notes)
     if output:

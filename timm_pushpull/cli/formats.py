@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from timm_pushpull.benchmark.comparison import Line
+from timm_pushpull.benchmark.comparison import ComparisonRow
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.metrics import GROUPS
+from timm_pushpull.utils.markdown import plain, table
 from timm_pushpull.utils.text import printable
 
 # As in Table 1; after them speckle, Gaussian blur, spatter and saturate.
@@ -22,7 +23,7 @@ _DIGITS = {"clean_error": 4, "mce": 4, "mrce": 3, "r_net": 2}
 
 @dataclass(frozen=True)
 class Column:
-    """One figure: its key in a `Line`, group of corruptions ("" for a summary), short and long heading."""
+    """One figure: its key in a `ComparisonRow`, group of corruptions ("" for a summary), short and long heading."""
 
     key: str
     group: str
@@ -30,10 +31,10 @@ class Column:
     long: str
 
 
-def columns(lines: Sequence[Line]) -> list[Column]:
+def columns(compared: Sequence[ComparisonRow]) -> list[Column]:
     """The summary and the corruptions that were measured, in the paper's order."""
     summary = (("clean_error", "E"), ("mce", "mCE"), ("mrce", "mrCE"), ("r_net", "R_net %"))
-    names = dict.fromkeys(name for line in lines[:1] for name in line.values)
+    names = dict.fromkeys(name for row in compared[:1] for name in row.values)
     ordered = [*(name for name in CORRUPTIONS if name in names), *(name for name in names if name not in CORRUPTIONS)]
     return [
         *(Column(key, "", heading, heading) for key, heading in summary),
@@ -44,46 +45,46 @@ def columns(lines: Sequence[Line]) -> list[Column]:
     ]
 
 
-def cell(line: Line, key: str) -> str:
+def cell(row: ComparisonRow, key: str) -> str:
     """A figure as text; "-" where it is not defined. Published clean errors have three digits."""
-    value = getattr(line, key) if key in _DIGITS else line.values.get(key)
+    value = getattr(row, key) if key in _DIGITS else row.values.get(key)
     if value is None:
         return "-"
-    digits = 3 if key == "clean_error" and line.section != "measured" else _DIGITS.get(key, 2)
+    digits = 3 if key == "clean_error" and row.source != "measured" else _DIGITS.get(key, 2)
     return f"{100 * value if key == 'r_net' else value:.{digits}f}"
 
 
-def name(line: Line) -> str:
+def name(row: ComparisonRow) -> str:
     """The model, marked if it is a baseline."""
-    model = printable(line.model)
-    return f"{model} (baseline)" if line.is_baseline else model
+    model = printable(row.model)
+    return f"{model} (baseline)" if row.is_baseline else model
 
 
-def markdown(lines: Sequence[Line]) -> str:
-    """A Markdown table aligned for reading as text, improvements in bold; the section is a column where there are
-    several."""
-    several = len({line.section for line in lines}) > 1
-    shown = columns(lines)
-    rows = [["model", *(["source"] if several else []), *(column.long for column in shown)]]
-    for line in lines:
-        cells = [
-            f"**{cell(line, column.key)}**" if column.key in line.improved else cell(line, column.key)
-            for column in shown
+def markdown(compared: Sequence[ComparisonRow]) -> str:
+    """A Markdown table aligned for reading as text, improvements in bold; with a column of sources if they differ."""
+    several = len({row.source for row in compared}) > 1
+    shown = columns(compared)
+    header = ["model", *["source"] * several, *(plain(column.long) for column in shown)]
+    rows = [
+        [
+            plain(name(row)),
+            *[plain(row.source)] * several,
+            *(
+                f"**{cell(row, column.key)}**" if column.key in row.improved else cell(row, column.key)
+                for column in shown
+            ),
         ]
-        rows.append([name(line), *([line.section] if several else []), *cells])
-    left = 2 if several else 1
-    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width if place < left else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
-    aligned = (
-        [text.ljust(width) if place < left else text.rjust(width) for place, (text, width) in enumerate(pairs)]
-        for pairs in (zip(row, widths, strict=True) for row in (rows[0], rule, *rows[1:]))
-    )
-    return "".join(f"| {' | '.join(row)} |\n" for row in aligned)
+        for row in compared
+    ]
+    return table(header, rows, words=1 + several, aligned=True) + "\n"
 
 
-def latex(lines: Sequence[Line]) -> str:
-    """A LaTeX tabular for the package booktabs, improvements in bold, a heading per section."""
-    shown = columns(lines)
+def latex(compared: Sequence[ComparisonRow]) -> str:
+    """A LaTeX tabular for the package booktabs, improvements in bold, a heading per source.
+
+    Written here because pandas' `to_latex` has neither rules below groups of columns nor headings between rows.
+    """
+    shown = columns(compared)
     groups = [(group, len(list(members))) for group, members in groupby(shown, lambda column: column.group)]
     rules, at = [], 2
     for group, size in groups:
@@ -93,28 +94,28 @@ def latex(lines: Sequence[Line]) -> str:
     short = " & ".join({"r_net": "$R_{net}$ (\\%)"}.get(column.key, column.short) for column in shown)
     out = ["% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
     out += [f" & {spans} \\\\", *([" ".join(rules)] if rules else []), f"Model & {short} \\\\"]
-    for section, members in groupby(lines, lambda line: line.section):
+    for section, members in groupby(compared, lambda row: row.source):
         out += ["\\midrule", f"\\multicolumn{{{len(shown) + 1}}}{{l}}{{\\emph{{{_tex(section)}}}}} \\\\"]
-        for line in members:
+        for row in members:
             cells = [
-                f"\\textbf{{{cell(line, column.key)}}}" if column.key in line.improved else cell(line, column.key)
+                f"\\textbf{{{cell(row, column.key)}}}" if column.key in row.improved else cell(row, column.key)
                 for column in shown
             ]
-            out.append(f"{_tex(name(line))} & {' & '.join(cells)} \\\\")
+            out.append(f"{_tex(name(row))} & {' & '.join(cells)} \\\\")
     return "\n".join([*out, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def comma_separated(lines: Sequence[Line]) -> str:
+def to_csv(compared: Sequence[ComparisonRow]) -> str:
     """CSV with long headings, R_net in percent, fields empty where a figure is not defined."""
-    shown = columns(lines)
+    shown = columns(compared)
     heading = {"clean_error": "clean_error", "mce": "mce", "mrce": "mrce", "r_net": "r_net_percent"}
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["model", "section", "baseline", *(heading.get(column.key, column.long) for column in shown)])
-    for line in lines:
-        cells = [cell(line, column.key) for column in shown]
+    for row in compared:
+        cells = [cell(row, column.key) for column in shown]
         writer.writerow(
-            [printable(line.model), line.section, int(line.is_baseline), *("" if c == "-" else c for c in cells)]
+            [printable(row.model), row.source, int(row.is_baseline), *("" if c == "-" else c for c in cells)]
         )
     return file.getvalue()
 

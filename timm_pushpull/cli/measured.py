@@ -19,7 +19,7 @@ def load_results(paths: Sequence[Path]) -> list[Results]:
     measured = [Results.load(path) for path in paths]
     count = Counter(results.model for results in measured)
     named = [
-        replace(results, model=f"{results.model} [{path}]") if count[results.model] > 1 else results
+        replace(results, model=f"{results.model} ({path})") if count[results.model] > 1 else results
         for results, path in zip(measured, paths, strict=True)
     ]
     for results in named:

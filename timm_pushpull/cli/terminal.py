@@ -7,23 +7,23 @@ from itertools import groupby
 
 from rich.text import Text
 
-from timm_pushpull.benchmark.comparison import Line
+from timm_pushpull.benchmark.comparison import ComparisonRow
 from timm_pushpull.cli.formats import Column, cell, columns, name
 
 _GAP = 2
 _NARROWEST_NAME = 12
 
 
-def terminal(lines: Sequence[Line], width: int | None = None) -> Text:
+def terminal(compared: Sequence[ComparisonRow], width: int | None = None) -> Text:
     """The comparison as styled text. Groups of corruptions that do not fit beside each other continue below, each part
     beginning with the models; names that are too long are shortened in the middle.
 
     Args:
         width: Columns of the terminal; None for one part of any width.
     """
-    groups = [list(members) for _, members in groupby(columns(lines), lambda column: column.group)]
-    sizes = {column.key: _size(lines, column) for group in groups for column in group}
-    longest = max(len(name(line)) for line in lines)
+    groups = [list(members) for _, members in groupby(columns(compared), lambda column: column.group)]
+    sizes = {column.key: _size(compared, column) for group in groups for column in group}
+    longest = max(len(name(row)) for row in compared)
     first = longest
     if width is not None:
         widest = max(_extent(group, sizes) for group in groups)
@@ -33,10 +33,10 @@ def terminal(lines: Sequence[Line], width: int | None = None) -> Text:
         if parts[-1] and width is not None and first + _extent([*parts[-1], *group], sizes) > width:
             parts.append([])
         parts[-1] += group
-    return Text("\n").join(_part(lines, part, sizes, first) for part in parts)
+    return Text("\n").join(_part(compared, part, sizes, first) for part in parts)
 
 
-def _part(lines: Sequence[Line], part: Sequence[Column], sizes: dict[str, int], first: int) -> Text:
+def _part(compared: Sequence[ComparisonRow], part: Sequence[Column], sizes: dict[str, int], first: int) -> Text:
     text = Text()
     if any(column.group for column in part):
         text.append(" " * first)
@@ -48,20 +48,20 @@ def _part(lines: Sequence[Line], part: Sequence[Column], sizes: dict[str, int], 
     for column in part:
         text.append(" " * _GAP + column.short.rjust(sizes[column.key]), "bold")
     text.append("\n")
-    several = len({line.section for line in lines}) > 1
-    for section, members in groupby(lines, lambda line: line.section):
+    several = len({row.source for row in compared}) > 1
+    for section, members in groupby(compared, lambda row: row.source):
         text.append(f"{section}\n" if several else "", "italic")
-        for line in members:
-            text.append(_shorten(name(line), first).ljust(first), "bold" if line.is_baseline else "")
+        for row in members:
+            text.append(_shorten(name(row), first).ljust(first), "bold" if row.is_baseline else "")
             for column in part:
-                style = "bold green" if column.key in line.improved else "dim" if line.is_baseline else ""
-                text.append(" " * _GAP).append(cell(line, column.key).rjust(sizes[column.key]), style)
+                style = "bold green" if column.key in row.improved else "dim" if row.is_baseline else ""
+                text.append(" " * _GAP).append(cell(row, column.key).rjust(sizes[column.key]), style)
             text.append("\n")
     return text
 
 
-def _size(lines: Sequence[Line], column: Column) -> int:
-    return max(len(column.short), *(len(cell(line, column.key)) for line in lines))
+def _size(compared: Sequence[ComparisonRow], column: Column) -> int:
+    return max(len(column.short), *(len(cell(row, column.key)) for row in compared))
 
 
 def _extent(part: Sequence[Column], sizes: dict[str, int]) -> int:

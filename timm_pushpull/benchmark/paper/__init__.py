@@ -76,6 +76,11 @@ class Row:
     values: dict[str, float]
 
 
+def title(table: str) -> str:
+    """The name of a table in words: `table1` as Table 1."""
+    return f"Table {table.removeprefix('table')}"
+
+
 def load(table: str) -> list[Row]:
     """The rows of a table, `table1`, `table2`, `table5` or `table8`, as ordered in print.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from timm_pushpull.benchmark.results import Training
 from timm_pushpull.figures.report.groups import Entry, Group
 from timm_pushpull.figures.report.sentences import counted
+from timm_pushpull.utils.text import duration
 
 Facts = list[tuple[str, str]]
 
@@ -53,13 +54,13 @@ def model_facts(entry: Entry) -> Facts:
             "clean pixels, fingerprint": results.fingerprint,
             "arithmetic": results.precision,
             "hardware": results.hardware,
-            "time to measure": _duration(results.seconds),
+            "time to measure": duration(results.seconds) if results.seconds else None,
             "command": results.command,
             "commit of timm-pushpull": results.commit,
             "versions": ", ".join(f"{name} {number}" for name, number in results.versions.items()),
             "training images": None if training.images is None else f"{training.images:,}",
             "training epochs": training.epochs,
-            "training time": _duration(training.seconds),
+            "training time": duration(training.seconds) if training.seconds else None,
             "training hardware": _hardware(training),
             "training data": training.origin,
             "not as in the recipe": "; ".join(training.overrides),
@@ -70,14 +71,6 @@ def model_facts(entry: Entry) -> Facts:
 
 def _known(facts: Mapping[str, object]) -> Facts:
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "", [], {})]
-
-
-def _duration(seconds: float | None) -> str | None:
-    if not seconds:
-        return None
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _hardware(training: Training) -> str | None:

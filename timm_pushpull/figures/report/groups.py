@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timm_pushpull.benchmark.comparison import Line, measured_lines
+from timm_pushpull.benchmark.comparison import ComparisonRow, compare
 from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.utils.errors import InputError
 
@@ -20,12 +20,12 @@ class Entry:
 
     Attributes:
         results: What was measured; `model` is the name that tells it apart in its group.
-        line: Its figures relative to the group's baseline.
+        row: Its figures relative to the group's baseline.
         path: The file or folder it was read from; None for a baseline that only another's results hold.
     """
 
     results: Results
-    line: Line
+    row: ComparisonRow
     path: Path | None
 
     @property
@@ -141,8 +141,8 @@ def _group(members: Sequence[_Member]) -> Group:
         replace(results, model=f"{results.model} [{path or 'as recorded'}]") if count[results.model] > 1 else results
         for results, path in ordered
     ]
-    rows = zip(apart, measured_lines(apart), ordered, strict=True)
-    return Group(tuple(Entry(results, line, path) for results, line, (_, path) in rows))
+    rows = zip(apart, compare(apart), ordered, strict=True)
+    return Group(tuple(Entry(results, row, path) for results, row, (_, path) in rows))
 
 
 def _baseline(members: Sequence[_Member]) -> _Member:

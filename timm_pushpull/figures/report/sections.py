@@ -56,7 +56,7 @@ class Section:
     @property
     def leaderboard(self) -> list[tuple[int, Entry]]:
         """Index in the group and model, the lowest mCE first."""
-        return sorted(enumerate(self.group.entries), key=lambda row: row[1].line.mce)
+        return sorted(enumerate(self.group.entries), key=lambda item: item[1].row.mce)
 
     @property
     def best(self) -> dict[str, float]:
@@ -64,7 +64,7 @@ class Section:
         if len(self.group.entries) == 1:
             return {}
         columns = {"clean_error": min, "mce": min, "mrce": min, "r_net": max}
-        values = {key: [getattr(entry.line, key) for entry in self.group.entries] for key in columns}
+        values = {key: [getattr(entry.row, key) for entry in self.group.entries] for key in columns}
         known = {key: [value for value in column if value is not None] for key, column in values.items()}
         return {key: end(known[key]) for key, end in columns.items() if known[key]}
 
@@ -105,7 +105,7 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 def _section(key: str, heading: str, group: Group) -> Section:
     severity = Figure(f"{key}-severity", charts.severity_curves(group), sentences.severity_caption(group))
     tradeoff = None
-    if all(entry.line.r_net is not None for entry in group.entries):
+    if all(entry.row.r_net is not None for entry in group.entries):
         tradeoff = Figure(f"{key}-tradeoff", charts.tradeoff(group), sentences.tradeoff_caption(group))
     read = [(index, entry, read_alpha(entry)) for index, entry in enumerate(group.entries)]
     found = [(index, entry, checkpoint.alpha) for index, entry, checkpoint in read if len(checkpoint.alpha)]

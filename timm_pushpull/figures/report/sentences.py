@@ -8,8 +8,9 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from timm_pushpull import metrics
+from timm_pushpull.benchmark import comparison
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.corruptions import CORRUPTIONS, get_preset
+from timm_pushpull.corruptions import get_preset
 from timm_pushpull.figures.report.charts import mean_curve
 from timm_pushpull.figures.report.corrupted_images import CorruptedImage
 from timm_pushpull.figures.report.groups import Entry, Group
@@ -64,7 +65,7 @@ def measured_on(group: Group) -> str:
 
 def verdict(group: Group) -> str:
     """The models compared with the baseline, in words."""
-    others = [entry for entry in group.entries[1:] if entry.line.mrce is not None]
+    others = [entry for entry in group.entries[1:] if entry.row.mrce is not None]
     if len(group.entries) == 1:
         return "There is only one model, so there are no relative errors."
     if not others:
@@ -72,23 +73,23 @@ def verdict(group: Group) -> str:
     base = group.baseline.name
     if len(others) == 1:
         entry = others[0]
-        text = f"Under corruptions {entry.name} has {number(entry.line.mrce)} times the error of {base} (mrCE)"
-        if entry.line.r_net is None:
+        text = f"Under corruptions {entry.name} has {number(entry.row.mrce)} times the error of {base} (mrCE)"
+        if entry.row.r_net is None:
             return text + "."
-        net = "better than" if entry.line.r_net > 0 else "worse than" if entry.line.r_net < 0 else "equal to"
-        return f"{text}. With the clean error included it is {net} the baseline (R_net {percent(entry.line.r_net)})."
-    fewer = sum(entry.line.mrce < 1 for entry in others)
+        net = "better than" if entry.row.r_net > 0 else "worse than" if entry.row.r_net < 0 else "equal to"
+        return f"{text}. With the clean error included it is {net} the baseline (R_net {percent(entry.row.r_net)})."
+    fewer = sum(entry.row.mrce < 1 for entry in others)
     text = f"Under corruptions {fewer} of {len(others)} models have fewer errors than {base} (mrCE below 1)"
-    traded = [entry for entry in others if entry.line.r_net is not None]
+    traded = [entry for entry in others if entry.row.r_net is not None]
     if not traded:
         return text + "."
-    best = max(traded, key=lambda entry: entry.line.r_net)
-    return f"{text}. With the clean error included {best.name} is best (R_net {percent(best.line.r_net)})."
+    best = max(traded, key=lambda entry: entry.row.r_net)
+    return f"{text}. With the clean error included {best.name} is best (R_net {percent(best.row.r_net)})."
 
 
 def severity_caption(group: Group) -> str:
     """Caption of the severity curves."""
-    best = min(group.entries, key=lambda entry: entry.line.mce)
+    best = min(group.entries, key=lambda entry: entry.row.mce)
     curves = {entry.name: mean_curve(entry) for entry in (group.baseline, best)}
     severities = sorted(set(curves[best.name]) - {0})
     first, last = severities[0], severities[-1]
@@ -170,16 +171,4 @@ def image_note(image: CorruptedImage) -> str:
 
 def caveats(group: Group) -> list[str]:
     """Why the results of a group cannot be compared with published ones."""
-    notes, shared = [], group.shared
-    if shared.partial:
-        missing = [spoken(name) for name in CORRUPTIONS if name not in shared.errors]
-        notes.append(
-            "Partial: mCE and mrCE are means over what was measured and cannot be compared with published ones. "
-            f"Not measured: {', '.join(missing) or 'some severities'}."
-        )
-    if shared.frost not in (None, "original"):
-        notes.append(
-            f"Frost was {shared.frost}: the original textures were not at hand, so mCE and mrCE compare only with "
-            "results that say the same."
-        )
-    return notes
+    return [str(caveat) for caveat in comparison.caveats(group.shared)]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from timm_pushpull import figures
+from timm_pushpull.benchmark.comparison import Comparison
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.hub.card.comparison import with_baseline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,15 +19,15 @@ def robustness_figure(results: Results) -> Figure:
     Raises:
         InputError: No corruption was measured, the baseline was measured on other cells, or matplotlib is missing.
     """
-    comparison = with_baseline(results)
+    comparison = Comparison.recorded(results)
     if comparison is None:
         return figures.plot_severity_curves([results])
     baseline = comparison.baseline
     measured = [replace(baseline, model=f"{baseline.model} (baseline)"), results]
-    if not comparison.relative:
+    if comparison.row.mrce is None:
         return figures.plot_severity_curves(measured)
     figure = figures.plot_severity_curves(
-        measured, {name: f"{value:.2f}" for name, value in comparison.relative.items()}
+        measured, {name: f"{value:.2f}" for name, value in comparison.row.relative.items()}
     )
     figure.supxlabel("severity (0: clean images); in the corners: error relative to the baseline's", size=10)
     return figure

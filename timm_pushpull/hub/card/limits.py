@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.hub.card.markdown import code
+from timm_pushpull.utils.markdown import code
 
 
 def intended_use(results: Results, config: Mapping[str, Any]) -> str:

@@ -8,16 +8,17 @@ from urllib.parse import quote
 
 from torch import nn
 
+from timm_pushpull.benchmark.comparison import Comparison, paper_entry
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card import robustness
-from timm_pushpull.hub.card.comparison import Comparison, with_baseline, with_paper
 from timm_pushpull.hub.card.limits import intended_use, limits
-from timm_pushpull.hub.card.markdown import code, plain, table
 from timm_pushpull.hub.card.metadata import metadata
 from timm_pushpull.hub.card.task import task_of
 from timm_pushpull.hub.card.training import overrides, training
 from timm_pushpull.hub.card.usage import HERE, usage
 from timm_pushpull.models import complexity
+from timm_pushpull.utils.markdown import code, plain, table
+from timm_pushpull.utils.text import duration
 
 CITATION = """\
 @inproceedings{bennabhaktula2024pushpull,
@@ -57,7 +58,7 @@ def model_card(
     Raises:
         InputError: The baseline was measured on other cells.
     """
-    comparison, printed = with_baseline(results), with_paper(results)
+    comparison, entry = Comparison.recorded(results), paper_entry(results)
     others = overrides(results)
     sections = {
         "": [
@@ -75,9 +76,7 @@ def model_card(
             robustness.legend(results, comparison) if results.errors else "",
             robustness.caveats(results),
         ],
-        "Comparison with the paper": [
-            robustness.beside_the_paper(results, comparison, printed, others) if printed else ""
-        ],
+        "Comparison with the paper": [robustness.beside_the_paper(results, comparison, entry, others) if entry else ""],
         "Training": [training(results, recipe)],
         "Provenance": [_provenance(results, comparison)],
         "Limitations and licences": [limits(results)],
@@ -194,7 +193,7 @@ def _provenance(results: Results, comparison: Comparison | None) -> str:
         ["commit", f"{code(results.commit)} of timm-pushpull" if results.commit else "an installed release"],
         ["versions", ", ".join(f"{plain(name)} {plain(number)}" for name, number in results.versions.items())],
         ["hardware", f"{plain(results.hardware or '-')}, {plain(results.precision)}"],
-        ["duration", f"{results.seconds / 60:.1f} minutes" if results.seconds else "-"],
+        ["duration", duration(results.seconds) if results.seconds else "-"],
         ["images", f"{code(results.fingerprint)} (fingerprint of the clean pixels)" if results.fingerprint else "-"],
     ]
     return (

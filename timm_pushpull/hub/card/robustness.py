@@ -5,11 +5,11 @@ from __future__ import annotations
 from statistics import fmean
 
 from timm_pushpull import metrics
+from timm_pushpull.benchmark import comparison as comparisons
+from timm_pushpull.benchmark.comparison import Comparison, ComparisonRow
 from timm_pushpull.benchmark.results import Intervals, Results
-from timm_pushpull.corruptions import CORRUPTIONS
-from timm_pushpull.hub.card.comparison import Comparison, Printed
-from timm_pushpull.hub.card.markdown import code, number, percent, plain, table
 from timm_pushpull.hub.card.task import definition
+from timm_pushpull.utils.markdown import code, number, percent, plain, table
 
 _CHANCE = " The difference may be chance: the baseline's mCE lies in this model's confidence interval."
 
@@ -23,7 +23,7 @@ def summary(results: Results, comparison: Comparison | None) -> str:
         rows.append([f"{code(base.model)} (baseline)", percent(base.clean_error), percent(base.mce)][: len(header)])
         if results.errors:
             header += ["mrCE", "R_net"]
-            rows[0] += [number(comparison.mrce), percent(comparison.r_net, 1)]
+            rows[0] += [number(comparison.row.mrce), percent(comparison.row.r_net, 1)]
             rows[1] += [number(1), percent(0, 1)]
     return table(header, rows)
 
@@ -31,13 +31,14 @@ def summary(results: Results, comparison: Comparison | None) -> str:
 def verdict(results: Results, comparison: Comparison | None) -> str:
     """The summary in words: the outcome in one sentence, then what each value is, with confidence intervals."""
     paragraphs, lines = [], []
-    if comparison and comparison.mrce is not None:
-        if chance := results.near(comparison.baseline.mce):
+    mrce = comparison.row.mrce if comparison else None
+    if comparison and mrce is not None:
+        if chance := comparison.may_be_chance:
             how = "about equal to"
         else:
-            how = "lower than" if comparison.mrce < 1 else "higher than" if comparison.mrce > 1 else "equal to"
+            how = "lower than" if mrce < 1 else "higher than" if mrce > 1 else "equal to"
         paragraphs.append(
-            f"**Under corruptions its error is {how} the baseline's**: {number(comparison.mrce)} times the baseline's "
+            f"**Under corruptions its error is {how} the baseline's**: {number(mrce)} times the baseline's "
             f"error on average."
             f"{_CHANCE if chance else ''}"
         )
@@ -45,12 +46,12 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
     lines.append(f"- **Clean error:** {error} on the original images. {definition(results)}".rstrip())
     if results.errors:
         lines.append("- **mCE:** mean error over all corruptions and severities (Eq. 9 of the paper).")
-    if comparison and comparison.mrce is not None:
+    if mrce is not None:
         lines.append(
             "- **mrCE:** error under a corruption divided by the baseline's, averaged over corruptions (Eq. 10); "
             "below 1 is better."
         )
-    if comparison and comparison.r_net is not None:
+    if comparison and comparison.row.r_net is not None:
         lines.append(
             "- **R_net:** how far clean error and mCE together are reduced against the baseline (Eq. 13 with "
             "beta = mCE / E of the baseline); above 0 is better."
@@ -72,7 +73,7 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
         cells.append(f"{100 * metrics.mean_error(row):.1f}")
         if comparison:
             cells.append(f"{100 * metrics.mean_error(comparison.baseline.errors[corruption]):.1f}")
-            cells.append(number(comparison.relative.get(corruption), 2))
+            cells.append(number(comparison.row.relative.get(corruption), 2))
         rows.append(cells)
     columns = [
         [error for error in column if error is not None] for column in zip(*results.errors.values(), strict=True)
@@ -80,7 +81,7 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
     last = ["**mean**", *(f"{100 * fmean(column):.1f}" if column else "-" for column in columns)]
     last.append(f"**{100 * results.mce:.1f}**")
     if comparison:
-        last += [f"{100 * comparison.baseline.mce:.1f}", f"**{number(comparison.mrce, 2)}**"]
+        last += [f"{100 * comparison.baseline.mce:.1f}", f"**{number(comparison.row.mrce, 2)}**"]
     return table(header, [*rows, last])
 
 
@@ -98,7 +99,7 @@ def legend(results: Results, comparison: Comparison | None) -> str:
         f"split {code(results.split)}, {made}. *mean* is the mean over the severities; the mean of that column is mCE "
         f"(Eq. 9 of the paper, not divided by AlexNet's errors)."
     )
-    if comparison and comparison.relative:
+    if comparison and comparison.row.mrce is not None:
         text += (
             " *baseline* is the baseline's mean, *relative* is *mean* divided by *baseline*, and the mean of that "
             "column is mrCE (Eq. 10)."
@@ -112,32 +113,28 @@ def caveats(results: Results) -> str:
     """Reasons why the results cannot be compared with published ones, if there are any."""
     if not results.errors:
         return "Not measured. These weights were tested on clean images only."
-    lines = []
-    if results.frost not in (None, "original"):
-        lines.append(
-            f"**Frost** was {plain(results.frost)}, because the original textures were not available. Compare mCE and "
-            f"mrCE only with results for the same frost."
-        )
-    if results.partial:
-        missing = [corruption for corruption in CORRUPTIONS if corruption not in results.errors]
-        lines.append(
-            f"**Partial**: mCE and mrCE are means over the measured cells only and cannot be compared with published "
-            f"values. Not measured: {', '.join(missing) or 'some severities'}."
-        )
-    return "\n\n".join(lines)
+    return "\n\n".join(
+        plain(caveat).replace(caveat.subject, f"**{caveat.subject}**", 1) for caveat in comparisons.caveats(results)
+    )
 
 
-def beside_the_paper(results: Results, comparison: Comparison | None, printed: Printed, overrides: list[str]) -> str:
-    """Table of this model's results and the paper's, and what differs between the two measurements."""
-    row, plain_network = printed.row, comparison is None and printed.row.is_baseline
-    mrce, r_net = (1.0, 0.0) if plain_network else (comparison and comparison.mrce, comparison and comparison.r_net)
-    ours = ["this model", percent(results.clean_error), percent(results.mce), number(mrce), percent(r_net, 1)]
+def beside_the_paper(
+    results: Results, comparison: Comparison | None, entry: ComparisonRow, overrides: list[str]
+) -> str:
+    """Table of this model's results and the paper's, and what differs between the two measurements.
+
+    Args:
+        entry: The paper's row about this network.
+    """
+    own = comparison.row if comparison else Comparison.of(results, results).row if entry.is_baseline else None
+    ours = ["this model", percent(results.clean_error), percent(results.mce)]
+    ours += [number(own.mrce if own else None), percent(own.r_net if own else None, 1)]
     theirs = [
-        f"paper, {printed.table}: {row.label}",
-        percent(row.clean_error, 1),
-        percent(row.mce, 1 if results.retrieval else 2),  # as printed
-        number(row.mrce),
-        percent(printed.r_net, 1),
+        f"paper, {entry.table}: {entry.model}",
+        percent(entry.clean_error, 1),
+        percent(entry.mce, 1 if results.retrieval else 2),  # as printed
+        number(entry.mrce),
+        percent(entry.r_net, 1),
     ]
     reasons = [
         "the paper measures on the published corrupted files"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.hub.card.markdown import code
+from timm_pushpull.utils.markdown import code
 
 
 @dataclass(frozen=True)

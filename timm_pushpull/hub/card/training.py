@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm_pushpull.benchmark.results import Results, Training
-from timm_pushpull.hub.card.markdown import code, plain, table
+from timm_pushpull.utils.markdown import code, plain, table
+from timm_pushpull.utils.text import duration
 
 _OPTIMISER = ("batch_size", "momentum", "weight_decay", "lr_start", "lr_peak", "lr_end")
 _UNSET = (None, "", {}, [])
@@ -32,7 +33,7 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         speed = ""
         if known.images is not None and known.epochs is not None:
             speed = f", {known.epochs * known.images / known.seconds:,.0f} images/s"
-        lines.append(f"- **Time:** {_duration(known.seconds)}{speed}")
+        lines.append(f"- **Time:** {duration(known.seconds)}{speed}")
     if known.hardware:
         processes = f"{known.processes} x " if known.processes is not None else ""
         precision = f", {plain(known.precision)}" if known.precision else ""
@@ -76,10 +77,6 @@ def _augmentation(name: object) -> str:
     if name == "prime":
         return "PRIME (Modas et al. 2022)"
     return f"{plain(name)} (torchvision); it changes brightness and contrast, which are among the test corruptions"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _value(value: object) -> str:
