@@ -1,4 +1,4 @@
-"""The corruptions against the original generator, and their promises to callers."""
+"""The corruptions equal the published code, and depend on their arguments alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROUNDED = ("defocus_blur", "zoom_blur", "elastic_transform", "spatter")
 
 @pytest.fixture(scope="module")
 def frost_dir() -> Path:
-    """The original textures, from wherever this machine has them."""
+    """The folder of the original frost textures, if this machine has them."""
     package = importlib.util.find_spec("imagecorruptions")
     if package and (Path(package.origin).parent / "frost").is_dir():
         return Path(package.origin).parent / "frost"
@@ -75,7 +75,7 @@ def test_equals_the_original(name, preset, request):
 
 
 def test_snow_on_a_grey_image_equals_the_original():
-    """Sums are whole numbers there more often, and how the grey level is rounded then decides a level."""
+    """Sums are integers more often on grey images, so the rounding of the grey level decides the result."""
     for severity, expected in enumerate(GOLDEN["grey_snow"], start=1):
         output = corrupt(GOLDEN["grey_32"], "snow", severity, "cifar10-c", legacy_rng=np.random.RandomState(11))
         np.testing.assert_array_equal(output, expected)
@@ -94,7 +94,7 @@ def test_equals_all_golden_pixels(name):
 
 @pytest.mark.parametrize("name", ["motion_blur", "zoom_blur", "pixelate"])
 def test_flat_images_lose_a_grey_level_only_where_the_original_does(name):
-    """Weights do not quite add up to 1 in floating point, and results are truncated."""
+    """Floating-point weights sum to almost 1, and results are truncated."""
     for level in range(256):
         flat = np.full((9, 12, 3), level, np.uint8)
         value = np.float32(level) / np.float32(255)
@@ -115,7 +115,7 @@ def test_flat_images_lose_a_grey_level_only_where_the_original_does(name):
 @given(height=st.integers(8, 70), more=st.integers(0, 40), seed=st.integers(0, 9))
 @settings(max_examples=15, deadline=None)
 def test_pixelate_is_pillows_box_filter(factor, height, more, seed):
-    """Of images that are not upright: there Pillow 13 begins with the columns, which Pillow 5 never did."""
+    """For landscape and square images. For portrait ones Pillow 13 starts with the columns, unlike Pillow 5."""
     width = height + more
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     small = (max(int(width * factor), 1), max(int(height * factor), 1))
@@ -125,7 +125,7 @@ def test_pixelate_is_pillows_box_filter(factor, height, more, seed):
 
 
 def test_edges_of_drops_begin_above_cannys_high_threshold():
-    """Sobel's filter makes four times its height of a step: 37 and 38 lie on either side of 150."""
+    """The Sobel gradient of a step is four times its height: 4 * 37 < 150 < 4 * 38."""
     for height, found in ((37, False), (38, True)):
         step = np.zeros((12, 12), np.uint8)
         step[:, 6:] = height
@@ -187,7 +187,7 @@ def test_two_processes_make_the_same_pixels(tmp_path):
 
 
 def test_seeds_keep_their_meaning():
-    """Published results name a seed: whoever changes these pixels makes them irreproducible."""
+    """Published results name a seed. Changing these pixels would make them irreproducible."""
     output = corrupt_batch(GOLDEN["input_32"][None], "gaussian_noise", 3, "cifar10-c", seed=1, indices=[2**40 + 3])
     assert hashlib.sha256(output).hexdigest() == "23b82f12b1b8373a84ad6b30eced3a31971f57e358c0b13b91d58d0d39492256"
 
@@ -236,7 +236,7 @@ def test_any_aspect_from_the_shortest_side_up(name, shape):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_transposed_image_has_the_same_statistics(name):
-    """Nothing depends on which side is the longer one, but for the direction of motion and rain."""
+    """Only the direction of motion blur and snow depends on the orientation."""
     image = np.asarray(Image.fromarray(GOLDEN["input_224"]).resize((160, 96)))
     means = []
     for oriented in (image, image.transpose(1, 0, 2)):

@@ -16,7 +16,7 @@ MANY = np.arange(200, dtype=np.uint64)
 
 
 def words(key: int, counter: tuple[int, int, int, int]) -> list[int]:
-    """Philox of one counter; the first word of the counter chooses a chunk and a lane in it."""
+    """Philox of one counter. Its first word selects a chunk and a lane."""
     block, draw, low, high = counter
     chunk = np.empty(draws.CHUNK, np.uint32)
     index = np.uint64(low | high << 32)
@@ -142,7 +142,7 @@ def statistics(images: np.ndarray, clean: np.ndarray) -> np.ndarray:
 
 
 def largest_z(name: str, severity: int, replayed_severity: int, count: int = 300) -> float:
-    """The largest difference in means between our draws and the original's, in standard errors."""
+    """The largest difference in means between our images and those of the published code, in standard errors."""
     image, rng = GOLDEN["input_32"], np.random.RandomState(1)
     ours = corrupt_batch(np.repeat(image[None], count, axis=0), name, severity, "cifar10-c")
     theirs = np.stack([corrupt(image, name, replayed_severity, "cifar10-c", legacy_rng=rng) for _ in range(count)])
@@ -171,7 +171,7 @@ def test_images_have_the_published_distribution(name, severity, neighbour):
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_frost_draws_each_of_five_textures_and_any_place(legacy, monkeypatch):
-    """The sixth texture is never drawn, and neither is the last place (numpy's randint leaves its bound out)."""
+    """The sixth texture and the last position are never drawn, because numpy's randint excludes its bound."""
     sides = np.arange(12, dtype=np.uint8)
     ramps = [
         np.ascontiguousarray(np.broadcast_to(np.stack([sides + 20 * k, sides, sides], -1), (9, 12, 3)))

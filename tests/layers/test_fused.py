@@ -1,4 +1,4 @@
-"""The fused form of the unit against its plain form, and that it steps aside where it must."""
+"""The fused unit equals `plain_forward`, and is not used where it is not supported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def gradients(unit: PushPullConv2d, y: torch.Tensor, x: torch.Tensor, grad: torc
 
 @st.composite
 def units(draw) -> tuple[PushPullConv2d, torch.Tensor]:
-    """A unit of any geometry, and an input for it, in float64."""
+    """A unit of random geometry and an input for it, float64."""
     taps = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     padding = draw(st.one_of(st.tuples(st.integers(0, 3), st.integers(0, 3)), st.sampled_from(["same", "valid"])))

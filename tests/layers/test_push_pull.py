@@ -1,4 +1,4 @@
-"""The unit against the published one, and its promises as an nn.Conv2d."""
+"""The unit equals the published one and behaves like an nn.Conv2d."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOLDEN = np.load(GOLDEN_FOLDER / "pushpull_unit.npz")
 
 @pytest.fixture(params=["fused", "plain"])
 def path(request) -> Iterator[str]:
-    """Both forms of the unit, in turn."""
+    """The fused and the plain implementation."""
     set_fused(request.param == "fused")
     yield request.param
     set_fused(True)

@@ -1,4 +1,4 @@
-"""Push-pull inhibition for networks that are already there, and plain weights in push-pull networks."""
+"""`convert_stem` on every family of timm, and plain weights in push-pull networks."""
 
 from __future__ import annotations
 

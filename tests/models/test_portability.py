@@ -1,4 +1,4 @@
-"""The unit wherever torch takes a model: compiled, exported, scripted, traced, copied, without a device, in ONNX."""
+"""The unit compiled, exported, scripted, traced, copied, on the meta device and in ONNX."""
 
 from __future__ import annotations
 

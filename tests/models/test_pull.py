@@ -1,4 +1,4 @@
-"""Pulling weights with the real clients from a Hub on loopback: what is found by name, and what is said otherwise."""
+"""Downloading weights with the real clients from a Hub on loopback, and the errors if that fails."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def installed(monkeypatch, tmp_path) -> None:
-    """As an installed package, without the releases of a source checkout."""
+    """Act like an installed package, without the releases of a source checkout."""
     monkeypatch.setattr(_pretrained, "RELEASES", tmp_path / "nowhere")
 
 
@@ -62,7 +62,7 @@ def test_by_name_with_a_tag_and_without(published, run, name):
 
 
 def test_weights_for_other_classes_than_the_architecture_s(hub, installed, tmp_path):
-    """An ImageNet network has ImageNet's 1,000 classes, and those of Tiny ImageNet with the weights that there are."""
+    """An ImageNet network has 1,000 classes, but the 200 of Tiny ImageNet with the published weights."""
     name = "resnet18_pushpull"
     write_run(tmp_path / "tiny", name, classes=tuple(map(str, range(200))))
     hub.add(f"{NAMESPACE}/{name}.tiny_imagenet", files(tmp_path / "tiny"))
@@ -198,7 +198,7 @@ def test_a_download_that_fails_leaves_nothing_and_the_next_succeeds(published, h
 
 
 def test_a_brief_failure_goes_unnoticed(published, hub, run):
-    """The client itself takes a broken download up again."""
+    """huggingface_hub resumes a broken download."""
     hub.fail("download", drop=100_000)
     assert equal(timm.create_model(NAME, pretrained=True), run)
 
@@ -230,7 +230,7 @@ def test_a_repository_that_offers_only_a_pickle_is_refused(hub, installed, run, 
 
 
 def test_a_stranger_s_config_is_data(hub, installed, run, tmp_path):
-    """It can neither name another file or address to load from, nor a loader of its own."""
+    """It can name no other file, address or loader."""
     secret = tmp_path / "secret.safetensors"
     secret.write_bytes((run / "model.safetensors").read_bytes())
     config = json.loads((run / "config.json").read_text())
@@ -252,7 +252,7 @@ def test_a_file_name_cannot_leave_the_cache(hub, installed, tmp_path, name):
 
 
 def test_transformers_and_another_process_pull_the_same(hub, run, tmp_path):
-    """In a fresh interpreter, with nothing but the Hub's address and a token in the environment."""
+    """In a new process that has only the Hub's address and a token in its environment."""
     hub.add(MINE, files(run), private=True)
     code = f"""
 import copy, timm, timm_pushpull, torch

@@ -32,7 +32,7 @@ BLURRED += [pytest.param(key, marks=pytest.mark.slow) for key in GOLDEN if key.s
 
 @functools.cache
 def value(key: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The tensor of this name in every network: draws of numpy's frozen generator, scaled as an init would."""
+    """The tensor of this name in every network, from numpy's legacy generator, scaled like an initialisation."""
     draws = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape)
     if key.endswith("alpha"):
         draws = np.abs(draws)
@@ -138,7 +138,7 @@ def test_rivals_train_are_measured_and_load_again(tmp_path, image_folder, run_in
 
 
 def upsampled(kernel: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear interpolation on a grid whose corners are the kernel's, one output at a time."""
+    """Bilinear interpolation with aligned corners, one output at a time."""
     last = kernel.shape[-1] - 1
     out = np.zeros((*kernel.shape[:2], size, size))
     for i, j in np.ndindex(size, size):

@@ -21,6 +21,7 @@ _TRUNCATE = 4.0  # scikit-image cuts a Gaussian at this multiple of sigma
 
 
 def gaussian_blur(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
+    """A Gaussian filter with repeated border pixels; `sigma` is in px."""
     return _gaussian(images, gaussian_weights(sigma, _TRUNCATE))
 
 

@@ -28,6 +28,7 @@ def pixelate(images: np.ndarray, factor: float, draws: Draws) -> np.ndarray:
 
 
 def jpeg_compression(images: np.ndarray, quality: int, draws: Draws) -> np.ndarray:
+    """Compresses and decompresses each image as JPEG, 4:2:0, with this quality."""
     return jpeg_round_trip(images, quality)
 
 

@@ -20,19 +20,21 @@ _LEVELS = np.arange(256)
 
 
 def gaussian_noise(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
+    """Adds normal noise; `sigma` is its standard deviation for intensities in [0, 1]."""
     if isinstance(draws, Replay):
         return to_bytes(images / 255.0 + draws.rng.normal(size=images.shape, scale=sigma))
     return _sample(images, gaussian_transitions, sigma, draws)
 
 
 def shot_noise(images: np.ndarray, photons: float, draws: Draws) -> np.ndarray:
+    """Poisson noise; `photons` is the mean count at intensity 1."""
     if isinstance(draws, Replay):
         return to_bytes(draws.rng.poisson(images / 255.0 * photons) / float(photons))
     return _sample(images, shot_transitions, photons, draws)
 
 
 def impulse_noise(images: np.ndarray, amount: float, draws: Draws) -> np.ndarray:
-    """Salt and pepper in equal parts. The channels of a pixel are replaced independently of each other."""
+    """Replaces a fraction `amount` of the values, not pixels, by 0 or 255 with equal probability."""
     if isinstance(draws, Replay):
         hit = draws.rng.random_sample(images.shape) < amount
         salt = draws.rng.random_sample(images.shape) < 0.5
@@ -41,6 +43,7 @@ def impulse_noise(images: np.ndarray, amount: float, draws: Draws) -> np.ndarray
 
 
 def speckle_noise(images: np.ndarray, sigma: float, draws: Draws) -> np.ndarray:
+    """Adds normal noise with a standard deviation of `sigma` times the value."""
     if isinstance(draws, Replay):
         values = images / 255.0
         return to_bytes(values + values * draws.rng.normal(size=images.shape, scale=sigma))
