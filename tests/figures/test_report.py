@@ -238,10 +238,10 @@ def test_provenance_and_caveats_are_told(page, given):
         f"weights, SHA-256 {sha256(given / 'better' / 'model.safetensors')}",
         "command train.py --recipe cifar10",
         "commit of timm-pushpull c0ffee",
-        "training images 50,000 training epochs 5 training time 2.0 minutes not as in the recipe epochs is 5, not 30",
+        "training images 50,000 training epochs 5 training time 2.0 minutes changes to the recipe epochs is 5, not 30",
         "baseline named in the results plain",
-        "75 cells, all of the 15 \N{MULTIPLICATION SIGN} 5",
-        "4 cells (partial)",
+        "75 pairs of corruption and severity",
+        "4 pairs of corruption and severity (partial)",
         "Partial: mCE and mrCE are means over the measured cells only",
         "Frost was procedural, differs",
     ):
@@ -252,7 +252,7 @@ def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
     page = report.render([given / "better"], [given / "picture.png"])
     names = [row[0][0] for row in tables(page, "leaderboard")[0]]
     assert names == ["pushpull", "plain baseline"]
-    assert "recorded in the results of a model that names it as baseline" in text_of(page)
+    assert "source the results of a model that names it as its baseline" in text_of(page)
     assert "Under corruptions pushpull has 0.800 times the error of plain" in text_of(page)
 
 

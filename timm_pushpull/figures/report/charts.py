@@ -125,10 +125,9 @@ def tradeoff(group: Group) -> Chart:
 
 def clean_error_and_mce(entry: Entry) -> tuple[float, float]:
     """Clean error and mCE of a model for which both were measured, fractions."""
-    clean_error, mce = entry.results.clean_error, entry.results.mce
+    clean_error = entry.results.clean_error
     assert clean_error is not None
-    assert mce is not None
-    return clean_error, mce
+    return clean_error, entry.mce
 
 
 def alpha_histogram(index: int, alpha: np.ndarray, edges: Sequence[float]) -> Chart:

@@ -1,4 +1,4 @@
-"""Where figures come from: what was measured, with which weights, code and settings, and how they were trained."""
+"""Provenance of results: data, weights, code and settings of the measurement, and of the training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Facts = list[tuple[str, str]]
 
 
 def group_facts(group: Group) -> Facts:
-    """What all models of a group have in common."""
+    """Properties that all models of a group share."""
     shared = group.shared
     retrieval = shared.retrieval
     return _known(
@@ -23,7 +23,7 @@ def group_facts(group: Group) -> Facts:
             "database": f"split {retrieval.database_split}, {retrieval.database_images:,} images"
             if retrieval
             else None,
-            "data set": shared.dataset,
+            "dataset": shared.dataset,
             "split": shared.split,
             "images": f"{shared.num_images:,}",
             "preset": shared.preset,
@@ -31,19 +31,18 @@ def group_facts(group: Group) -> Facts:
             "corrupted images": f"published files {shared.corrupted}" if shared.corrupted else "made on the fly",
             "JPEG files": f"quality {shared.jpeg_quality}" if shared.jpeg_quality else "none",
             "frost": shared.frost,
-            "measured": counted(group.cells, "cell")
-            + (" (partial)" if shared.partial else ", all of the 15 \N{MULTIPLICATION SIGN} 5"),
+            "measured": counted(group.cells, "pair") + " of corruption and severity" + " (partial)" * shared.partial,
         }
     )
 
 
 def model_facts(entry: Entry) -> Facts:
-    """What is one model's own."""
+    """Properties of one model."""
     results = entry.results
     if entry.path is None:
         return [
             ("weights, SHA-256", results.weights_sha256),
-            ("source", "recorded in the results of a model that names it as baseline"),
+            ("source", "the results of a model that names it as its baseline"),
         ]
     training = results.training or Training()
     return _known(
@@ -52,7 +51,7 @@ def model_facts(entry: Entry) -> Facts:
             "hash": f"{results.retrieval.hash_bits} bits" if results.retrieval else None,
             "image size": f"{results.image_size} px" if results.image_size else None,
             "clean pixels, fingerprint": results.fingerprint,
-            "arithmetic": results.precision,
+            "precision": results.precision,
             "hardware": results.hardware,
             "time to measure": duration(results.seconds) if results.seconds else None,
             "command": results.command,
@@ -63,7 +62,7 @@ def model_facts(entry: Entry) -> Facts:
             "training time": duration(training.seconds) if training.seconds else None,
             "training hardware": _hardware(training),
             "training data": training.origin,
-            "not as in the recipe": "; ".join(training.overrides),
+            "changes to the recipe": "; ".join(training.overrides),
             "baseline named in the results": results.baseline.model if results.baseline else None,
         }
     )

@@ -1,4 +1,4 @@
-"""Results sorted by what can be compared: a group is one benchmark, its baseline first."""
+"""Groups of comparable results: models that were measured on the same corrupted images."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Entry:
     """One model of a group.
 
     Attributes:
-        results: What was measured; `model` is the name that tells it apart in its group.
-        row: Its figures relative to the group's baseline.
-        path: The file or folder it was read from; None for a baseline that only another's results hold.
+        results: Its results; `model` is a name that is unique in the group.
+        row: Its numbers relative to the baseline of the group.
+        path: The file or folder of the results; None for a baseline that is only recorded in the results of another
+            model.
     """
 
     results: Results
@@ -32,8 +33,15 @@ class Entry:
     def name(self) -> str:
         return self.results.model
 
+    @property
+    def mce(self) -> float:
+        """Absolute mCE, a fraction."""
+        mce = self.results.mce
+        assert mce is not None  # `load_groups` refuses results without corruptions
+        return mce
+
     def interval(self, key: str) -> tuple[float, float] | None:
-        """The 95 % interval of a figure, fractions; None where the results have none, as for `mrce` and `r_net`."""
+        """The 95 % interval of `clean_error` or `mce`, fractions; None if there is none, as for `mrce` and `r_net`."""
         return getattr(self.results.intervals or Intervals(), key, None)
 
     def cell_interval(self, corruption: str, severity: int) -> tuple[float, float] | None:
@@ -56,27 +64,28 @@ class Group:
 
     @property
     def shared(self) -> Results:
-        """Results to read what all have in common from."""
+        """The results of the baseline, for properties that all members share."""
         return self.entries[0].results
 
     @property
     def cells(self) -> int:
-        """How many pairs of corruption and severity were measured."""
+        """Number of measured pairs of corruption and severity."""
         return sum(error is not None for row in self.shared.errors.values() for error in row)
 
     @property
     def corruptions(self) -> list[str]:
-        """Names of what was measured, in the paper's order, others after them."""
+        """The measured corruptions: those of the paper in its order, then others."""
         return self.shared.corruptions
 
 
 def load_groups(paths: Sequence[Path]) -> list[Group]:
-    """Results files or run folders as groups, in the order in which their first member is given.
+    """Load results files or run folders and group them, in the order of their first members.
 
-    A group's baseline is the one that its results name, if need be as they hold it; where none is named, the first.
+    The baseline of a group is the one that its results name, read from their record if its own file is not given. If
+    none is named, it is the first member.
 
     Raises:
-        InputError: No path; a file that is none of results; results of clean images only.
+        InputError: No path is given, a file does not hold results, or results are of clean images only.
     """
     if not paths:
         raise InputError("no results are given; name results files or run folders")
@@ -93,18 +102,20 @@ def load_groups(paths: Sequence[Path]) -> list[Group]:
 
 
 def headings(groups: Sequence[Group]) -> list[str]:
-    """Data set and preset of every group, and whatever else tells it from another group of these."""
+    """Dataset and preset of every group, and what distinguishes groups with the same dataset and preset."""
     short = [f"{group.shared.dataset} ({group.shared.preset})" for group in groups]
     found = []
     for group, heading in zip(groups, short, strict=True):
-        alike = [_apart(other) for other, name in zip(groups, short, strict=True) if name == heading]
-        differing = [part for place, part in enumerate(_apart(group)) if len({other[place] for other in alike}) > 1]
-        found.append(", ".join([heading, *differing]))
+        same = [_distinctions(other) for other, name in zip(groups, short, strict=True) if name == heading]
+        different = [
+            text for index, text in enumerate(_distinctions(group)) if len({other[index] for other in same}) > 1
+        ]
+        found.append(", ".join([heading, *different]))
     return found
 
 
-def _apart(group: Group) -> list[str]:
-    """What can keep groups of the same data set and preset from being one, in words."""
+def _distinctions(group: Group) -> list[str]:
+    """Properties in which groups with the same dataset and preset can differ, in words."""
     shared = group.shared
     return [
         f"retrieval from split {shared.retrieval.database_split}" if shared.retrieval else shared.task,
@@ -137,11 +148,11 @@ def _group(members: Sequence[_Member]) -> Group:
     baseline = _baseline(members)
     ordered = [baseline, *(member for member in members if member is not baseline)]
     count = Counter(results.model for results, _ in ordered)
-    apart = [
+    named = [
         replace(results, model=f"{results.model} [{path or 'as recorded'}]") if count[results.model] > 1 else results
         for results, path in ordered
     ]
-    rows = zip(apart, compare(apart), ordered, strict=True)
+    rows = zip(named, compare(named), ordered, strict=True)
     return Group(tuple(Entry(results, row, path) for results, row, (_, path) in rows))
 
 

@@ -56,7 +56,7 @@ class Section:
     @property
     def leaderboard(self) -> list[tuple[int, Entry]]:
         """Index in the group and model, the lowest mCE first."""
-        return sorted(enumerate(self.group.entries), key=lambda item: item[1].row.mce)
+        return sorted(enumerate(self.group.entries), key=lambda item: item[1].mce)
 
     @property
     def best(self) -> dict[str, float]:

@@ -9,9 +9,8 @@ from markupsafe import Markup, escape
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark import comparison
-from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import get_preset
-from timm_pushpull.figures.report.charts import mean_curve
+from timm_pushpull.figures.report.charts import clean_error_and_mce, mean_curve
 from timm_pushpull.figures.report.corrupted_images import CorruptedImage
 from timm_pushpull.figures.report.groups import Entry, Group
 
@@ -65,31 +64,31 @@ def measured_on(group: Group) -> str:
 
 def verdict(group: Group) -> str:
     """The models compared with the baseline, in words."""
-    others = [entry for entry in group.entries[1:] if entry.row.mrce is not None]
+    others = [(entry, entry.row.mrce) for entry in group.entries[1:] if entry.row.mrce is not None]
     if len(group.entries) == 1:
         return "There is only one model, so there are no relative errors."
     if not others:
         return "The baseline makes no error under some corruption, so relative errors are not defined."
     base = group.baseline.name
     if len(others) == 1:
-        entry = others[0]
-        text = f"Under corruptions {entry.name} has {number(entry.row.mrce)} times the error of {base} (mrCE)"
+        entry, mrce = others[0]
+        text = f"Under corruptions {entry.name} has {number(mrce)} times the error of {base} (mrCE)"
         if entry.row.r_net is None:
             return text + "."
-        net = "better than" if entry.row.r_net > 0 else "worse than" if entry.row.r_net < 0 else "equal to"
-        return f"{text}. With the clean error included it is {net} the baseline (R_net {percent(entry.row.r_net)})."
-    fewer = sum(entry.row.mrce < 1 for entry in others)
+        judged = "better than" if entry.row.r_net > 0 else "worse than" if entry.row.r_net < 0 else "equal to"
+        return f"{text}. With the clean error included it is {judged} the baseline (R_net {percent(entry.row.r_net)})."
+    fewer = sum(mrce < 1 for _, mrce in others)
     text = f"Under corruptions {fewer} of {len(others)} models have fewer errors than {base} (mrCE below 1)"
-    traded = [entry for entry in others if entry.row.r_net is not None]
-    if not traded:
+    net = {entry.name: entry.row.r_net for entry, _ in others if entry.row.r_net is not None}
+    if not net:
         return text + "."
-    best = max(traded, key=lambda entry: entry.row.r_net)
-    return f"{text}. With the clean error included {best.name} is best (R_net {percent(best.row.r_net)})."
+    best = max(net, key=net.__getitem__)
+    return f"{text}. With the clean error included {best} is best (R_net {percent(net[best])})."
 
 
 def severity_caption(group: Group) -> str:
     """Caption of the severity curves."""
-    best = min(group.entries, key=lambda entry: entry.row.mce)
+    best = min(group.entries, key=lambda entry: entry.mce)
     curves = {entry.name: mean_curve(entry) for entry in (group.baseline, best)}
     severities = sorted(set(curves[best.name]) - {0})
     first, last = severities[0], severities[-1]
@@ -100,7 +99,7 @@ def severity_caption(group: Group) -> str:
         text = f"From severity {first} to {last} the mean error goes from {listed(rises)}{models}. "
     base = {name: metrics.mean_error(row) for name, row in group.shared.errors.items()}
     if len(base) > 1:
-        hardest, easiest = (spoken(end(base, key=base.get)) for end in (max, min))
+        hardest, easiest = (spoken(end(base, key=base.__getitem__)) for end in (max, min))
         text += (
             f"The mean error of {group.baseline.name} is highest under {hardest} ({percent(max(base.values()))}) and "
             f"lowest under {easiest} ({percent(min(base.values()))}). "
@@ -110,7 +109,7 @@ def severity_caption(group: Group) -> str:
         for entry in group.entries[1:]
         for name, row in entry.results.errors.items()
         for severity, (error, other) in enumerate(zip(row, group.shared.errors[name], strict=True), 1)
-        if error is not None
+        if error is not None and other is not None
     ]
     if gaps:
         gap, model, name, severity = max(gaps, key=lambda cell: abs(cell[0]))
@@ -124,17 +123,18 @@ def severity_caption(group: Group) -> str:
 
 def tradeoff_caption(group: Group) -> str:
     """Caption of the trade-off plane."""
-    base = group.baseline.results
-    beta = base.mce / base.clean_error
+    base = group.baseline
+    clean_error, mce = clean_error_and_mce(base)
+    beta = mce / clean_error
     text = (
-        f"On the lines through {base.model} the net error reduction R_net is 0. The dashed line gives the relative "
+        f"On the lines through {base.name} the net error reduction R_net is 0. The dashed line gives the relative "
         f"reductions of clean error and mCE the same weight (β = 1), the dotted line weighs mCE by β = mCE₀/E₀ = "
         f"{beta:.2f}. Below a line R_net is positive. "
     )
     others = group.entries[1:]
     if not others:
         return text.strip()
-    lines = {"dashed": 1, "dotted": beta}
+    lines = {"dashed": 1.0, "dotted": beta}
     nets = {line: [_net(entry, base, weight) for entry in others] for line, weight in lines.items()}
     if len(others) == 1:
         sides = [f"{'below' if net > 0 else 'above' if net < 0 else 'on'} the {line}" for line, (net,) in nets.items()]
@@ -143,9 +143,8 @@ def tradeoff_caption(group: Group) -> str:
     return f"{text}Of {len(others)} models {' and '.join(parts)}."
 
 
-def _net(entry: Entry, base: Results, beta: float) -> float:
-    results = entry.results
-    return metrics.net_error_reduction(results.clean_error, results.mce, base.clean_error, base.mce, beta)
+def _net(entry: Entry, baseline: Entry, beta: float) -> float:
+    return metrics.net_error_reduction(*clean_error_and_mce(entry), *clean_error_and_mce(baseline), beta)
 
 
 def alpha_caption(alpha: np.ndarray) -> str:
