@@ -18,7 +18,7 @@ import re
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.text import printable
@@ -124,7 +124,7 @@ def _build(kind: Any, value: object, place: str) -> Any:
             _refuse(place, value, " or ".join(map(str, arguments)))
         return value
     if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, place)
+        return _dataclass(cast(Any, kind), value, place)
     if origin in (dict, Mapping):
         if type(value) is not dict:
             _refuse(place, value, "an object")
@@ -177,7 +177,7 @@ def _scalar(kind: Any, value: object, place: str) -> Any:
         # The comparison is exact for integers of any length, which float() would not take.
         if not (type(value) is int and abs(value) <= _MAX_INT) and not (type(value) is float and math.isfinite(value)):
             _refuse(place, value, "a finite number")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     raise TypeError(f"{place}: {kind} is no type of a JSON value")
 
 
