@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from timm_pushpull.benchmark.results import TASKS, Measurement, Results, RetrievalSettings
 from timm_pushpull.cli.options import (
@@ -120,6 +120,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     retrieves = options.task == "retrieval"
     distributed, device = _distributed()
     precision = choose_precision(options.precision, device)
+    model: Any  # timm's models have attributes that nn.Module does not declare
     model, weights_sha256 = load_model(options.model, options.weights)
     geometry = model_geometry(model, options.image_size)
     names = label_names(model)
@@ -169,7 +170,9 @@ def _benchmark(options: argparse.Namespace) -> None:
         "distributed": distributed,
         "progress": distributed.is_main,
     }
-    task = benchmark.retrieval(model, database, geometry, top=about["retrieval"].top, **shared) if retrieves else None
+    task = None
+    if database is not None:
+        task = benchmark.retrieval(model, database, geometry, top=about["retrieval"].top, **shared)
     evaluation = benchmark.evaluate(
         model,
         source,
@@ -180,7 +183,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         log=log,
         **shared,
     )
-    if distributed.is_main:
+    if log is not None:
         results = measurement.results(**evaluation.as_results())
         results.save(options.output)
         log.remove()
@@ -197,12 +200,10 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     from timm_pushpull.benchmark import OnTheFlyCorruptions, PrecomputedCorruptions, of_model
     from timm_pushpull.data.corrupted import open_corrupted
 
-    images = None
-    if options.dataset:
-        images = load(options, options.dataset, options.split)
-    if not options.corrupted:
+    images = load(options, options.dataset, options.split) if options.dataset else None
+    if images is not None and not options.corrupted:
         images = of_model(images, names).subset(options.limit)
-        source = OnTheFlyCorruptions(
+        on_the_fly = OnTheFlyCorruptions(
             images,
             geometry,
             preset=options.preset,
@@ -211,7 +212,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
             jpeg_quality=options.jpeg_quality,
             workers=options.workers,
         )
-        return source, {
+        return on_the_fly, {
             "dataset": images.name,
             "split": images.split,
             "preset": options.preset,

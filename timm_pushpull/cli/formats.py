@@ -121,5 +121,6 @@ def to_csv(compared: Sequence[ComparisonRow]) -> str:
 
 
 def _tex(text: str) -> str:
-    table = {c: f"\\{c}" for c in "_%&#${}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}"}
-    return text.translate(str.maketrans(table | {"^": "\\textasciicircum{}"}))
+    escaped: dict[str, str | int | None] = {c: f"\\{c}" for c in "_%&#${}"}
+    escaped |= {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    return text.translate(str.maketrans(escaped))

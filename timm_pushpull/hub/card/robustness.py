@@ -69,20 +69,23 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
     header = ["corruption", "1", "2", "3", "4", "5", "mean"] + ["baseline", "relative"] * bool(comparison)
     rows = []
     for corruption, row in results.errors.items():
-        cells = [plain(corruption), *("-" if error is None else f"{100 * error:.1f}" for error in row)]
-        cells.append(f"{100 * metrics.mean_error(row):.1f}")
+        cells = [plain(corruption), *map(_tenths, row), _tenths(metrics.mean_error(row))]
         if comparison:
-            cells.append(f"{100 * metrics.mean_error(comparison.baseline.errors[corruption]):.1f}")
+            cells.append(_tenths(metrics.mean_error(comparison.baseline.errors[corruption])))
             cells.append(number(comparison.row.relative.get(corruption), 2))
         rows.append(cells)
     columns = [
         [error for error in column if error is not None] for column in zip(*results.errors.values(), strict=True)
     ]
-    last = ["**mean**", *(f"{100 * fmean(column):.1f}" if column else "-" for column in columns)]
-    last.append(f"**{100 * results.mce:.1f}**")
+    last = ["**mean**", *(_tenths(fmean(column) if column else None) for column in columns)]
+    last.append(f"**{_tenths(results.mce)}**")
     if comparison:
-        last += [f"{100 * comparison.baseline.mce:.1f}", f"**{number(comparison.row.mrce, 2)}**"]
+        last += [_tenths(comparison.baseline.mce), f"**{number(comparison.row.mrce, 2)}**"]
     return table(header, [*rows, last])
+
+
+def _tenths(error: float | None) -> str:
+    return percent(error, 1).removesuffix("%")
 
 
 def legend(results: Results, comparison: Comparison | None) -> str:

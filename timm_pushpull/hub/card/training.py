@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm_pushpull.benchmark.results import Results, Training
+from timm_pushpull.benchmark.results import Results, RetrievalSettings, Training
 from timm_pushpull.utils.markdown import code, plain, table
 from timm_pushpull.utils.text import duration
 
 _OPTIMISER = ("batch_size", "momentum", "weight_decay", "lr_start", "lr_peak", "lr_end")
-_UNSET = (None, "", {}, [])
+_UNSET: tuple[object, ...] = (None, "", {}, [])
 
 
 def overrides(results: Results) -> list[str]:
@@ -42,16 +42,9 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
     if all(name in recipe for name in _OPTIMISER):
-        batch, momentum, decay, start, peak, end = (plain(recipe[name]) for name in _OPTIMISER)
-        if recipe.get("cycle_momentum"):
-            momentum = "cycled from 0.95 to 0.85 and back"  # the defaults of torch's OneCycleLR
-        phases = " in three phases" if recipe.get("three_phase") else ""
-        lines.append(
-            f"- **Optimiser:** SGD, momentum {momentum}, weight decay {decay}, batch size {batch}; one-cycle learning "
-            f"rate{phases}, from {start} up to {peak} and down to {end}"
-        )
+        lines.append(f"- **Optimiser:** {_optimiser(recipe)}")
     if results.retrieval:
-        lines.append(f"- **Loss:** {_loss(results, recipe)}")
+        lines.append(f"- **Loss:** {_loss(results.retrieval, recipe)}")
     if recipe.get("augmentation"):
         lines.append(f"- **Augmentation:** {_augmentation(recipe['augmentation'])}")
     if known.overrides:
@@ -65,11 +58,22 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
     )
 
 
-def _loss(results: Results, recipe: Mapping[str, Any]) -> str:
+def _optimiser(recipe: Mapping[str, Any]) -> str:
+    batch, momentum, decay, start, peak, end = (plain(recipe[name]) for name in _OPTIMISER)
+    if recipe.get("cycle_momentum"):
+        momentum = "cycled from 0.95 to 0.85 and back"  # the defaults of torch's OneCycleLR
+    phases = " in three phases" if recipe.get("three_phase") else ""
+    return (
+        f"SGD, momentum {momentum}, weight decay {decay}, batch size {batch}; one-cycle learning rate{phases}, "
+        f"from {start} up to {peak} and down to {end}"
+    )
+
+
+def _loss(retrieval: RetrievalSettings, recipe: Mapping[str, Any]) -> str:
     classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
     return (
         f"central similarity quantization (Yuan et al. 2020): the images of each of the {classes} are pulled towards "
-        f"a hash centre of {results.retrieval.hash_bits} bits; the centres are far from each other"
+        f"a hash centre of {retrieval.hash_bits} bits; the centres are far from each other"
     )
 
 
