@@ -1,4 +1,4 @@
-"""The analyses of push-pull layers and of errors by frequency, against what a hand can compute."""
+"""The analyses of push-pull layers and the Fourier heat map, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def random_kernels(filters: int = 3, channels: int = 2, size: int = 3) -> np.nda
 
 
 class TestLayers:
-    def test_the_first_layer_is_looked_at(self):
+    def test_the_first_push_pull_layer_is_used(self):
         model = nn.Sequential(nn.Conv2d(3, 2, 1), PushPullConv2d(2, 4, 3), PushPull2020Conv2d(4, 5, 3))
         assert figures.push_pull_layer(model) is model[1]
         np.testing.assert_array_equal(figures.alpha_values(model)[:4], model[1].alpha.detach())
@@ -72,7 +72,7 @@ class TestKernels:
         np.testing.assert_allclose(found.push, layer.push_weight().detach()[:, 0], rtol=1e-6)
         assert not np.allclose(found.push, layer.weight.detach()[:, 0])
 
-    def test_what_there_is_not(self):
+    def test_invalid_input(self):
         layer = layer_of(random_kernels(3))
         with pytest.raises(InputError, match="cannot show 5 filters; the layer has 3"):
             figures.kernel_pairs(layer)
@@ -120,7 +120,7 @@ class TestSpectra:
         assert found.stride == (step, step)
 
     def test_negative_alpha_adds_the_pull_to_the_centre(self):
-        """The centre is the sum of the weights, which grows with |alpha| where push and pull have sums of one sign."""
+        """The centre is the sum of weights, which grows with |alpha| where the sums of push and pull have one sign."""
         kernel = np.array([[[[1.0, 2.0, 3.0]] * 3]])
         layer = layer_of(kernel)  # sums: push 18, pull (3 + 1) * 9 - 18 = 18
         found = figures.push_pull_spectra(layer, (-2, -1, -0.5, 0.5), (0, 3, 5))
@@ -140,7 +140,7 @@ class TestSpectra:
         assert profile[12] > 0.9
         assert profile[[0, 5, 20, 32]].tolist() == [0] * 4
 
-    def test_what_there_cannot_be(self):
+    def test_invalid_input(self):
         layer = layer_of(random_kernels())
         for options, words in (
             ({"avg_sizes": (2,)}, "avg_size is 2"),
@@ -164,14 +164,14 @@ class TestSignalToNoise:
         expected = 20 * np.log10(5 * weights.sum(axis=(1, 2, 3)) / noise)
         np.testing.assert_allclose(found.push_db, expected, atol=0.25)
 
-    def test_noise_of_its_own_in_every_channel(self):
+    def test_every_channel_has_its_own_noise(self):
         weights, image = np.zeros((2, 2, 1, 1)), np.ones((2, 200, 200))
         weights[0, 0] = weights[1, 1] = 1
         found = figures.signal_to_noise(layer_of(weights, alpha=0.0), 10 * image, (0.1, 1.0))
         assert found.push_db[0] - found.push_db[1] == pytest.approx(20, abs=0.2)
 
     def test_inhibition_raises_it_where_the_signal_is_antisymmetric(self):
-        """A ramp excites a derivative filter and its pull not at all; noise excites both, and pull takes from push."""
+        """A ramp excites a derivative filter but not its pull; noise excites both, and pull is subtracted from push."""
         kernel = np.array([[[[-1.0, 0.0, 1.0]] * 3]])
         image = 2.0 * np.arange(128)[None, None] * np.ones((1, 128, 1)) - 128
         inner = np.zeros((128, 128), bool)
@@ -209,7 +209,7 @@ class TestSignalToNoise:
         assert len(there) == {1: 5, 2: 3, 4: 1, 16: 1}[layer.stride[0]]
         assert found.signal[:, there].all()
 
-    def test_what_there_cannot_be(self):
+    def test_invalid_input(self):
         layer = layer_of(random_kernels())
         for image, sigma, words in ((np.ones((3, 8, 8)), 1, "2 channels"), (np.ones((2, 8, 8)), 0, "noise above 0")):
             with pytest.raises(InputError, match=words):
@@ -222,7 +222,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.1, 0.3)
 
 
 class Detector(nn.Module):
-    """A classifier of 1 where a channel holds a Fourier basis image with more than `threshold`, else of 0."""
+    """Predicts class 1 if a channel contains a Fourier basis image with more than `threshold`, else class 0."""
 
     def __init__(self, size: int, frequency: tuple[int, int], threshold: float, channel: int = 0, signed: bool = False):
         super().__init__()
@@ -254,7 +254,7 @@ class TestFourierHeatmap:
         assert set(map(tuple, np.argwhere(found > 1e-5).tolist())) == {(2, 5), (6, 3)}
 
     @pytest.mark.parametrize(("size", "frequency"), [(8, (1, -2)), (8, (-4, 3)), (7, (3, 0))])
-    def test_errors_are_where_the_classifier_listens(self, size, frequency):
+    def test_errors_are_at_the_frequency_of_the_detector(self, size, frequency):
         found = figures.fourier_heatmap(Detector(size, frequency, 2.97).eval(), *grey(3, size), MEAN, STD, norm=3.0)
         middle = size // 2
         opposite = [(-part + middle) % size for part in frequency]
@@ -264,7 +264,7 @@ class TestFourierHeatmap:
         assert found.clean_error == 0
         np.testing.assert_allclose(found.frequencies, (np.arange(size) - middle) / size)
 
-    def test_the_noise_has_the_norm_that_is_asked_for(self):
+    def test_the_noise_has_the_given_norm(self):
         deaf = Detector(8, (1, 2), 3.03).eval()
         assert not figures.fourier_heatmap(deaf, *grey(3, 8), MEAN, STD, norm=3.0).error.any()
 
@@ -278,7 +278,7 @@ class TestFourierHeatmap:
         assert len(set(wrong)) == 3
         assert all(0.4 < error < 0.6 for error in wrong)
 
-    def test_batches_and_selections_change_nothing(self):
+    def test_batches_and_subsets_do_not_change_the_errors(self):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(108, 20), nn.ReLU(), nn.Linear(20, 4)).eval()
         rng = np.random.default_rng(1)
@@ -303,7 +303,7 @@ class TestFourierHeatmap:
             np.testing.assert_array_equal(few.frequencies, whole.frequencies[chosen])
         assert (measure(seed=1).error != whole.error).any()
 
-    def test_what_there_cannot_be(self):
+    def test_invalid_input(self):
         images, labels = grey(2, 4)
         model = Detector(4, (1, 1), 1.0).eval()
         for options, words in (

@@ -1,4 +1,4 @@
-"""The figures of corruptions and of results, and the commands that draw them."""
+"""The plots of corruptions and of results, and their commands."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def looks(lines) -> list[tuple]:
 
 
 @pytest.mark.parametrize(("clean_error", "height"), [(0.1, 0.95), (0.7, 0.05)])
-def test_words_in_the_corners_stand_where_no_line_is(clean_error, height):
+def test_notes_are_in_a_corner_without_lines(clean_error, height):
     errors = {name: [clean_error + 0.05 * severity for severity in range(1, 6)] for name in ("fog", "snow")}
     figure = figures.plot_severity_curves(
         [some_results(clean_error=clean_error, errors=errors)], {"fog": "1", "snow": "2"}
@@ -155,7 +155,7 @@ def test_bars_of_partial_results():
     assert [text.get_text() for text in axes.texts] == ["Noise", "Weather", "Mean"]
 
 
-def test_models_are_told_apart_without_colour():
+def test_models_differ_without_colour():
     measured = models(9)
     lines = looks(figures.plot_severity_curves(measured).axes[0].lines)
     assert len({(marker, dashes) for _, marker, dashes in lines}) == 9
@@ -186,7 +186,7 @@ def test_legends_lie_inside_the_figure_and_cover_no_data(count, length):
         assert all(axes.get_window_extent().height > 70 for axes in figure.axes)
 
 
-def test_figures_of_nothing_are_refused():
+def test_figures_without_data_are_an_error():
     nothing, *rest = models(2, errors={})
     for draw in (
         figures.plot_tradeoff,
@@ -239,7 +239,7 @@ def test_bad_results_are_one_line(tmp_path, run_inside, monkeypatch):
     assert not (tmp_path / "f.png").exists()
 
 
-def test_series_are_joined_in_order_with_their_alpha_beside():
+def test_series_are_connected_in_order_and_labelled_with_alpha():
     baseline, single, *others = models(5)
     figure = figures.plot_tradeoff(baseline, [single], {"avg 3": list(zip((0.5, None, 2.0), others, strict=True))})
     axes = figure.axes[0]

@@ -1,4 +1,4 @@
-"""The figures of networks, the captions of all figures, and the commands that draw them."""
+"""The plots of networks, the captions of all figures, and the commands."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_captions_lie_inside_the_figure_below_everything_else():
         assert all(axes.get_tightbbox().y0 >= label.y1 - 1 for label in labels for axes in figure.axes), name
 
 
-def test_the_layout_of_what_is_saved_has_no_last_digits(tmp_path):
-    """They are others every time, and the names in an SVG are made of them."""
+def test_a_saved_layout_is_rounded(tmp_path):
+    """The last digits differ from run to run, and the ids in an SVG depend on them."""
     figure = figures.plot_kernel_pairs(figures.kernel_pairs(some_layer(), 3), "a_model")
     figures.save_figure(figure, tmp_path / "f.svg")
     sides = [side for axes in figure.axes for side in axes.get_position(original=True).bounds]
@@ -110,8 +110,8 @@ def test_spectra_are_on_one_scale():
     assert told in caption(figure)
 
 
-def test_a_band_pass_is_told_from_a_low_pass():
-    """A difference has a centre of 0, a sum has its highest value there."""
+def test_band_pass_and_low_pass_kernels():
+    """The spectrum of a difference is 0 at its centre; that of a sum has its peak there."""
     low, high = (some_layer(alpha=0.0) for _ in range(2))
     low.weight.data.fill_(1.0)
     high.weight.data.copy_(torch.tensor([[-1.0, 0.0, 1.0]] * 3))

@@ -1,4 +1,4 @@
-"""The report: its figures, and what keeps it safe and the same. In a browser: test_report_browser.py."""
+"""The report: its numbers, that names are escaped, and that it is reproducible. Browser: test_report_browser.py."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def page(given, paths) -> str:
 
 
 class Tables(HTMLParser):
-    """All tables: class to bodies' rows, a row being pairs of a cell's text and its data-value."""
+    """All tables: class and rows of the bodies; a row is a list of pairs of text and data-value."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -87,14 +87,14 @@ def embedded(page: str, name: str) -> dict:
 
 
 def text_of(page: str) -> str:
-    """The page's words, without scripts and styles, on one line."""
+    """The text of the page without scripts and styles, on one line."""
     bare = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
     return " ".join(unescape(bare).split())
 
 
 @pytest.fixture(scope="module")
 def expected(given):
-    """The first group, baseline first, and its lines."""
+    """The first group, baseline first, and its rows."""
     found = [Results.load(given / name) for name in ("base.json", "worse.json", "better", "between.json")]
     return found, compare(found)
 
@@ -178,7 +178,7 @@ def test_r_net_is_0_on_the_lines_of_the_plane(page, expected):
     assert "Not shown: it needs the clean error of every model" in text_of(page)
 
 
-def test_the_captions_say_what_is_to_be_seen(page, expected):
+def test_captions_follow_from_the_results(page, expected):
     text, (found, lines) = text_of(page), expected
     assert "Under corruptions 1 of 3 models have fewer errors than plain" in text
     assert f"With the clean error included pushpull is best (R net {100 * lines[2].r_net:.1f}" in text
@@ -231,7 +231,7 @@ def test_the_viewer_holds_every_corruption_and_the_errors_of_the_models(page, gi
     assert errors["partial"]["clean"] == [[f"10.0{NO_BREAK}%", ""]]
 
 
-def test_provenance_and_caveats_are_told(page, given):
+def test_provenance_and_caveats(page, given):
     text = text_of(page)
     for words in (
         "100 images of pictures, split test, corrupted on the fly with the constants of cifar10-c, seed 0",
@@ -256,7 +256,7 @@ def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
     assert "Under corruptions pushpull has 0.800 times the error of plain" in text_of(page)
 
 
-def test_models_of_one_name_and_groups_of_one_data_set_are_told_apart(given, tmp_path):
+def test_models_with_one_name_and_groups_with_one_dataset_get_unique_names(given, tmp_path):
     for number, changes in enumerate(({}, {}, {"seed": 3})):
         some_results("same", **changes).save(tmp_path / f"{number}.json")
     page = report.render(sorted(tmp_path.glob("*.json")), [given / "picture.png"])
@@ -269,7 +269,7 @@ def test_models_of_one_name_and_groups_of_one_data_set_are_told_apart(given, tmp
     ]
 
 
-def test_retrieval_is_told_from_classification(given, tmp_path):
+def test_retrieval_is_not_mixed_with_classification(given, tmp_path):
     some_results("classifier").save(tmp_path / "a.json")
     some_results("hashes", task="retrieval", retrieval=RETRIEVAL).save(tmp_path / "b.json")
     text = text_of(report.render([tmp_path / "a.json", tmp_path / "b.json"], [given / "picture.png"]))

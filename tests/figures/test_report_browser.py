@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 
 def visit(browser: Browser, path: Path, **settings) -> Page:
-    """The report in a window of its own, without network; `found` and `asked` fill with complaints and requests."""
+    """Open the report in a new page without network; `found` and `asked` collect complaints and requests."""
     page = browser.new_context(offline=True, **settings).new_page()
     page.found = complaints(page)
     page.asked = []
@@ -48,7 +48,7 @@ def visit(browser: Browser, path: Path, **settings) -> Page:
 
 @pytest.fixture(scope="module")
 def opened(browser, path) -> Page:
-    """One page for all tests on a desktop: loading it is what takes time."""
+    """One page for all desktop tests, because loading it is slow."""
     return visit(browser, path, viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
 
 
@@ -61,13 +61,13 @@ def page(opened) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def content(path) -> dict:
-    """What the viewer's script chooses from."""
+    """The data of the viewer."""
     found = re.search('<script type="application/json" id="images">(.*?)</script>', path.read_text(), re.DOTALL)
     return json.loads(found[1])
 
 
 def switch(page: Page, **media: str) -> None:
-    """Change the reader's settings and wait for the charts to follow."""
+    """Change the media settings and wait until the charts are redrawn."""
     page.emulate_media(**{"media": "screen", **media})
     until(
         page,

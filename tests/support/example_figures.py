@@ -1,4 +1,4 @@
-"""Figures and what they are drawn of, for the tests of plots."""
+"""Example figures and their inputs, for the tests of plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTIAL = {"gaussian_noise": [0.3, None, 0.5, None, None], "fog": [0.2, 0.2, 0.4
 
 
 def models(count: int, **changes) -> list:
-    """A baseline and others with errors of their own."""
+    """A baseline and models with different errors."""
     first = some_results(**{"model": "model_0", **changes})
     return [
         replace(

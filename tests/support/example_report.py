@@ -1,4 +1,4 @@
-"""Results to report on: comparable and other ones, with weights, an odd name and gaps."""
+"""Example results for the report: comparable and not, with weights, a hostile name, and missing cells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALPHA = np.array([-0.25, 0.0, 0.3, 0.5, 0.5, 1.2], np.float32)
 
 
 def scaled(factor: float, **changes) -> Results:
-    """Results whose errors are the example's times a factor, with intervals."""
+    """The example results with all errors multiplied by a factor, with intervals."""
     base = some_results()
     clean = base.clean_error * factor
     errors = {name: [error * factor for error in row] for name, row in base.errors.items()}
@@ -30,14 +30,14 @@ def scaled(factor: float, **changes) -> Results:
 
 
 def save_weights(folder: Path, alpha: np.ndarray) -> str:
-    """Write weights of one push-pull layer; returns their hash."""
+    """Write the weights of one push-pull layer and return their hash."""
     folder.mkdir(exist_ok=True)
     save_file({"conv1.alpha": alpha}, folder / "model.safetensors")
     return sha256(folder / "model.safetensors")
 
 
 def write_results(folder: Path) -> list[Path]:
-    """Write a picture and results: four comparable models, of which one is a run folder with weights, and two others
+    """Write an image and results: four comparable models, of which one is a run folder with weights, and two others
     that were measured on another data set and not everywhere. Returns the paths of the results; the baseline of the
     first group is not the first, but named by another's results.
     """

@@ -135,7 +135,7 @@ def radial_profile(spectrum: np.ndarray) -> np.ndarray:
 
 
 def plot_spectra(spectra: Spectra, model: str) -> Figure:
-    """Plot the spectra of the linear push-pull kernels, a row per pooling size and a column per alpha, beside those of
+    """Plot the spectra of the linear push-pull kernels, a row per pooling size and a column per alpha, next to those of
     the push and the pull kernels, all on one scale.
 
     Args:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Results whose points a line connects, in this order, each with its fixed alpha if known.
 Series = Sequence[tuple[float | None, Results]]
-#: Positions of the alpha beside a point: offset in points, alignment. Each series has another, since they may be close.
+#: Offset in points and alignment of the alpha next to a point; each series has another, because they can be close.
 _LABEL_OFFSETS = (((5, 4), "left"), ((-5, -9), "right"), ((5, -9), "left"), ((-5, 4), "right"))
 
 
@@ -28,7 +28,7 @@ def plot_tradeoff(baseline: Results, measured: Sequence[Results], series: Mappin
     Args:
         measured: Results that are drawn as one point each.
         series: Label to results whose points a line connects, such as one network with growing alpha; the alpha is
-            written beside the points.
+            written next to the points.
 
     Raises:
         InputError: A model was not measured on clean or on corrupted images, the baseline makes no error, or matplotlib
@@ -97,7 +97,7 @@ def _caption(baseline: Results, groups: Sequence[tuple[str, Series]]) -> str:
         f"{len(others)} models, {' and '.join(counts)}."
     )
     if any(alpha is not None for _, members in groups for alpha, _ in members):
-        text += " Numbers beside points: the fixed inhibition strength α."
+        text += " Numbers next to points: the fixed inhibition strength α."
     return minus(text)
 
 
