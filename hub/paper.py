@@ -29,9 +29,9 @@ from timm_pushpull.utils.markdown import number, percent, table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.append(str(ROOT / "train"))  # a script's folder, not a package
+sys.path.insert(0, str(ROOT))  # for the package `train` of this checkout
 
-import study  # noqa: E402
+from train import study  # noqa: E402
 
 PAGE = ROOT / "model_cards" / "paper.md"
 FIGURES = PAGE.parent / "figures"
@@ -160,7 +160,7 @@ def table2(measured: study.Study) -> str:
     for row in rows:
         first = next(other for other in rows if other.model == row.model)  # most rows of CIFAR-10 are ImageNet's, too
         mine = small.get(row.model) if row is first else None
-        mine = [mine.mrce(), str(len(mine.results))] if mine and mine.results else ["", NOT_RUN]
+        mine = [mine.mrce_text(), str(len(mine.results))] if mine and mine.results else ["", NOT_RUN]
         body.append([row.dataset, row.model, *figures(row), *mine])
     return table(header, body, words=2)
 
@@ -211,7 +211,7 @@ def retrieval(name: str, measured: study.Study) -> str:
                 percent(statistics.mean(values), 1)
                 for values in zip(*((r.clean_error, r.mce) for r in done), strict=True)
             )
-            body.append([row.label, *theirs, *errors, mine.mrce(), str(len(done))])
+            body.append([row.label, *theirs, *errors, mine.mrce_text(), str(len(done))])
         else:
             body.append([row.label, *theirs, "", "", "", NOT_RUN])
     return table(header, body)

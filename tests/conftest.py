@@ -70,10 +70,10 @@ def run_inside(monkeypatch, capfd) -> Callable[..., subprocess.CompletedProcess[
 
 @pytest.fixture
 def start_quickly(monkeypatch) -> Callable[[ModuleType], None]:
-    """Let a script's module start its commands without Accelerate's launcher, in processes that spare the imports."""
+    """Let a script's module start its commands in processes that spare the imports."""
 
     def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
-        process = run_command(*command[command.index("accelerate.commands.launch") + 1 if "-m" in command else 1 :])
+        process = run_command(*command[1:])
         print(process.stdout)
         print(process.stderr, file=sys.stderr)
         return process

@@ -1,26 +1,31 @@
-"""What a network learns: the classes of images, or a hash that images of one class share."""
+"""What a network is trained for: the classes of images, or a hash that images of one class share."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from settings import Settings
 from timm_pushpull.benchmark.hashing import csq_loss, hash_targets
+from train.settings import Settings
 
 
-class Classes:
-    """Cross-entropy; an output per class."""
+class CrossEntropy:
+    """Classification: an output per class."""
 
     def __init__(self, settings: Settings) -> None:
-        self.smoothing = settings.label_smoothing
+        self.smoothing = settings.smoothing
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The sum of the images' losses."""
+        """The sum of the losses of the images.
+
+        Args:
+            outputs: Shape (N, classes).
+            labels: int64 of shape (N,).
+        """
         return F.cross_entropy(outputs, labels, reduction="sum", label_smoothing=self.smoothing)
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """A number per class, (N, classes), whose largest says for which class an image is taken."""
+        """A number per class, shape (N, classes); the largest is that of the predicted class."""
         return outputs
 
     def classifier(self, network: nn.Module) -> nn.Module:
@@ -28,17 +33,19 @@ class Classes:
         return network
 
 
-class Hashes:
-    """Central similarity quantization: an output per bit, driven to the hash of the image's class."""
+class CentralSimilarity:
+    """Retrieval by central similarity quantization (Yuan et al. 2020): an output per bit of the hash of the class."""
 
     def __init__(self, settings: Settings) -> None:
+        assert settings.num_classes
         self.targets = hash_targets(settings.num_classes, settings.hash_bits)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The sum of the losses of the images, outputs of shape (N, bits)."""
         return csq_loss(outputs, self._targets(outputs)[labels], reduction="sum")
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Of a class, how many bits agree with its hash less how many do not: the nearest hash has the largest."""
+        """Per class, the bits that agree with its hash less those that do not: the nearest hash has the largest."""
         return outputs.sign().float() @ self._targets(outputs).T
 
     def classifier(self, network: nn.Module) -> nn.Module:
@@ -50,7 +57,7 @@ class Hashes:
 
 
 class _Classifier(nn.Module):
-    def __init__(self, network: nn.Module, objective: Hashes) -> None:
+    def __init__(self, network: nn.Module, objective: CentralSimilarity) -> None:
         super().__init__()
         self.network, self.objective = network, objective
 
@@ -58,6 +65,6 @@ class _Classifier(nn.Module):
         return self.objective.logits(self.network(images))
 
 
-def objective(settings: Settings) -> Classes | Hashes:
-    """What the settings' task makes of outputs."""
-    return Hashes(settings) if settings.task == "retrieval" else Classes(settings)
+def create_objective(settings: Settings) -> CrossEntropy | CentralSimilarity:
+    """The objective of the settings' task."""
+    return CentralSimilarity(settings) if settings.task == "retrieval" else CrossEntropy(settings)

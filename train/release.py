@@ -1,132 +1,168 @@
-"""The list of releases: what there is, what is missing, and the next one made.
+"""The list of releases: what was reached, and what is missing or outdated.
 
-python train/release.py                                    # the list
-python train/release.py --next --dataset FOLDER_OR_HUB_ID  # train, measure and stage the first that is missing
-python train/release.py --make resnet18_cifar_pushpull.cifar10 --dataset FOLDER --epochs 5   # that one, shortened
+python train/release.py                                              # the list
+python train/run_queue.py --datasets FILE                            # trains and measures what the queue names
+python train/release.py --stage resnet18_cifar.cifar10 ...           # makes releases of finished runs of the queue
+python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER   # measures a release anew, without training
 
-A run that was cut off goes on where it stopped when the same command is given again. Further options are train.py's;
-what they change of the recipe is written on the card.
-
-python train/release.py --measure resnet18_cifar_pushpull.cifar10 --dataset FOLDER   # its weights anew, not trained
-
-keeps the recipe that it was trained with; --benchmark-limit 10000 measures on so many images.
-
-python train/release.py --hand-over resnet18_cifar_pushpull.cifar10        # trained here, to be measured elsewhere
-
-copies a trained run to hub/trained, to be committed: another machine measures it with the command that trained it. To
-train it anew instead, remove it from there.
+A release is outdated where its recipe.yaml says something else than train/releases.yaml and the recipe there: it shows
+what is to be trained again. --measure keeps the recipe that the weights were trained with and takes further options of
+train.py, such as --benchmark-limit 10000; when it was cut off, the same command resumes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from command import training
-from run_folder import RECIPE, RESULTS, TRAINING, copy_trained
-from settings import RECIPES, load_recipe
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
+
 from timm_pushpull import cli
 from timm_pushpull.benchmark.results import Results
+from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError, unknown
+from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
+from train.settings import Settings, find_recipe, load_recipe, training_command
 
-HERE = Path(__file__).resolve().parent
-PLANNED = HERE / "releases.yaml"
+ROOT = Path(__file__).resolve().parents[1]
+PLANNED = ROOT / "train" / "releases.yaml"
+
+
+@dataclass(frozen=True)
+class PlannedRelease:
+    """A release as train/releases.yaml has it.
+
+    Attributes:
+        name: `<architecture>.<tag>`.
+        recipe: Name of the recipe.
+        changes: Settings in place of the recipe's.
+        baseline: Name of the release that it is compared with, if any.
+        settings: The recipe with these changes.
+    """
+
+    name: str
+    recipe: str
+    changes: Mapping[str, Any]
+    baseline: str | None
+    settings: Settings
+
+    @property
+    def model(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def tag(self) -> str:
+        return self.name.split(".")[1]
+
+    def outdated(self, trained: Settings) -> list[str]:
+        """How the recipe of trained weights differs from the plan, in words; empty where it does not."""
+        # What the plan leaves to the model was resolved in training.
+        resolved = {name: getattr(self.settings, name) or getattr(trained, name) for name in ("img_size", "resize")}
+        return trained.overrides(replace(self.settings, **resolved))
+
+
+def load_planned(path: Path = PLANNED) -> dict[str, PlannedRelease]:
+    """The planned releases by name, in the order in which they are to be made.
+
+    Raises:
+        InputError: The file cannot be read, or names an unknown recipe, setting or baseline.
+    """
+    planned: dict[str, PlannedRelease] = {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, plan in content.items():
+            if plan.get("baseline") not in (None, *planned):
+                raise unknown(f"baseline in {path}", plan["baseline"], planned)
+            changes = plan.get("settings", {})
+            settings = load_recipe(find_recipe(plan["recipe"]), {**changes, "models": [name.split(".")[0]]})
+            planned[name] = PlannedRelease(name, plan["recipe"], changes, plan.get("baseline"), settings)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{str(path)!r} is no list of releases: {type(error).__name__}: {error}") from error
+    return planned
 
 
 def main() -> None:
     parser = cli.Parser(
         prog="release.py",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Show the releases, or make one.",
+        description="Show the releases, make them of finished runs, or measure one anew.",
         epilog=__doc__,
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--next", action="store_true", help="make the first release that is missing")
-    which.add_argument("--make", metavar="NAME", help="make this release, again if it is there")
-    which.add_argument("--measure", metavar="NAME", help="measure this release anew, without training")
-    which.add_argument("--hand-over", metavar="NAME", help="let another machine measure this trained run")
-    parser.add_argument("--runs", type=Path, default=Path("runs/releases"), help="folder of the runs")
-    parser.add_argument("--releases", type=Path, default=RELEASES, help="folder of the releases")
+    which.add_argument("--stage", metavar="NAME", nargs="+", help="make these releases of the runs in RUNS/NAME")
+    which.add_argument("--measure", metavar="NAME", help="measure this release anew, without training, and stage it")
     parser.add_argument(
-        "--trained", type=Path, default=RELEASES.parent / "trained", help="folder of what is handed over"
+        "--runs", type=Path, help="folder of the runs (default: runs/queue/releases, with --measure runs/measured)"
     )
-    parser.add_argument("--cards", type=Path, default=HERE.parent / "model_cards", help="folder of the cards")
+    parser.add_argument("--releases", type=Path, default=RELEASES, help="folder of the releases")
+    parser.add_argument("--cards", type=Path, default=ROOT / "model_cards", help="folder of the cards")
     options, more = parser.parse_known_args()
-    planned = yaml.safe_load(PLANNED.read_text(encoding="utf-8"))
-    missing = [name for name in planned if not (options.releases / name / RESULTS).exists()]
-    for name in (options.make, options.measure, options.hand_over):
-        if name and name not in planned:
+    planned = load_planned()
+    for name in (*(options.stage or ()), *([options.measure] if options.measure else ())):
+        if name not in planned:
             raise unknown("release", name, planned)
-    if not (options.next or options.make or options.measure):
-        if more:
-            raise InputError(f"unknown options {' '.join(more)}; they need --next, --make NAME or --measure NAME")
-        if options.hand_over:
-            copy_trained(options.runs / options.hand_over, options.trained / options.hand_over)
-            print(options.trained / options.hand_over)
-            return
+    if more and not options.measure:
+        raise InputError(f"unknown options {' '.join(more)}; those of train.py need --measure NAME")
+    if options.measure:
+        run = (options.runs or Path("runs/measured")) / options.measure
+        measure(planned[options.measure], run, options.releases, more)
+        print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[options.measure].tag))
+    elif options.stage:
+        for name in options.stage:
+            run = (options.runs or Path("runs/queue/releases")) / name
+            print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[name].tag))
+    else:
         for name, plan in planned.items():
-            print(describe(name, plan, options))
-        return
-    if options.next and not missing:
-        print("every release is there")
-        return
-    make(options.make or options.measure or missing[0], planned, options, more)
+            print(describe(plan, options.releases / name))
 
 
-def describe(name: str, plan: dict, options: argparse.Namespace) -> str:
-    """One line: what was reached, on how many images and after how many epochs, or what it would take."""
-    recipe, release = load_recipe(RECIPES / f"{plan['recipe']}.yaml"), options.releases / name
-    if not (release / RESULTS).exists():
-        if (options.trained / name).exists():
-            epochs = load_recipe(options.trained / name / RECIPE).epochs
-            return f"{name:40} trained, to be measured: {epochs} epochs of {recipe.epochs} in the recipe"
-        return f"{name:40} missing: recipe {plan['recipe']}, {recipe.epochs} epochs of {recipe.dataset}"
-    results, trained = Results.load(release), load_recipe(release / RECIPE)
+def describe(plan: PlannedRelease, folder: Path) -> str:
+    """One line: what a release has reached, and whether it is what is planned."""
+    recipe = plan.settings
+    if not (folder / RESULTS).exists():
+        return f"{plan.name:40} missing: recipe {plan.recipe}, {recipe.epochs} epochs of {recipe.dataset}"
+    results, trained = Results.load(folder), load_recipe(folder / RECIPE)
+    differences = plan.outdated(trained)
+    reached = " and ".join(
+        f"{kind} {error:.2%}"
+        for kind, error in (("clean error", results.clean_error), ("mCE", results.mce))
+        if error is not None
+    )
     return (
-        f"{name:40} clean error {results.clean_error:.2%}, mCE {results.mce:.2%} on {results.num_images:,} images; "
-        f"{trained.epochs} epochs of {recipe.epochs} in the recipe, seed {trained.seed}"
+        f"{plan.name:40} {reached} on {results.num_images:,} images; {trained.epochs} epochs, seed {trained.seed}"
+        f"{'; outdated: ' + ', '.join(differences) if differences else ''}"
     )
 
 
-def make(name: str, planned: dict, options: argparse.Namespace, more: list[str]) -> None:
-    """Train and measure a release, or go on with it, and stage it; ends with the exit code of what fails.
-
-    A run that was handed over is taken up, unless there is one here.
+def measure(plan: PlannedRelease, run: Path, releases: Path, more: list[str]) -> None:
+    """Measure the weights of a release in a run folder of their own; ends with the exit code of train.py if it fails.
 
     Raises:
-        InputError: Its baseline is missing, or the release that is to be measured, or a run is in the way of that.
+        InputError: The release or its baseline is missing, or `run` holds another run.
     """
-    plan, (model, tag), run = planned[name], name.split("."), options.runs / name
-    baseline, trained = plan.get("baseline"), options.trained / name
-    if baseline and not (options.releases / baseline / RESULTS).exists():
-        raise InputError(f"{name} is compared with {baseline}, which is missing; make that first")
-    if options.measure:
-        if not (run / TRAINING).exists():  # else it goes on
-            if run.exists():
-                raise InputError(f"{str(run)!r} holds a run, which would be lost; remove it, or choose another --runs")
-            copy_trained(options.releases / name, run)
-        command = training(str(run / RECIPE), model, run, {})
-    else:
-        if trained.exists() and not run.exists():
-            copy_trained(trained, run)
-        command = training(plan["recipe"], model, run, {"half_weights": True, **plan.get("settings", {})})
-    if baseline:
-        # As seen from here: results tell the command, and are for everybody.
-        command += ["--baseline", os.path.relpath(options.releases / baseline)]
-    stage = [sys.executable, str(HERE.parent / "hub" / "stage.py"), str(run), "--tag", tag]
-    stage += ["--releases", str(options.releases), "--cards", str(options.cards)]
-    for step in ([*command, *more], stage):
-        code = subprocess.run(step, check=False).returncode
-        if code:
-            sys.exit(code)
-    shutil.rmtree(trained, ignore_errors=True)
+    if plan.baseline and not (releases / plan.baseline / RESULTS).exists():
+        raise InputError(f"{plan.name} is compared with {plan.baseline}, which is missing; make that first")
+    if not (run / TRAINING).exists():  # else it is resumed
+        if run.exists():
+            raise InputError(f"{str(run)!r} holds a run, which would be lost; remove it, or choose another --runs")
+        copy_trained(releases / plan.name, run)
+    command = training_command(str(run / RECIPE), plan.model, run, {})
+    if plan.baseline:
+        # A relative path: results tell the command, and are for everybody.
+        command += ["--baseline", os.path.relpath(releases / plan.baseline)]
+    code = subprocess.run([*command, *more], check=False).returncode
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The folder of a run: what may be written where, and what --resume finds in it."""
+"""The folder of a run: what may be written where, what --resume finds in it, and the files of its checkpoints."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from typing import Any
 
 import torch
 
-from settings import Settings, load_recipe
 from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.models.weights import CONFIG, WEIGHTS
 from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
+from train.settings import RENAMED, Settings, load_recipe
 
-# All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last. One
-# that tells of the training, as it does when the weights are there, is yet to be measured.
 RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
-TRAINING, JOURNAL = "training.json", f"{RESULTS}.part"
+#: What there is to say of a training whose network is yet to be measured, and what has been measured of it so far.
+TRAINING, BENCHMARK_LOG = "training.json", f"{RESULTS}.part"
+#: All that a run writes, and so all that --overwrite may remove. A folder with results is finished: they come last.
+_FILES = (RESULTS, BENCHMARK_LOG, CARD, TRAINING, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
+#: Settings that a trained network may be measured with, whatever it was trained with.
+_FREE_WHEN_TRAINED = ("precision", "grad_accum_steps", "torchcompile", "benchmark_limit", "dataset")
+_RESUME_TRAINING = f"remove {TRAINING} to resume from the run's last checkpoint"
 _DEFAULTS = {entry.name: entry.default for entry in fields(Settings)}
-_FILES = (RESULTS, JOURNAL, CARD, TRAINING, WEIGHTS, CONFIG, STATE, TRACKING, LOG, RECIPE)
-#: What a trained network may be measured with, whatever it was trained with; the data may lie elsewhere.
-_FREE = ("precision", "accumulation", "compile", "benchmark_limit", "dataset")
-_AGAIN = f"remove {TRAINING} to go on from the run's last state"
-#: What it takes to measure a trained network, or to go on with that, on another machine.
-TRAINED = (RECIPE, LOG, WEIGHTS, CONFIG, TRAINING)
+#: Keys in the checkpoints of older versions, and today's.
+_RENAMED = {"position": "train_state", "learner": "trainer", "schedule": "scheduler", "average": "model_ema"}
 
 
 class RunFolder:
@@ -59,10 +59,10 @@ class RunFolder:
         self.results = Results.load(path) if self.resume and (path / RESULTS).exists() else None
 
     def check(self, settings: Settings) -> None:
-        """Refuse to resume a run that had other settings, but for those that a trained network may be measured with."""
+        """Raise InputError where the run had other settings; some are free for one that is only to be measured."""
         theirs = load_recipe(self.path / RECIPE)
         for name, value in settings.recorded().items():
-            if self.is_trained and name in _FREE:
+            if self.is_trained and name in _FREE_WHEN_TRAINED:
                 continue
             if getattr(theirs, name) != value:
                 raise InputError(
@@ -70,19 +70,19 @@ class RunFolder:
                     f"resume it with its own settings, or use another --output"
                 )
 
-    def start(self, settings: Settings, main: bool) -> None:
-        """Check that a run can go on here, or, in the main process, clear the folder for a new one."""
+    def start(self, settings: Settings, is_main_process: bool) -> None:
+        """Check that a run can be resumed here, or, in the main process, clear the folder for a new one."""
         if self.resume:
             self.check(settings)
-        elif main:
+        elif is_main_process:
             make_folder(self.path)
             for name in _FILES:
                 entry = self.path / name
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
             write_file(self.path / RECIPE, settings.to_yaml())
 
-    def note_limit(self, settings: Settings) -> None:
-        """Say in the recipe of a trained network on how many images it is measured."""
+    def write_benchmark_limit(self, settings: Settings) -> None:
+        """Update the recipe of a trained network with the number of images it is measured on."""
         recipe = load_recipe(self.path / RECIPE)
         if recipe.benchmark_limit != settings.benchmark_limit:
             write_file(self.path / RECIPE, replace(recipe, benchmark_limit=settings.benchmark_limit).to_yaml())
@@ -95,6 +95,7 @@ class RunFolder:
         write_file(self.path / LOG, table.getvalue())
 
     def write_training(self, weights_sha256: str, training: Training) -> None:
+        """Write what results will say of the training; it marks the run as trained."""
         content = {"weights_sha256": weights_sha256, **schema.dump(training)}
         write_file(self.path / TRAINING, json.dumps(content, indent=2) + "\n")
 
@@ -111,42 +112,44 @@ class RunFolder:
             training = schema.load(Training, text, TRAINING, "record of a training")
             same = sha256(self.path / WEIGHTS) == weights_sha256
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{str(path)!r} is damaged ({one_line(error)}); {_AGAIN}") from error
+            raise InputError(f"{str(path)!r} is damaged ({one_line(error)}); {_RESUME_TRAINING}") from error
         if not same:
-            raise InputError(f"{str(self.path / WEIGHTS)!r} are not the weights that {TRAINING} is about; {_AGAIN}")
+            raise InputError(
+                f"{str(self.path / WEIGHTS)!r} are not the weights that {TRAINING} is about; {_RESUME_TRAINING}"
+            )
         return weights_sha256, training
 
-    def finish(self, card: str, results: Results) -> None:
+    def write_results(self, card: str, results: Results) -> None:
+        """Write the card and, last, the results: they mark the run as finished."""
         write_file(self.path / CARD, card)
         results.save(self.path / RESULTS)
-        for name in (JOURNAL, TRAINING):  # the results say it all
+        for name in (BENCHMARK_LOG, TRAINING):  # the results hold all of it
             (self.path / name).unlink(missing_ok=True)
 
 
 def copy_trained(run: Path, target: Path) -> None:
-    """Copy what it takes to measure a trained network, whole or not at all.
-
-    With what has been measured of it; or, where the run is finished, or released, to measure it anew.
+    """Copy what it takes to measure a finished or released network anew, whole or not at all.
 
     Raises:
-        InputError: The run is not trained yet, its results do not tell of a training, or `target` cannot be written.
+        InputError: The run is not finished, its results do not tell of a training, or `target` cannot be written.
     """
-    results = Results.load(run) if (run / RESULTS).is_file() else None
-    told = results and results.training  # all that training.json would hold
-    needed = [name for name in TRAINED if not (told and name == TRAINING)]
-    if missing := [name for name in needed if not (run / name).is_file()]:
-        raise InputError(f"{str(run)!r} is not trained: it lacks {', '.join(missing)}; do that with --make")
+    needed = (RECIPE, LOG, WEIGHTS, CONFIG)
+    if missing := [name for name in (*needed, RESULTS) if not (run / name).is_file()]:
+        raise InputError(f"{str(run)!r} is no finished run: it lacks {', '.join(missing)}")
+    results = Results.load(run)
+    if not results.training:
+        raise InputError(f"{str(run / RESULTS)!r} does not tell of a training; give a run of train.py")
     with new_folder(target) as folder:
-        copy_files(run, folder, needed if results else (*needed, JOURNAL))
-        if results:
-            RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)
+        copy_files(run, folder, needed)
+        RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)
 
 
 class Checkpoints:
-    """The states of a run, `state/step-00001234.pt`: the newest and, in case that one is lost, the one before it.
+    """The checkpoints of a run, `state/step-00001234.pt`: the newest and, in case that one is damaged, the one before.
 
     Args:
-        identity: What a state must have been written with to be taken up again.
+        identity: Settings and data that a checkpoint must have been written with to be loaded again.
+        save_minutes: Time from one checkpoint to the next.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object], save_minutes: float) -> None:
@@ -155,63 +158,72 @@ class Checkpoints:
         self._last: Path | None = None
 
     def due(self) -> bool:
-        """Whether the last state is old enough for a new one."""
+        """Whether the last checkpoint is old enough for a new one."""
         return time.monotonic() - self._saved >= self._interval
 
     def save(self, step: int, content: Mapping[str, object]) -> None:
-        """Keep the state before an optimizer step, whole or not at all, and drop all but the one before it."""
+        """Write the checkpoint before an optimizer step, whole or not at all; remove all but this and the last one."""
         buffer = io.BytesIO()
         torch.save({"identity": self.identity, **content}, buffer)
         make_folder(self.folder)
         path = self.folder / f"step-{step:08d}.pt"
-        write_file(path, buffer.getbuffer())
+        write_file(path, buffer.getbuffer())  # type: ignore[arg-type]  # spares a copy
         for other in self.folder.glob("step-*.pt"):
             if other not in (path, self._last):
                 other.unlink(missing_ok=True)
         self._last, self._saved = path, time.monotonic()
 
-    def load(self, take: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> bool:
-        """Hand the newest state that can be read to `take`; returns whether there was any state.
+    def load(self, restore: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> bool:
+        """Hand the newest checkpoint that is good to `restore`; returns whether there was any checkpoint.
 
         Args:
-            say: Gets a line for every state that is refused.
+            say: Gets a line for every checkpoint that is refused.
 
         Raises:
-            InputError: There are states, but none can be taken up.
+            InputError: There are checkpoints, but none is good.
         """
-        states = sorted(self.folder.glob("step-*.pt"), reverse=True)
-        for number, path in enumerate(states):
+        paths = sorted(self.folder.glob("step-*.pt"), reverse=True)
+        for number, path in enumerate(paths):
             try:
-                self._load(path, take)
+                self._load(path, restore)
             except InputError as error:
-                following = [f"trying the one before it, {other.name}" for other in states[number + 1 : number + 2]]
-                say(f"{error}; {following[0] if following else 'there is none before it'}")
+                older = paths[number + 1 : number + 2]
+                say(f"{error}; {f'trying the one before it, {older[0].name}' if older else 'there is none before it'}")
             else:
                 self._last = path
                 return True
-        if states:
-            raise InputError(f"no state in {str(self.folder)!r} can be taken up; start again with --overwrite")
+        if paths:
+            raise InputError(f"no checkpoint in {str(self.folder)!r} can be loaded; start again with --overwrite")
         return False
 
-    def _load(self, path: Path, take: Callable[[dict[str, Any]], None]) -> None:
+    def _load(self, path: Path, restore: Callable[[dict[str, Any]], None]) -> None:
         try:
             with zipfile.ZipFile(path) as file:
                 if part := file.testzip():  # torch.load does not look at checksums
                     raise ValueError(f"wrong checksum of {part}")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            identity = content["identity"]
+            content = renamed(torch.load(path, map_location="cpu", weights_only=True))
+            identity = {RENAMED.get(name, name): value for name, value in content["identity"].items()}
         except Exception as error:  # a damaged file fails in many ways
-            raise InputError(f"the state {str(path)!r} is damaged ({one_line(error)})") from error
+            raise InputError(f"the checkpoint {str(path)!r} is damaged ({one_line(error)})") from error
         for name, value in self.identity.items():
-            # A setting that is younger than the state had what is now its default.
+            # A setting that is younger than the checkpoint had what is now its default.
             if (theirs := identity.get(name, _DEFAULTS.get(name))) != value:
                 raise InputError(
-                    f"the state {str(path)!r} is of another run: its {name} is {_short(theirs)}, not {_short(value)}"
+                    f"the checkpoint {str(path)!r} is of another run: its {name} is {_short(theirs)}, not "
+                    f"{_short(value)}"
                 )
         try:
-            take(content)
+            restore(content)
         except Exception as error:
-            raise InputError(f"the state {str(path)!r} does not fit ({one_line(error)})") from error
+            raise InputError(f"the checkpoint {str(path)!r} does not fit ({one_line(error)})") from error
+
+
+def renamed(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint with today's keys, also one of an older version."""
+    content = {_RENAMED.get(name, name): value for name, value in content.items()}
+    if "trainer" in content:
+        content["trainer"] = {_RENAMED.get(name, name): value for name, value in content["trainer"].items()}
+    return content
 
 
 def _short(value: object) -> str:

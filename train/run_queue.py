@@ -9,35 +9,41 @@ two trainings side by side make more images/s than one with two threads. Jobs re
 that fails is reported, and the others go on.
 
 Run the queue in a clone of its own, so that editing does not disturb it. It writes runs and logs below --runs, and
-results of studies beside their plans. `python hub/stage.py` makes a release of a finished run.
+results of studies beside their plans. `python train/release.py --stage NAME` makes a release of a finished run.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 import yaml
 
-from command import training
-from run_folder import RESULTS, TRAINING
-from settings import RECIPES, load_recipe
-from study import HERE, Study
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
+
 from timm_pushpull import cli
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import make_folder
+from timm_pushpull.utils.files import make_folder, write_file
+from train.release import PlannedRelease, load_planned
+from train.run_folder import RESULTS, TRAINING
+from train.settings import training_command
+from train.study import Study
 
-PLAN = HERE / "queue.yaml"
-RELEASES = HERE / "releases.yaml"
-_WAIT = 5.0  # seconds between two looks for a job whose predecessors are done
+PLAN = Path(__file__).resolve().parent / "queue.yaml"
+_WAIT = 1.0  # seconds between two looks for a job whose predecessors are done
+Content = TypeVar("Content", dict, list)
 
 
 @dataclass(frozen=True)
@@ -67,34 +73,49 @@ class Job:
 
 
 def main() -> None:
-    parser = cli.Parser(prog="run_queue.py", description=__doc__.partition("\n")[0])
+    parser = cli.Parser(
+        prog="run_queue.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__.partition("\n")[0],
+        epilog=__doc__.partition("\n\n")[2],
+    )
     parser.add_argument("--datasets", type=Path, metavar="FILE", help="YAML mapping from dataset ids to folders")
-    parser.add_argument("--plan", type=Path, default=PLAN, help="list of releases and studies")
+    parser.add_argument("--plan", type=Path, default=PLAN, help="list of releases and studies, which lie beside it")
     parser.add_argument("--runs", type=Path, default=Path("runs/queue"), help="folder of the runs")
     parser.add_argument("--workers", type=int, help="jobs at a time (default: one per core)")
     options = parser.parse_args()
-    datasets = _read(options.datasets, dict) if options.datasets else {}
+    datasets = read_datasets(options.datasets) if options.datasets else {}
     jobs = plan_jobs(options.plan, options.runs, datasets)
     if options.datasets is None:
         for job in jobs:
             print(f"{'done' if job.done else 'open':8}{job.name}")
         return
-    for folder in datasets.values():
-        if not Path(folder).exists():
-            raise InputError(f"{options.datasets} names the folder {folder!r}, which does not exist")
-    cores = sorted(os.sched_getaffinity(0))
+    cores = available_cores()
     if options.workers is not None and not 1 <= options.workers <= len(cores):
         raise InputError(f"--workers is {options.workers}; use 1 to {len(cores)}, the number of cores")
-    queue = Queue(jobs, make_folder(options.runs))
-    with queue.lock("queue") as alone:
-        if not alone:
+    make_folder(options.runs)
+    with lock_file(options.runs / "queue.lock") as lock:
+        if not lock:
             raise InputError(f"another queue is working in {str(options.runs)!r}; stop it, or choose another --runs")
-        failed = queue.run(cores[: options.workers])
+        failed = Queue(jobs, options.runs).run(cores[: options.workers])
     if failed:
         raise InputError(f"failed: {', '.join(failed)}; see their logs in {str(options.runs)!r}")
 
 
-def _read(path: Path, kind: type) -> dict | list:
+def read_datasets(path: Path) -> dict[str, str]:
+    """The folders of datasets by their ids.
+
+    Raises:
+        InputError: The file cannot be read or is no mapping, or a folder does not exist.
+    """
+    folders = _read_yaml(path, dict)
+    for dataset, folder in folders.items():
+        if not isinstance(folder, str) or not Path(folder).is_dir():
+            raise InputError(f"{str(path)!r} names the folder {folder!r} for {dataset}, which does not exist")
+    return folders
+
+
+def _read_yaml(path: Path, kind: type[Content]) -> Content:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -105,21 +126,22 @@ def _read(path: Path, kind: type) -> dict | list:
 
 
 def plan_jobs(plan: Path, runs: Path, datasets: Mapping[str, str]) -> list[Job]:
-    """The jobs of a plan, in order.
+    """The jobs of a plan, in order; releases.yaml and the folder studies lie beside it.
 
     Raises:
-        InputError: An entry that is neither a release nor a study, or an unknown release.
+        InputError: An entry that is neither a release nor a study, or an unknown release, study or row.
     """
-    planned = _read(RELEASES, dict)
-    jobs = {}
-    for entry in _read(plan, list):
+    planned = load_planned(plan.parent / "releases.yaml")
+    jobs: dict[str, Job] = {}
+    for entry in _read_yaml(plan, list):
         match entry:
             case {"release": name} if name in planned:
-                found = _release(name, planned[name], runs / "releases", datasets)
+                found = _release_jobs(planned[name], runs / "releases", datasets)
             case {"release": name}:
                 raise unknown("release", name, planned)
-            case {"study": name}:
-                found = _study(Study.load(HERE / "studies" / name), entry.get("rows"), runs / "studies", datasets)
+            case {"study": str(name)}:
+                study = Study.load(plan.parent / "studies" / name)
+                found = _study_jobs(study, entry.get("rows"), runs / "studies", datasets)
             case _:
                 raise InputError(f"{str(plan)!r} holds {entry!r}; give `release: NAME` or `study: NAME`")
         for job in found:
@@ -127,49 +149,65 @@ def plan_jobs(plan: Path, runs: Path, datasets: Mapping[str, str]) -> list[Job]:
     return list(jobs.values())
 
 
-def _dataset(recipe: str, datasets: Mapping[str, str]) -> dict[str, str]:
-    dataset = load_recipe(RECIPES / f"{recipe}.yaml").dataset
-    return {"dataset": str(datasets[dataset])} if dataset in datasets else {}
+def _at(dataset: str, datasets: Mapping[str, str]) -> dict[str, Any]:
+    """The change of a recipe's dataset, where its folder is known."""
+    return {"dataset": datasets[dataset]} if dataset in datasets else {}
 
 
-def _release(name: str, plan: Mapping, runs: Path, datasets: Mapping[str, str]) -> Iterator[Job]:
+def _release_jobs(plan: PlannedRelease, runs: Path, datasets: Mapping[str, str]) -> Iterator[Job]:
     """Training and measuring are two jobs: a network can be trained before its baseline has been measured."""
-    run, baseline = runs / name, plan.get("baseline")
-    settings = {"half_weights": True, **plan.get("settings", {}), **_dataset(plan["recipe"], datasets)}
-    command = training(plan["recipe"], name.split(".")[0], run, settings)
-    yield Job(f"train {name}", [*command, "--skip-benchmark"], (run / TRAINING, run / RESULTS))
-    needs = [run / TRAINING, *([runs / baseline / RESULTS] if baseline else [])]
-    if baseline:
-        command = [*command, "--baseline", str(runs / baseline)]
-    yield Job(f"measure {name}", command, (run / RESULTS,), tuple(needs))
+    run = runs / plan.name
+    changes = {"half_weights": True, **plan.changes, **_at(plan.settings.dataset, datasets)}
+    command = training_command(plan.recipe, plan.model, run, changes)
+    yield Job(f"train {plan.name}", [*command, "--skip-benchmark"], (run / TRAINING, run / RESULTS))
+    needs = [run / TRAINING]
+    if plan.baseline:
+        command += ["--baseline", str(runs / plan.baseline)]
+        needs.append(runs / plan.baseline / RESULTS)
+    yield Job(f"measure {plan.name}", command, (run / RESULTS,), tuple(needs))
 
 
-def _study(study: Study, rows: list[str] | None, runs: Path, datasets: Mapping[str, str]) -> Iterator[Job]:
+def _study_jobs(study: Study, rows: list[str] | None, runs: Path, datasets: Mapping[str, str]) -> Iterator[Job]:
+    for name in rows or ():
+        if name not in study.rows:
+            raise unknown(f"row of the study {study.folder.name}", name, study.rows)
     for row, seed in study.trainings():
         if rows and row.name not in rows:
             continue
         run = runs / study.folder.name / f"{row.name}.{seed}"
-        settings = {"seed": seed, **row.settings, **_dataset(study.recipe, datasets)}
-        command = training(study.recipe, row.model, run, settings)
+        changes = {"seed": seed, **row.changes, **_at(row.settings.dataset, datasets)}
+        command = training_command(study.recipe, row.model, run, changes)
         yield Job(f"study {study.folder.name} {row.name}.{seed}", command, (study.file(row, seed),), (), run / RESULTS)
 
 
 class Queue:
-    """Works jobs off, one per core, in order; each is locked while it runs, also against other queues."""
+    """Runs jobs, one per core, in order.
+
+    Each job holds a lock while it runs, which its process inherits. A process that outlives a killed queue keeps it:
+    the next queue waits for such a process, on the core that it is pinned to, instead of starting the job once more.
+    """
 
     def __init__(self, jobs: list[Job], runs: Path) -> None:
         self.jobs, self.runs = jobs, runs
         self._choice = threading.Lock()
         self._taken: set[str] = set()
+        self._active: set[str] = set()
         self._failed: list[str] = []
-        self._running: dict[str, subprocess.Popen] = {}
+        self._groups: dict[str, int] = {}
         self._stop = threading.Event()
 
     def run(self, cores: list[int]) -> list[str]:
-        """Work off everything, on these cores; returns the names of jobs that failed, or could not start for them."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-        workers = [threading.Thread(target=self._work, args=(core,)) for core in cores]
+        """Run everything on these cores; returns the names of jobs that failed, or could not start because of them."""
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: self.stop())
+        left_over = self._left_over()
+        self._taken.update(job.name for job, _ in left_over)
+        self._active.update(self._taken)
+        workers = []
+        for number, core in enumerate(cores):
+            # A process on a core that is not ours any more is waited for by the first worker.
+            mine = [job for job, where in left_over if where == core or (number == 0 and where not in cores)]
+            workers.append(threading.Thread(target=self._work, args=(core, mine)))
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -180,81 +218,138 @@ class Queue:
     def stop(self) -> None:
         """End the running jobs; each resumes from its last checkpoint when the queue is started again."""
         self._stop.set()
-        for process in list(self._running.values()):
-            os.killpg(process.pid, signal.SIGTERM)
+        for group in list(self._groups.values()):
+            with suppress(ProcessLookupError):  # it has ended in the meantime
+                os.killpg(group, signal.SIGTERM)
 
     def _open(self) -> list[Job]:
         return [job for job in self.jobs if not job.done]
 
-    def _work(self, core: int) -> None:
+    def _left_over(self) -> list[tuple[Job, int | None]]:
+        """The jobs that run in processes of a queue that was killed, and the cores that they are pinned to."""
+        found: list[tuple[Job, int | None]] = []
+        for job in self.jobs:
+            path = self._path(job.name, "lock")
+            if not path.exists():
+                continue
+            with lock_file(path) as lock:
+                if not lock:
+                    core, group = _read_lock(path)
+                    found.append((job, core))
+                    if group:
+                        self._groups[job.name] = group
+        return found
+
+    def _work(self, core: int, first: list[Job]) -> None:
+        pin_thread(core)
+        for job in first:
+            self._do(job, core)
         while not self._stop.is_set():
             with self._choice:
                 waiting = [job for job in self._open() if job.name not in self._taken]
-                job = next((job for job in waiting if job.ready), None)
-                if job:
-                    self._taken.add(job.name)
-            if job:
-                self._do(job, core)
-            elif not waiting or not self._running:  # nothing that runs can make another job ready
-                return
+                chosen = next((job for job in waiting if job.ready), None)
+                if chosen:
+                    self._taken.add(chosen.name)
+                    self._active.add(chosen.name)
+                elif not waiting or not self._active:  # nothing that runs can make another job ready
+                    return
+            if chosen:
+                self._do(chosen, core)
             else:
                 self._stop.wait(_WAIT)
 
     def _do(self, job: Job, core: int) -> None:
-        with self.lock(job.name) as lock:
-            if not lock:
-                return
-            started = time.monotonic()
-            print(f"core {core}: {job.name}", flush=True)
-            with open(self._path(job.name, "log"), "ab") as log:
-                process = subprocess.Popen(
-                    job.command,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
-                    start_new_session=True,
-                    pass_fds=[lock.fileno()],  # a child that outlives a killed queue keeps its lock
-                )
-                os.sched_setaffinity(process.pid, {core})  # inherited by what it starts
-                self._running[job.name] = process
-                code = process.wait()
-                del self._running[job.name]
-            minutes = (time.monotonic() - started) / 60
-            if self._stop.is_set():
-                print(f"core {core}: {job.name} stopped after {minutes:.0f} min", flush=True)
-            elif code == 0:
-                if job.save:
-                    job.makes[0].write_bytes(job.save.read_bytes())
-                print(f"core {core}: {job.name} done in {minutes:.0f} min", flush=True)
-            else:
-                self._failed.append(job.name)
-                print(f"core {core}: {job.name} failed with exit code {code} after {minutes:.0f} min", flush=True)
+        try:
+            with lock_file(self._path(job.name, "lock"), self._stop) as lock:
+                self._groups.pop(job.name, None)  # of a process of an earlier queue: it has ended
+                if lock and not job.done:
+                    self._run(job, core, lock)
+        except (OSError, InputError) as error:
+            self._failed.append(job.name)
+            print(f"core {core}: {job.name} failed: {error}", flush=True)
+        finally:
+            with self._choice:
+                self._active.discard(job.name)
+
+    def _run(self, job: Job, core: int, lock: IO[str]) -> None:
+        started = time.monotonic()
+        print(f"core {core}: {job.name}", flush=True)
+        with open(self._path(job.name, "log"), "ab") as log:
+            process = subprocess.Popen(
+                job.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+            self._groups[job.name] = process.pid
+            lock.truncate(0)
+            lock.write(f"{core} {process.pid}\n")
+            lock.flush()
+            if self._stop.is_set():  # it came while the process started
+                self.stop()
+            code = process.wait()
+            del self._groups[job.name]
+        minutes = (time.monotonic() - started) / 60
+        if self._stop.is_set():
+            print(f"core {core}: {job.name} stopped after {minutes:.0f} min", flush=True)
+        elif code == 0:
+            if job.save:
+                write_file(job.makes[0], job.save.read_bytes())
+            print(f"core {core}: {job.name} done in {minutes:.0f} min", flush=True)
+        else:
+            self._failed.append(job.name)
+            print(f"core {core}: {job.name} failed with exit code {code} after {minutes:.0f} min", flush=True)
 
     def _path(self, name: str, kind: str) -> Path:
         return self.runs / f"{name.replace(' ', '-')}.{kind}"
 
-    def lock(self, name: str) -> _Lock:
-        return _Lock(self._path(name, "lock"))
+
+@contextmanager
+def lock_file(path: Path, stop: threading.Event | None = None) -> Iterator[IO[str] | None]:
+    """Hold the lock of a file, which is free again when its holders are dead.
+
+    Args:
+        stop: Wait for the lock until this is set; without it, do not wait.
+
+    Yields:
+        The open file; None where another process holds the lock.
+    """
+    with open(path, "a", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if stop is None or stop.wait(_WAIT):
+                    yield None
+                    return
+            else:
+                yield file
+                return
 
 
-class _Lock:
-    """A lock file that is free again when its holders are dead; the context is None where another holds it."""
+def _read_lock(path: Path) -> tuple[int | None, int | None]:
+    """The core and the process group of the job that holds a lock, where it says so."""
+    try:
+        core, group = path.read_text(encoding="utf-8").split()
+        return int(core), int(group)
+    except ValueError:
+        return None, None
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def __enter__(self) -> IO | None:
-        self._file = open(self.path, "a")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            return None
-        return self._file
+def available_cores() -> list[int]:
+    """The cores that this process may run on."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+
+def pin_thread(core: int) -> None:
+    """Keep this thread, and the processes that it starts, on a core, where the system can do that."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {core})
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
+import operator
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,110 +23,111 @@ from timm_pushpull.utils.hardware import PRECISIONS
 
 RECIPES = Path(__file__).parent / "recipes"
 
+#: Names of settings in the recipes of older runs and releases, and today's.
+RENAMED = {
+    "accumulation": "grad_accum_steps",
+    "compile": "torchcompile",
+    "ema_decay": "model_ema_decay",
+    "image_size": "img_size",
+    "label_smoothing": "smoothing",
+    "lr_end": "min_lr",
+    "lr_peak": "lr",
+    "lr_start": "warmup_lr",
+    "sync_batch_norm": "sync_bn",
+    "test_split": "val_split",
+}
 
-#: Settings whose change makes a training another one than its recipe's.
-_DECISIVE = (
-    *("model_args", "classes", "limit", "epochs", "batch_size", "lr_start", "lr_peak", "lr_end", "warmup", "momentum"),
-    "cycle_momentum",
-    *("weight_decay", "label_smoothing", "clip_grad", "ema_decay", "image_size", "resize", "crop_padding", "flip"),
-    *("augmentation", "preset", "task", "hash_bits", "top", "three_phase"),
+
+#: Settings that may differ from the recipe's without making it another training: where the data lie, how the work is
+#: spread, what is measured and how it is stored.
+_NO_OVERRIDES = (
+    *("models", "dataset", "train_split", "val_split", "image_column", "label_column", "num_classes", "seed"),
+    *("grad_accum_steps", "sync_bn", "precision", "torchcompile", "workers", "half_weights", "benchmark_limit"),
+    *("interpolation", "mean", "std"),
 )
 
 
-def setting(kind: type, default: Any, text: str, many: bool = False) -> Any:
-    """A field whose value, or each of whose values, is of one kind; None means: decided by the data or the model."""
+def setting(kind: type, default: Any, text: str, many: bool = False, **rules: Any) -> Any:
+    """A field with one value, or `many`, of one kind; the default None means: decided by the data or the model.
+
+    Args:
+        text: The help text.
+        rules: Bounds of a number, `above`, `at_least` and `below`, or the `choices` of a text.
+    """
+    metadata = {"kind": kind, "help": text, "many": many, **rules}
     if isinstance(default, dict):
-        return field(default_factory=default.copy, metadata={"kind": kind, "help": text, "many": many})
-    return field(default=default, metadata={"kind": kind, "help": text, "many": many})
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a training run. Learning rates, momentum and weight decay are SGD's."""
+    """Everything that decides a training run, under the names of timm's train script where it has the setting.
 
-    task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}")
+    Raises:
+        InputError: A value out of its bounds, or two that exclude each other.
+    """
+
+    task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}", choices=TASKS)
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
     model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
     dataset: str = setting(str, "digits", "folder or Hub id that datasets.load_dataset reads, or digits")
     train_split: str = setting(str, "train", "split to train on")
-    test_split: str | None = setting(str, None, "split to measure; default: the first of test, validation, valid, val")
+    val_split: str | None = setting(str, None, "split to measure; default: the first of test, validation, valid, val")
     image_column: str | None = setting(str, None, "needed only where there are several")
     label_column: str | None = setting(str, None, "needed only where there are several")
     classes: str | None = setting(str, None, "only the classes named in this file; or imagenet100, imagenet200")
-    num_classes: int | None = setting(int, None, "how many the labels have; default: whatever they have")
-    limit: int | None = setting(int, None, "use at most so many images of either split, class-balanced")
+    num_classes: int | None = setting(int, None, "number of classes; default: what the labels have", at_least=1)
+    limit: int | None = setting(int, None, "use at most so many images of either split, class-balanced", at_least=1)
 
-    epochs: int = setting(int, 30, "passes over the training images")
-    batch_size: int = setting(int, 64, "images a step, over all processes and parts together")
-    accumulation: int | None = setting(int, None, "parts of a batch, one after the other, to save memory; default: 1")
-    lr_start: float = setting(float, 5e-3, "learning rate at the first step")
-    lr_peak: float = setting(float, 0.2, "learning rate at the peak")
-    lr_end: float = setting(float, 5e-6, "learning rate at the last step")
-    warmup: float = setting(float, 0.3, "share of the steps before the peak")
+    # SGD under torch's OneCycleLR with cosine annealing, as in the paper; the defaults are its values on CIFAR-10.
+    epochs: int = setting(int, 30, "passes over the training images", above=0)
+    batch_size: int = setting(int, 64, "images per optimizer step, of all processes and accumulated parts", above=0)
+    grad_accum_steps: int | None = setting(int, None, "parts of a batch, to save memory; default: 1", at_least=1)
+    warmup_lr: float = setting(float, 5e-3, "learning rate of the first step", above=0)
+    lr: float = setting(float, 0.2, "highest learning rate", above=0)
+    min_lr: float = setting(float, 5e-6, "learning rate of the last step", above=0)
+    warmup: float = setting(float, 0.3, "share of the steps before the highest learning rate", above=0, below=1)
     three_phase: bool = setting(bool, False, "fall to the first learning rate as fast as it rose, then to the last")
-    momentum: float = setting(float, 0.9, "momentum of SGD, where it is constant")
-    cycle_momentum: bool = setting(
-        bool, False, "momentum from 0.95 to 0.85 at the peak learning rate and back, as OneCycleLR does by default"
-    )
-    weight_decay: float = setting(float, 1e-5, "weight decay of SGD")
-    label_smoothing: float = setting(float, 0.0, "share of a classifier's target spread over all classes")
-    clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any")
-    ema_decay: float | None = setting(float, None, "measure and keep the weights' moving average with this decay")
-    sync_batch_norm: bool = setting(bool, False, "batch norm over the images of all processes")
-    seed: int = setting(int, 1234, "of initialisation, order and augmentation")
+    momentum: float = setting(float, 0.9, "momentum of SGD, where it is constant", at_least=0, below=1)
+    cycle_momentum: bool = setting(bool, False, "momentum from 0.95 to 0.85 and back, as OneCycleLR does by default")
+    weight_decay: float = setting(float, 1e-5, "weight decay of SGD", at_least=0)
+    smoothing: float = setting(float, 0.0, "label smoothing of a classifier", at_least=0, below=1)
+    clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any", above=0)
+    model_ema_decay: float | None = setting(float, None, "release a moving average of the weights", at_least=0, below=1)
+    sync_bn: bool = setting(bool, False, "batch norm over the images of all processes")
+    seed: int = setting(int, 1234, "of initialisation, order and augmentation", at_least=0, below=2**32)
 
-    image_size: int | None = setting(int, None, "side of the network's input, px; default: the model's own")
-    resize: int | None = setting(int, None, "shorter side before the training crop, px; default: the image size")
-    crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px")
+    img_size: int | None = setting(int, None, "side of the network's input, px; default: the model's own", at_least=1)
+    resize: int | None = setting(int, None, "shorter side before the crop, px; default: the image size", at_least=1)
+    crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px", at_least=0)
     flip: bool = setting(bool, True, "mirror half of the training images")
-    augmentation: str | None = setting(str, None, f"of the training images: {', '.join(AUGMENTATIONS)}; default: none")
+    augmentation: str | None = setting(str, None, f"{', '.join(AUGMENTATIONS)}; default: none", choices=AUGMENTATIONS)
     interpolation: str | None = setting(str, None, "nearest, bilinear, bicubic or lanczos; default: the model's own")
     mean: tuple[float, ...] | None = setting(float, None, "channel means, 0 to 1; default: the model's own", many=True)
     std: tuple[float, ...] | None = setting(float, None, "channel deviations; default: the model's own", many=True)
 
     precision: str = setting(str, "auto", f"{', '.join(PRECISIONS)}; auto: bf16 where the processor has it")
-    compile: bool = setting(bool, False, "train through torch.compile")
-    workers: int = setting(int, 4, "decoding processes per training process, where images do not fit into memory")
-    preset: str = setting(str, "imagenet-c", f"constants of the corruptions: {', '.join(PRESETS)}")
+    torchcompile: bool = setting(bool, False, "train through torch.compile")
+    workers: int = setting(int, 4, "decoding processes per process, where images do not fit into memory", at_least=0)
+    preset: str = setting(str, "imagenet-c", f"constants of the corruptions: {', '.join(PRESETS)}", choices=PRESETS)
     hash_bits: int = setting(int, BITS, "of retrieval: outputs of the network")
-    top: int = setting(int, TOP, "of retrieval: how many of the nearest training images count for mAP")
-    half_weights: bool = setting(bool, False, "write (and measure) the trained weights as float16, as releases are")
-    benchmark_limit: int | None = setting(int, None, "measure the corruptions on so many test images, class-balanced")
+    top: int = setting(int, TOP, "of retrieval: how many of the nearest training images count for mAP", at_least=1)
+    half_weights: bool = setting(bool, False, "save (and measure) the trained weights as float16, as releases are")
+    benchmark_limit: int | None = setting(int, None, "measure on so many test images, class-balanced", at_least=1)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr_start", "lr_peak", "lr_end"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}; use a value above 0")
-        if self.clip_grad is not None and not self.clip_grad > 0:
-            raise InputError(f"clip_grad is {self.clip_grad}; use a value above 0")
-        for name in ("accumulation", "limit", "num_classes", "image_size", "resize", "benchmark_limit", "top"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; use 1 or more")
-        for name in ("momentum", "weight_decay", "crop_padding", "workers", "seed"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}; use 0 or more")
-        if self.seed >= 2**32:
-            raise InputError(f"seed is {self.seed}; use one below 2^32")
-        if not 0 < self.warmup < 1 or not self.momentum < 1:
-            raise InputError(f"warmup is {self.warmup} and momentum {self.momentum}; both are fractions below 1")
-        for name in ("label_smoothing", "ema_decay"):
-            if not 0 <= (getattr(self, name) or 0) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; use a fraction from 0 to below 1")
+        for entry in fields(self):
+            _check_bounds(entry, getattr(self, entry.name))
         if self.three_phase and self.warmup > 0.5:
             raise InputError(f"warmup is {self.warmup}; in three phases, where it counts twice, use 0.5 or less")
-        if self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
         if self.hash_bits < 8 or self.hash_bits % 8:
             raise InputError(f"hash_bits is {self.hash_bits}; use a multiple of 8")
-        if self.task == "retrieval" and self.label_smoothing:
-            raise InputError(f"label_smoothing is {self.label_smoothing}, but the task is retrieval; leave it out")
+        if self.task == "retrieval" and self.smoothing:
+            raise InputError(f"smoothing is {self.smoothing}, but the task is retrieval; leave it out")
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
-        if self.preset not in PRESETS:
-            raise unknown("preset", self.preset, PRESETS)
-        if self.augmentation not in (None, *AUGMENTATIONS):
-            raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
 
@@ -143,9 +147,12 @@ class Settings:
             raise InputError(f"recipe {source} is no mapping of settings to values")
         known = {entry.name: entry for entry in fields(cls)}
         values = {}
-        for name, value in content.items():
+        for old_name, value in content.items():
+            name = RENAMED.get(old_name, old_name)
             if name not in known:
                 raise InputError(f"recipe {source}: {unknown('setting', name, known)}")
+            if name in values:
+                raise InputError(f"recipe {source} sets {name} twice, also by its old name; keep one of them")
             values[name] = _convert(known[name], value, source)
         return cls(**values)
 
@@ -153,14 +160,20 @@ class Settings:
         """The settings that decide the result: all but those that say how the work is spread."""
         return {name: value for name, value in asdict(self).items() if name != "workers"}
 
+    def overrides(self, recipe: Settings) -> list[str]:
+        """What makes this another training than the recipe's, in words, such as `epochs is 5, not 30`."""
+        names = [entry.name for entry in fields(self) if entry.name not in _NO_OVERRIDES]
+        pairs = [(name, getattr(self, name), getattr(recipe, name)) for name in names]
+        return [f"{name} is {value!r}, not {theirs!r}" for name, value, theirs in pairs if value != theirs]
+
     def to_yaml(self) -> str:
         content = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
 
 
 def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
-    """The run's options (recipe, model, output, baseline, resume, overwrite, save_minutes, tracker, device; departures
-    from the recipe, in words) and its settings."""
+    """The run's options (recipe, model, output, baseline, resume, overwrite, save_minutes, tracker, device; overrides
+    of the recipe, in words) and its settings."""
     parser = Parser(
         prog="train.py",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -177,7 +190,7 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     parser.add_argument(
         "--skip-benchmark", action="store_true", default=False, help="train only; --resume without it measures later"
     )
-    parser.add_argument("--save-minutes", type=float, default=5.0, help="time between two states to resume from")
+    parser.add_argument("--save-minutes", type=float, default=5.0, help="time between two checkpoints to resume from")
     parser.add_argument("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu")
     for entry in fields(Settings):
@@ -193,36 +206,30 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
                 flag, type=kind, help=text, nargs="+" if entry.metadata["many"] else None, metavar=kind.__name__.upper()
             )
     options = parser.parse_args(arguments)
-    path = RECIPES / f"{options.recipe}.yaml" if options.recipe in _recipe_names() else Path(options.recipe)
-    if not path.is_file():
-        raise unknown("recipe", options.recipe, _recipe_names())
-    settings = load_recipe(path)
-    given = {
+    settings = load_recipe(find_recipe(options.recipe))
+    given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(options).items()
         if name in {entry.name for entry in fields(Settings)}
     }
     if "model" in options:
         given["models"] = (options.model,)
-    options.departures = [
-        f"{name} is {value!r}, not {getattr(settings, name)!r}"
-        for name, value in given.items()
-        if name in _DECISIVE and value != getattr(settings, name)
-    ]
+    changed = replace(settings, **given)
+    options.overrides = changed.overrides(settings)
     options.output = getattr(options, "output", Path("runs") / Path(options.recipe).stem)
     options.single = "model" in options
     options.baseline = getattr(options, "baseline", None)
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other; give one")
-    return options, replace(settings, **given)
+    return options, changed
 
 
 def _recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def load_recipe(path: Path) -> Settings:
-    """The settings in a YAML file.
+def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in a YAML file, with `changes` in place of some of them.
 
     Raises:
         InputError: It cannot be read, has an unknown key or a value of the wrong kind.
@@ -231,7 +238,38 @@ def load_recipe(path: Path) -> Settings:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"recipe {path} cannot be read: {error}") from error
+    if changes and isinstance(content, Mapping):
+        content = {name: value for name, value in content.items() if RENAMED.get(name, name) not in changes} | {
+            **changes
+        }
     return Settings.from_mapping(content, str(path))
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe in train/recipes, or of one anywhere else.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = RECIPES / f"{name}.yaml" if name in _recipe_names() else Path(name)
+    if not path.is_file():
+        raise unknown("recipe", name, _recipe_names())
+    return path
+
+
+def training_command(recipe: str, model: str, output: Path, changes: Mapping[str, Any]) -> list[str]:
+    """The command that trains and measures a network, or resumes that, with `changes` to the recipe."""
+    command = [sys.executable, str(RECIPES.parent / "train.py"), "--recipe", recipe, "--model", model]
+    command += ["--output", str(output), "--resume"]
+    for name, value in changes.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            command.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, Mapping):
+            command += [f"--{flag}", *(f"{key}={json.dumps(part)}" for key, part in value.items())]
+        else:
+            command += [f"--{flag}", str(value)]
+    return command
 
 
 class _Mapping(argparse.Action):
@@ -248,6 +286,23 @@ class _Mapping(argparse.Action):
             if not (key and equals and value):
                 parser.error(f"argument {option_string}: {text!r} is not KEY=VALUE")
         setattr(namespace, self.dest, mapping)
+
+
+def _check_bounds(entry: Field, value: Any) -> None:
+    """Raise InputError unless a setting's value is one of its choices and within its bounds."""
+    name, rules = entry.name, entry.metadata
+    if value is None:
+        return
+    if "choices" in rules and value not in rules["choices"]:
+        raise unknown(name, value, rules["choices"])
+    bounds = (
+        ("above", operator.gt, "a value above"),
+        ("at_least", operator.ge, "at least"),
+        ("below", operator.lt, "a value below"),
+    )
+    wanted = [f"{words} {rules[rule]}" for rule, _, words in bounds if rule in rules]
+    if not all(holds(value, rules[rule]) for rule, holds, _ in bounds if rule in rules):
+        raise InputError(f"{name} is {value}; use {' and '.join(wanted)}")
 
 
 def _convert(entry: Any, value: Any, source: str) -> Any:

@@ -6,30 +6,53 @@ accelerate launch train/train.py --recipe cifar10-retrieval --dataset FOLDER_OR_
 accelerate launch train/train.py --recipe cifar10 --model resnet18_cifar_pushpull5 --output runs/pp5
 accelerate launch --config_file train/clusters/eight_gpus.yaml train/train.py --recipe imagenet1k --dataset FOLDER
 torchrun --nproc_per_node 2 train/train.py                               # the launcher does not matter
+
+From top to bottom: `main` runs one training per network; `train` is the loop over epochs, `train_epoch` over steps,
+`Trainer.train_step` one step, `validate` the test after an epoch; then checkpoints, and the weights that a run ends
+with. Settings and recipes are in settings.py, images in data.py, the files of a run in run_folder.py, progress bar and
+trackers in log.py, and the corruption benchmark of the trained network in benchmark.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-from dataclasses import replace
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType
+from accelerate import Accelerator
+from accelerate.utils import broadcast, set_seed
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
 
-from batches import epoch_order, shares
-from launch import check_gpus, check_tracker, memory_advice, start_trackers
-from learner import Learner
-from measuring import class_error, finish, keep, plan_benchmark
-from monitor import Monitor, Position
-from run_folder import Checkpoints, RunFolder
-from settings import Settings, parse
-from splits import Data, load_data
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
+
 from timm_pushpull import cli
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark import evaluate
+from timm_pushpull.benchmark.hashing import hash_targets
+from timm_pushpull.benchmark.results import Results, Training
+from timm_pushpull.benchmark.tasks import check_top
+from timm_pushpull.data import ImageSet
+from timm_pushpull.data.augment import check_size
+from timm_pushpull.data.preprocessing import normalise
+from timm_pushpull.models.weights import create_model, save_model
 from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
+from train.benchmark import evaluation_options, plan_benchmark, run_benchmark
+from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
+from train.launch import check_gpus, grad_accum_steps, memory_advice, start_accelerator
+from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, start_tracker
+from train.objectives import create_objective
+from train.run_folder import Checkpoints, RunFolder
+from train.settings import Settings, parse
+from train.sync_bn import convert_sync_bn
 
 
 def main() -> None:
@@ -41,38 +64,56 @@ def main() -> None:
         for name in settings.models
     ]
     baseline = Results.load(options.baseline) if options.baseline else None
-    accelerator, settings = start_accelerator(options.device, settings)
-    hardware.use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    accelerator = start_accelerator(options.device, settings.precision)
     with memory_advice(settings):
-        data, settings = load_data(settings, accelerator.num_processes, accelerator.device)
+        train_images, test_images = load_splits(settings)
+        settings = resolve(settings, train_images, test_images, accelerator)
+        data = prepare_data(settings, train_images, test_images, accelerator.device)
         if baseline:
-            baseline.comparable_with(plan_benchmark(settings.models[0], data, settings, accelerator.device))
+            baseline.comparable_with(plan_benchmark(data, settings, accelerator.device))
 
         accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
-        done = []
+        measured = []
         for name, folder in zip(settings.models, folders, strict=True):
             results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
             if results:
                 baseline = baseline or results
-                done.append((folder, results))
-    if accelerator.is_main_process and done:
-        report(done, baseline)
+                measured.append((folder, results))
+    if accelerator.is_main_process and baseline and measured:
+        print_summary(measured, baseline)
 
 
-def start_accelerator(device: str, settings: Settings) -> tuple[Accelerator, Settings]:
-    """Accelerate on the device that was asked for, and the settings that depend on it."""
-    on_cpu = hardware.choose_device(device).type == "cpu"  # Accelerate has to be told, or processes would not meet
+def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Accelerator) -> Settings:
+    """The settings with what the recipe leaves to the machine, the data and the first model.
+
+    Raises:
+        InputError: They do not go together, or a model does not exist.
+    """
     settings = replace(
-        settings, precision=hardware.choose_precision(settings.precision, PartialState(cpu=on_cpu).device)
+        settings,
+        precision=hardware.choose_precision(settings.precision, accelerator.device),
+        grad_accum_steps=grad_accum_steps(settings),
     )
-    torch.backends.cudnn.benchmark = True  # all batches have one size, or one less
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if settings.precision == "bf16" else "no")
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise InputError(f"{accelerator.distributed_type} is not supported; use a configuration from train/clusters")
-    # Accelerate's own configuration may ask for accumulation; from here on it is ours, counted as parts of a batch.
-    settings = replace(settings, accumulation=settings.accumulation or accelerator.gradient_accumulation_steps)
-    accelerator.gradient_accumulation_steps = 1
-    return accelerator, settings
+    check_batch(settings, len(train), accelerator.num_processes)
+    if settings.task == "retrieval":
+        check_top(settings.top, len(train))
+        hash_targets(len(train.classes), settings.hash_bits)  # raises now if there are none
+    with torch.device("meta"):  # all models, so that a wrong name of the last one is not found after hours
+        models = [create_model(name, **settings.model_args) for name in settings.models]
+    cfg: dict[str, Any] = models[0].pretrained_cfg  # type: ignore[assignment]
+    img_size = settings.img_size or cfg["input_size"][-1]
+    if settings.augmentation == "prime":
+        check_size(img_size, img_size)
+    return replace(
+        settings,
+        num_classes=len(train.classes),
+        val_split=test.split,
+        img_size=img_size,
+        resize=settings.resize or img_size,
+        interpolation=settings.interpolation or cfg["interpolation"],
+        mean=settings.mean or tuple(cfg["mean"]),
+        std=settings.std or tuple(cfg["std"]),
+    )
 
 
 def run(
@@ -83,100 +124,318 @@ def run(
     accelerator: Accelerator,
     baseline: Results | None,
 ) -> Results | None:
-    """Train one network, or finish what --resume finds, and write its folder; returns its results, if measured."""
+    """Train and measure one network, or what --resume finds left to do; returns its results, if it is measured."""
     if folder.results:
         folder.check(settings)
         accelerator.print(f"{settings.models[0]}: finished before, in {folder.path}")
         return folder.results
-
     accelerator.free_memory()  # of the network before this one
     if folder.is_trained:
         folder.check(settings)
         if accelerator.is_main_process:
-            folder.note_limit(settings)
+            folder.write_benchmark_limit(settings)
         accelerator.print(f"{settings.models[0]}: trained before, in {folder.path}")
     else:
         train(folder, data, settings, options, accelerator)
     if options.skip_benchmark:
         return None
-    return finish(folder, data, settings, accelerator, baseline)
+    return run_benchmark(folder, data, settings, accelerator, baseline)
+
+
+# The loop.
+
+
+@dataclass
+class TrainState:
+    """Where a run stands, apart from the weights.
+
+    Attributes:
+        epoch, step: The next ones, from 0; `step` counts within the epoch.
+        loss, wrong: Sums over the epoch's images so far, of all processes.
+        log: One row per finished epoch.
+        seconds: Time spent on training so far; not in the log, which does not depend on the machine.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    wrong: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def train(
     folder: RunFolder, data: Data, settings: Settings, options: argparse.Namespace, accelerator: Accelerator
 ) -> None:
-    """Train one network, from the newest state on with --resume, and write its weights."""
-    learner = Learner(settings, len(data.train), accelerator)
+    """Train one network, with --resume from its newest checkpoint on, and write its weights."""
+    trainer = Trainer(settings, len(data.train), accelerator)
     folder.start(settings, accelerator.is_main_process)
-    identity = {**settings.recorded(), "classes": data.train.images.classes, "images": len(data.train)}
-    checkpoints = Checkpoints(folder.path, identity, options.save_minutes)
-    position = resume(learner, checkpoints, accelerator) if folder.resume else Position()
+    run_identity = {**settings.recorded(), "classes": data.train.images.classes, "images": len(data.train)}
+    checkpoints = Checkpoints(folder.path, run_identity, options.save_minutes)
+    state = load_checkpoint(trainer, checkpoints) if folder.resume else TrainState()
     with (
-        start_trackers(options.tracker, folder.path, settings, accelerator),
-        Monitor(position, learner.steps_per_epoch, settings, accelerator) as monitor,
+        start_tracker(options.tracker, folder.path, settings, accelerator),
+        TrainLog(trainer.global_step(state), trainer.total_steps, settings, accelerator) as log,
     ):
-        while position.epoch < settings.epochs:
-            train_epoch(learner, data, monitor, checkpoints)
-            test_error = class_error(learner.best, learner.objective, data, settings, accelerator)
-            monitor.end_epoch(len(data.train), test_error, learner.network)
+        while state.epoch < settings.epochs:
+            train_epoch(trainer, data, state, log, checkpoints)
+            row = {
+                "epoch": state.epoch + 1,
+                "loss": state.loss / len(data.train),
+                "train_error": state.wrong / len(data.train),
+                "test_error": validate(trainer, data),
+                "learning_rate": trainer.last_lr,
+                **alpha_statistics(trainer.network),
+            }
+            state.log.append(row)
+            state.epoch, state.step, state.loss, state.wrong = state.epoch + 1, 0, 0.0, 0
+            log.log_epoch(row, trainer.global_step(state))
             if accelerator.is_main_process:
-                folder.write_log(position.log)
-                if checkpoints.due() or position.epoch == settings.epochs:
-                    save(learner, monitor, checkpoints)
-    keep(folder, learner.best, data, settings, position.seconds, accelerator, options.departures)
+                folder.write_log(state.log)
+                if checkpoints.due() or state.epoch == settings.epochs:
+                    save_checkpoint(trainer, state, checkpoints)
+    save_weights(folder, trainer, data, state.seconds, options.overrides)
 
 
-def train_epoch(learner: Learner, data: Data, monitor: Monitor, checkpoints: Checkpoints) -> None:
-    """The rest of an epoch, from the monitor's position on; saves the state now and then."""
-    settings, accelerator, position = learner.settings, learner.accelerator, monitor.position
-    order = epoch_order(len(data.train), settings.batch_size, settings.seed, position.epoch)[position.step :]
-    data.train.set_epoch(position.epoch)
-    mine = shares(order, accelerator.process_index, accelerator.num_processes, settings.accumulation)
-    batches = data.train.batches(mine, settings.workers)
-    first = position.epoch * learner.steps_per_epoch + position.step
-    learner.model.train()
-    for step, batch in enumerate(order, start=first):
-        rate = learner.learning_rate
-        loss, wrong = learner.step(step, batches, len(batch))
-        monitor.add(loss, wrong, len(batch), rate)
-        if monitor.full:
-            monitor.look()
-            # At the end of the epoch the state is saved with its row of the log, after the test.
-            if accelerator.is_main_process and checkpoints.due() and position.step < learner.steps_per_epoch:
-                save(learner, monitor, checkpoints)
+def train_epoch(trainer: Trainer, data: Data, state: TrainState, log: TrainLog, checkpoints: Checkpoints) -> None:
+    """The rest of an epoch, from `state` on, which is updated after every window of steps; saves checkpoints."""
+    settings, accelerator = trainer.settings, trainer.accelerator
+    data.train.set_epoch(state.epoch)
+    order = epoch_order(len(data.train), settings.batch_size, settings.seed, state.epoch)[state.step :]
+    rank, world_size, parts = accelerator.process_index, accelerator.num_processes, trainer.grad_accum_steps
+    batches = data.train.batches(process_shares(order, rank, world_size, parts), settings.workers)
+    first, last = trainer.global_step(state), trainer.global_step(state) + len(order) - 1
+    window = LogWindow(accelerator)
+    trainer.model.train()
+    for global_step, batch in enumerate(order, start=first):
+        lr = trainer.next_lr
+        loss, wrong = trainer.train_step(global_step, batches, len(batch))
+        window.add(loss, wrong, len(batch), lr)
+        log.bar.update()
+        if not window.is_full() and global_step < last:
+            continue
+        steps, seconds = window.reduce()
+        for number, step in enumerate(steps):
+            if not math.isfinite(step.loss):
+                raise diverged(f"the loss is {step.loss / step.images}", state, state.step + number, step.lr, trainer)
+        state.step += len(steps)
+        state.loss += sum(step.loss for step in steps)
+        state.wrong += round(sum(step.wrong for step in steps))
+        state.seconds += seconds
+        log.log_window(steps, seconds, state.epoch, trainer.global_step(state))
+        # At the end of the epoch the checkpoint is saved with the row of the log, after the test.
+        if accelerator.is_main_process and checkpoints.due() and global_step < last:
+            save_checkpoint(trainer, state, checkpoints)
 
 
-def save(learner: Learner, monitor: Monitor, checkpoints: Checkpoints) -> None:
-    """Keep the state, unless the last step has spoiled it."""
-    position = monitor.position
-    if not learner.is_finite():
-        monitor.stop("a weight is no number", position.step, learner.learning_rate)
-    step = position.epoch * learner.steps_per_epoch + position.step
-    checkpoints.save(step, {"position": position.to_dict(), "learner": learner.state_dict()})
+class Trainer:
+    """Network, optimizer, learning-rate schedule and moving average: all that changes from step to step.
+
+    Attributes:
+        model: What is trained, as Accelerate wraps it.
+        network: The bare network inside.
+        objective: The loss of the outputs, and the class that they stand for.
+        model_ema: Moving average of the network's weights, if the settings ask for one.
+        steps_per_epoch, total_steps: Optimizer steps, whatever the number of processes or parts of a batch.
+        last_lr: Learning rate of the step before the next one.
+    """
+
+    def __init__(self, settings: Settings, images: int, accelerator: Accelerator) -> None:
+        self.settings, self.accelerator = settings, accelerator
+        assert settings.mean is not None
+        assert settings.std is not None
+        self.mean, self.std, self.grad_accum_steps = settings.mean, settings.std, settings.grad_accum_steps or 1
+        self.objective = create_objective(settings)
+        self.steps_per_epoch = steps_per_epoch(images, settings.batch_size)
+        self.total_steps = settings.epochs * self.steps_per_epoch
+        if settings.warmup * self.total_steps == 1:  # torch's schedule would divide by zero
+            raise InputError(f"warmup is {settings.warmup}, one of {self.total_steps} steps; use another --warmup")
+        set_seed(settings.seed)
+        (name,) = settings.models
+        network = create_model(name, num_classes=settings.outputs, **settings.model_args)
+        network.to(memory_format=torch.channels_last)
+        if settings.sync_bn and accelerator.num_processes > 1:
+            network = convert_sync_bn(network, accelerator.device)
+        if settings.torchcompile:
+            network.compile()
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=settings.warmup_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=accelerator.device.type in ("cpu", "cuda"),
+        )
+        self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.network = accelerator.unwrap_model(self.model)
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer.optimizer,  # the bare one: Accelerate's would step once for every process
+            max_lr=settings.lr,
+            total_steps=self.total_steps,
+            pct_start=settings.warmup,
+            anneal_strategy="cos",
+            div_factor=settings.lr / settings.warmup_lr,
+            final_div_factor=settings.warmup_lr / settings.min_lr,
+            cycle_momentum=settings.cycle_momentum,
+            three_phase=settings.three_phase,
+        )
+        self.last_lr = math.nan
+        self.model_ema = ModelEmaV3(self.network, decay=settings.model_ema_decay) if settings.model_ema_decay else None
+
+    @property
+    def released(self) -> nn.Module:
+        """The network that is tested and saved: the moving average where there is one."""
+        return self.model_ema.module if self.model_ema else self.network
+
+    @property
+    def next_lr(self) -> float:
+        """Learning rate of the next step."""
+        return float(self.scheduler.get_last_lr()[0])
+
+    def global_step(self, state: TrainState) -> int:
+        """Number of the next step in the whole run, from 0."""
+        return state.epoch * self.steps_per_epoch + state.step
+
+    def train_step(self, step: int, batches: Iterator[tuple[Tensor, Tensor]], batch_size: int) -> tuple[Tensor, Tensor]:
+        """One optimizer step.
+
+        Args:
+            step: Its number in the whole run, from 0.
+            batches: Where the parts of this process's share of the batch come from.
+            batch_size: Images in the whole batch, over all processes.
+
+        Returns:
+            This process's sum of losses and number of wrong answers, tensors without gradient.
+        """
+        settings, accelerator = self.settings, self.accelerator
+        # Dropout and the like draw from a state that depends on the step alone: a resumed run needs nothing stored.
+        key = np.random.SeedSequence([settings.seed, step, accelerator.process_index])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+        losses, wrong = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
+        for part in range(self.grad_accum_steps):
+            pixels, labels = next(batches)
+            is_last = part == self.grad_accum_steps - 1
+            with nullcontext() if is_last else accelerator.no_sync(self.model):
+                outputs = self.model(normalise(pixels, self.mean, self.std, accelerator.device))
+                loss = self.objective.loss(outputs, labels)
+                # Divided by the whole batch, for shares may differ by an image; DDP averages over processes.
+                accelerator.backward(loss * (accelerator.num_processes / batch_size))
+            losses += loss.detach()
+            wrong += (self.objective.logits(outputs.detach()).argmax(dim=1) != labels).sum()
+        if settings.clip_grad:
+            accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
+        self.last_lr = self.next_lr
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+        if self.model_ema:
+            self.model_ema.update(self.network, step)
+        return losses, wrong
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(content[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"network": self.network, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        return {**parts, "model_ema": self.model_ema} if self.model_ema else parts
 
 
-def resume(learner: Learner, checkpoints: Checkpoints, accelerator: Accelerator) -> Position:
-    """Take up the newest good state; returns where it stands."""
-    found = {}
+def validate(trainer: Trainer, data: Data) -> float:
+    """Share of the test images whose predicted class is wrong; a hash stands for the class with the nearest hash.
 
-    def take(content: dict) -> None:
-        found["position"] = Position(**content["position"])
-        learner.load_state_dict(content["learner"])
+    Retrieval's own 1 - mAP is close to it, but would need a pass over the training images too.
+    """
+    if trainer.accelerator.num_processes > 1:
+        # Batch norm's statistics differ between processes; those of the main process are saved.
+        broadcast(list(trainer.released.buffers()))
+    classifier = trainer.objective.classifier(trainer.released)
+    # A compiled network would be compiled once more, for one pass over the test images.
+    with torch.compiler.set_stance("force_eager") if trainer.settings.torchcompile else nullcontext():
+        shared = evaluation_options(trainer.settings, trainer.accelerator)
+        evaluation = evaluate(classifier, data.test, data.geometry, corruptions=(), progress=False, **shared)
+    assert evaluation.clean_error is not None
+    return evaluation.clean_error
 
-    if not checkpoints.load(take, accelerator.print):
-        return Position()
-    position = found["position"]
-    accelerator.print(f"resumed in epoch {position.epoch + 1}, after step {position.step}")
-    return position
+
+def diverged(what: str, state: TrainState, step: int, lr: float, trainer: Trainer) -> InputError:
+    """The error of a run that cannot continue, at a step counted from 0 within the epoch."""
+    return InputError(
+        f"{what} in epoch {state.epoch + 1}, step {step + 1} of {trainer.steps_per_epoch}, at learning rate {lr:.3g}; "
+        f"use a lower --lr (it is {trainer.settings.lr}), --clip-grad 1 or --precision fp32; the last good checkpoint "
+        f"is kept"
+    )
 
 
-def report(done: list[tuple[RunFolder, Results]], baseline: Results) -> None:
+# Checkpoints, for --resume.
+
+
+def save_checkpoint(trainer: Trainer, state: TrainState, checkpoints: Checkpoints) -> None:
+    """Write all that the next step depends on; a network that the last step has spoiled is never saved.
+
+    Raises:
+        InputError: A weight is infinite or NaN.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in trainer.network.state_dict().values()):
+        raise diverged("a weight is not finite", state, state.step, trainer.next_lr, trainer)
+    content = {"train_state": asdict(state), "trainer": trainer.state_dict()}
+    checkpoints.save(trainer.global_step(state), content)
+
+
+def load_checkpoint(trainer: Trainer, checkpoints: Checkpoints) -> TrainState:
+    """Restore the newest good checkpoint; a new state where there is none yet."""
+    found: list[TrainState] = []
+
+    def restore(content: dict[str, Any]) -> None:
+        found[:] = [TrainState(**content["train_state"])]
+        trainer.load_state_dict(content["trainer"])
+
+    if not checkpoints.load(restore, trainer.accelerator.print):
+        return TrainState()
+    (state,) = found
+    trainer.accelerator.print(f"resumed in epoch {state.epoch + 1}, after step {state.step}")
+    return state
+
+
+def save_weights(folder: RunFolder, trainer: Trainer, data: Data, seconds: float, overrides: list[str]) -> None:
+    """Write the trained weights, their config and, last, what results will say of the training."""
+    settings, accelerator = trainer.settings, trainer.accelerator
+    retrieves = settings.task == "retrieval"
+    if accelerator.is_main_process:
+        weights_sha256 = save_model(
+            trainer.released,
+            folder.path,
+            classes=None if retrieves else data.test.classes,
+            geometry=data.geometry,
+            mean=trainer.mean,
+            std=trainer.std,
+            tag=data.test.name.split("/")[-1] + ("_retrieval" if retrieves else ""),
+            half=settings.half_weights,
+            model_args=settings.model_args,
+        )
+        training = Training(
+            images=len(data.train),
+            epochs=settings.epochs,
+            seconds=round(seconds, 1),
+            processes=accelerator.num_processes,
+            hardware=hardware.describe(accelerator.device),
+            precision=settings.precision,
+            origin=data.train.images.origin or None,
+            overrides=overrides,
+        )
+        folder.write_training(weights_sha256, training)
+    accelerator.wait_for_everyone()
+
+
+def print_summary(measured: list[tuple[RunFolder, Results]], baseline: Results) -> None:
     """The last lines: what was reached, and how to load it."""
-    measured = [results for _, results in done]
+    found = [results for _, results in measured]
     print()
-    cli.print_comparison([*([baseline] if baseline not in measured else []), *measured])
+    cli.print_comparison([*([baseline] if baseline not in found else []), *found])
     print("\nLoad the result:")
-    for folder, _ in done:
+    for folder, _ in measured:
         print(
             f'  python -c "import timm, timm_pushpull; '
             f"model = timm.create_model('local-dir:{folder.path}', pretrained=True)\""

@@ -19,18 +19,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "train"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for the package `train` of this checkout
 
 import datasets
 from PIL import Image
 
-from learner import Learner
-from monitor import Monitor, Position
-from run_folder import Checkpoints
-from settings import Settings
-from splits import load_data
 from timm_pushpull.utils import hardware
-from train import start_accelerator, train_epoch
+from train.data import load_splits, prepare_data
+from train.launch import start_accelerator
+from train.log import TrainLog
+from train.run_folder import Checkpoints
+from train.settings import Settings
+from train.train import Trainer, TrainState, resolve, train_epoch
 
 
 def main() -> None:
@@ -62,14 +62,17 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         batch_size=options.batch_size,
         crop_padding=4,
     )
-    accelerator, settings = start_accelerator("auto", settings)
-    data, settings = load_data(settings, 1, accelerator.device)
-    learner = Learner(settings, len(data.train), accelerator)
-    monitor = Monitor(Position(), learner.steps_per_epoch, settings, accelerator)
+    accelerator = start_accelerator("auto", settings.precision)
+    splits = load_splits(settings)
+    settings = resolve(settings, *splits, accelerator)
+    data = prepare_data(settings, *splits, accelerator.device)
+    trainer = Trainer(settings, len(data.train), accelerator)
+    state = TrainState()
+    log = TrainLog(0, trainer.total_steps, settings, accelerator)
     checkpoints = Checkpoints(folder, {}, save_minutes=60)
     device = accelerator.device
 
-    other = Learner(settings, len(data.train), accelerator)
+    other = Trainer(settings, len(data.train), accelerator)
     x = torch.randn(options.batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (options.batch_size,), device=device)
 
@@ -82,8 +85,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             other.optimizer.zero_grad()
 
     def loop() -> None:
-        train_epoch(learner, data, monitor, checkpoints)
-        monitor.end_epoch(len(data.train), 0.0, learner.network)
+        train_epoch(trainer, data, state, log, checkpoints)
+        state.epoch, state.step = state.epoch + 1, 0
 
     def seconds(work) -> float:
         started = time.perf_counter()

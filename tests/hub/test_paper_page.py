@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 import paper as page
-from settings import parse
 from support.paths import needs_releases
 from timm_pushpull import cli
+from train.settings import parse
 
 ENTRIES = yaml.safe_load(page.ENTRIES.read_text(encoding="utf-8"))
 ALL = ENTRIES["tables"] | ENTRIES["figures"]

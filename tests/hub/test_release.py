@@ -1,4 +1,4 @@
-"""The releases: what the registry advertises is there, loads, and is what its card says; and how they are made."""
+"""The releases: what the registry advertises is there, loads, and is what its card says; the list and the staging."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ import dataclasses
 import json
 import shutil
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import timm
 import torch
-import yaml
 
-import release
 import stage
-from run_folder import RunFolder, copy_trained
-from settings import RECIPES, load_recipe, parse
 from support.example_run import SMALL, SMALL_ARGS, write_run
 from support.paths import ROOT, needs_releases, shared_path
 from support.processes import assert_one_clear_line, run_command
+from timm_pushpull import InputError
 from timm_pushpull.benchmark.paper import published
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub import Release, verify
 from timm_pushpull.hub.staging import rebase_image, shown_results_sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.utils.files import sha256
+from train import release
+from train.settings import Settings, load_recipe, parse, training_command
 
 ADVERTISED = sorted(
     f"{name}.{tag}"
@@ -45,7 +43,7 @@ def test_registry_releases_and_cards_are_the_same_list():
     registered = {name for name in OURS if name.split(".")[0] in {*resnet.default_cfgs, *efficientnet.default_cfgs}}
     assert set(ADVERTISED) == registered
     assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} - PAGES == set(OURS)
-    assert set(OURS) <= set(yaml.safe_load(release.PLANNED.read_text()))
+    assert set(OURS) <= set(release.load_planned())
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -62,12 +60,10 @@ def test_every_release_loads_and_is_what_its_card_says(name):
     assert shown_results_sha256(folder / "robustness.png") == sha256(folder / "results.json")
     for figure in (f"{results.clean_error:.2%}", f"{results.mce:.2%}", results.weights_sha256):
         assert figure in card
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
-    plan = yaml.safe_load(release.PLANNED.read_text())[name]
-    planned = yaml.safe_load((ROOT / "train" / "recipes" / f"{plan['recipe']}.yaml").read_text())
-    assert recipe | plan.get("settings", {}) == recipe
-    if recipe["epochs"] != planned["epochs"]:
-        assert f"epochs is {recipe['epochs']}, not {planned['epochs']}" in card
+    recipe, plan = load_recipe(folder / "recipe.yaml"), release.load_planned()[name]
+    assert dataclasses.replace(recipe, **plan.changes) == recipe
+    if recipe.epochs != plan.settings.epochs:
+        assert f"epochs is {recipe.epochs}, not {plan.settings.epochs}" in card
     model = timm.create_model(name if name in ADVERTISED else f"local-dir:{folder}", pretrained=True)
     if name in ADVERTISED:  # timm takes the cfg of the registry, not that beside the weights
         registered = model.pretrained_cfg
@@ -147,87 +143,95 @@ def test_what_is_no_release_is_not_staged(tmp_path, run_inside, spoil, words):
 
 
 def test_the_list_names_what_is_missing(tmp_path, run_inside):
-    places = ("--releases", tmp_path, "--trained", tmp_path)
-    everything = run_inside(release.main, "release.py", *places).stdout.splitlines()
-    assert [line.split()[0] for line in everything] == list(yaml.safe_load(release.PLANNED.read_text()))
+    everything = run_inside(release.main, "release.py", "--releases", tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in everything] == list(release.load_planned())
     assert all("missing" in line for line in everything)
-    assert_one_clear_line(run_inside(release.main, "release.py", "--make", "resnet18"), "unknown release 'resnet18'")
-    process = run_inside(
-        release.main, "release.py", "--make", "resnet18_cifar_pushpull.cifar10", "--releases", tmp_path
-    )
-    assert_one_clear_line(process, "compared with resnet18_cifar.cifar10, which is missing")
-    assert_one_clear_line(run_inside(release.main, "release.py", "--epochs", "3"), "--epochs 3", "--next")
-    process = run_inside(release.main, "release.py", "--measure", "resnet18_cifar.cifar10", *places)
-    assert_one_clear_line(process, "is not trained: it lacks recipe.yaml")
 
 
-@pytest.mark.parametrize("name", yaml.safe_load(release.PLANNED.read_text()))
-def test_what_the_plan_says_reaches_the_training(tmp_path, run_inside, monkeypatch, name):
-    commands, plan = [], yaml.safe_load(release.PLANNED.read_text())[name]
-    done = SimpleNamespace(returncode=0)
-    monkeypatch.setattr(
-        release, "subprocess", SimpleNamespace(run=lambda command, check: commands.append(command) or done)
-    )
-    if "baseline" in plan:
-        (tmp_path / plan["baseline"]).mkdir()
-        (tmp_path / plan["baseline"] / "results.json").touch()
-    places = ("--releases", tmp_path, "--trained", tmp_path / "none")
-    assert not run_inside(release.main, "release.py", "--make", name, *places, "--epochs", "3").returncode
-    options, settings = parse(commands[0][commands[0].index("--recipe") :])
-    expected = load_recipe(RECIPES / f"{plan['recipe']}.yaml")
-    expected = dataclasses.replace(expected, **plan.get("settings", {}), epochs=3, half_weights=True)
-    assert settings == dataclasses.replace(expected, models=(name.split(".")[0],))
-    assert (options.recipe, bool(options.baseline)) == (plan["recipe"], "baseline" in plan)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--stage", "resnet18"), ["unknown release 'resnet18'"]),
+        (("--measure", "resnet18"), ["unknown release 'resnet18'"]),
+        (("--epochs", "3"), ["--epochs 3", "--measure NAME"]),
+        (("--stage", "resnet18_cifar.cifar10", "--epochs", "3"), ["--epochs 3", "--measure NAME"]),
+        (("--stage", "resnet18_cifar.cifar10"), ["resnet18_cifar.cifar10", "no"]),
+        (("--measure", "resnet18_cifar.cifar10"), ["is no finished run: it lacks recipe.yaml"]),
+        (("--measure", "resnet18_cifar_pushpull.cifar10"), ["compared with resnet18_cifar.cifar10, which is missing"]),
+    ],
+)
+def test_bad_commands_end_with_one_line(tmp_path, run_inside, given, words):
+    places = [part for name in ("releases", "runs", "cards") for part in (f"--{name}", tmp_path / name)]
+    assert_one_clear_line(run_inside(release.main, "release.py", *given, *places), *words)
+    assert not list(tmp_path.iterdir())
 
 
-def test_what_waits_to_be_measured_is_planned_whole_and_not_released():
-    for folder in (RELEASES.parent / "trained").glob("*"):
-        assert folder.name in yaml.safe_load(release.PLANNED.read_text())
-        assert not (RELEASES / folder.name).exists()
-        RunFolder(folder, resume=True, overwrite=False).read_training()  # compares the weights' hash
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a.b: {recipe: digits", "is no list of releases"),
+        ("[a.b]", "is no list of releases"),
+        ("a.b: {}", "is no list of releases: KeyError: 'recipe'"),
+        ("a.b: {recipe: digit}", "unknown recipe 'digit'"),
+        ("a.b: {recipe: digits, baseline: c.b}", "unknown baseline"),
+        ("a.b: {recipe: digits, settings: {lrs: 1}}", "unknown setting 'lrs'; did you mean 'lr'"),
+    ],
+)
+def test_bad_lists_of_releases_are_named(tmp_path, content, words):
+    (tmp_path / "releases.yaml").write_text(content)
+    with pytest.raises(InputError, match=words):
+        release.load_planned(tmp_path / "releases.yaml")
 
 
-def test_the_next_release_is_trained_measured_and_staged(tmp_path, run_inside, start_quickly):
-    places = [part for name in ("runs", "releases", "cards") for part in (f"--{name}", tmp_path / name)]
+@pytest.mark.parametrize("name", release.load_planned())
+def test_what_the_plan_says_reaches_the_training(tmp_path, name):
+    plan = release.load_planned()[name]
+    command = training_command(plan.recipe, plan.model, tmp_path, {"half_weights": True, **plan.changes})
+    options, settings = parse(command[command.index("--recipe") :])
+    assert settings == dataclasses.replace(plan.settings, half_weights=True)
+    assert (settings.models, options.recipe, options.resume) == ((name.split(".")[0],), plan.recipe, True)
+
+
+def test_weights_of_another_schedule_are_outdated():
+    plan = release.load_planned()["efficientnet_b0.tiny_imagenet"]
+    trained = dataclasses.replace(plan.settings, dataset="../elsewhere", resize=64, num_classes=200, half_weights=True)
+    assert plan.outdated(trained) == []
+    trained = dataclasses.replace(trained, epochs=8, cycle_momentum=True)
+    assert plan.outdated(trained) == ["epochs is 8, not 20", "cycle_momentum is True, not False"]
+    first = {"models": ["resnet18_cifar"], "epochs": 30, "lr_peak": 0.2, "lr_end": 5e-6, "resize": 32, "image_size": 32}
+    first |= {"crop_padding": 4, "preset": "cifar10-c"}  # written before momentum could cycle
+    found = release.load_planned()["resnet18_cifar.cifar10"].outdated(Settings.from_mapping(first, "recipe.yaml"))
+    assert found == ["min_lr is 5e-06, not 1.25e-07", "cycle_momentum is False, not True"]
+
+
+def test_a_run_is_staged_listed_and_measured_anew(tmp_path, run_inside, start_quickly):
+    name = "resnet18_cifar.cifar10"
+    places = [part for place in ("releases", "cards") for part in (f"--{place}", tmp_path / place)]
     short = ["--dataset", "digits", "--limit", "60", "--epochs", "1", "--benchmark-limit", "4", "--batch-size", "20"]
-    short += ["--model-args", *SMALL_ARGS]
-    process = run_command("train/release.py", "--next", *places, *short)
+    command = training_command("cifar10", "resnet18_cifar", tmp_path / "runs" / name, {"half_weights": True})
+    process = run_command(*command[1:], *short, "--model-args", *SMALL_ARGS)
     assert process.returncode == 0, process.stderr
-    results = Results.load(tmp_path / "releases" / "resnet18_cifar.cifar10")
-    card = (tmp_path / "cards" / "resnet18_cifar.cifar10.md").read_text()
+    release_py = partial(run_inside, release.main, "release.py")
+    process = release_py("--stage", name, "--runs", tmp_path / "runs", *places)
+    assert process.stdout.strip() == str(tmp_path / "releases" / name), process.stderr
+    results = Results.load(tmp_path / "releases" / name)
     assert (results.num_images, results.dataset) == (4, "digits")
-    assert "epochs is 1, not 30" in card
-    first, second = run_inside(release.main, "release.py", *places).stdout.splitlines()[:2]
-    assert f"clean error {results.clean_error:.2%}, mCE {results.mce:.2%} on 4 images" in first
-    assert "1 epochs of 30" in first
+    assert "epochs is 1, not 30" in (tmp_path / "cards" / f"{name}.md").read_text()
+    first, second = release_py(*places).stdout.splitlines()[:2]
+    assert f"clean error {results.clean_error:.2%} and mCE {results.mce:.2%} on 4 images; 1 epochs, seed 1234" in first
+    assert "; outdated: " in first
+    assert "epochs is 1, not 30" in first
     assert "missing" in second
 
-    # The same on two machines: what is trained on the first is measured on the second.
-    run, name = tmp_path / "runs" / "resnet18_cifar.cifar10", "resnet18_cifar.cifar10"
-    places[1] = tmp_path / "first"
-    places += ["--trained", tmp_path / "trained"]
-    copy_trained(run, tmp_path / "first" / name)
-    shutil.rmtree(tmp_path / "releases")
+    # What is released is measured anew, in another run folder than that which made it.
     start_quickly(release)
-    release_py = partial(run_inside, release.main, "release.py")
-    assert not release_py("--hand-over", name, *places).returncode
-    places[1] = tmp_path / "second"
-    assert "trained, to be measured: 1 epochs of 30" in release_py(*places).stdout
-    process = release_py("--next", *places, *short)
+    before = sorted((tmp_path / "runs").rglob("*"))
+    process = release_py("--measure", name, "--runs", tmp_path / "runs", *places)
+    assert_one_clear_line(process, "holds a run, which would be lost", "--runs")
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+    process = release_py("--measure", name, "--runs", tmp_path / "more", *places, "--benchmark-limit", "5")
     assert not process.returncode, process.stderr
     assert "trained before" in process.stdout
-    again = Results.load(tmp_path / "releases" / name)
-    for field in ("clean_error", "errors", "training", "weights_sha256"):
-        assert getattr(again, field) == getattr(results, field)
-    assert not any((tmp_path / "trained").iterdir())
-
-    # And what is released is measured anew, beside the run that made it.
-    before = sorted((tmp_path / "second").rglob("*"))
-    assert_one_clear_line(release_py("--measure", name, *places), "holds a run, which would be lost", "--runs")
-    assert sorted((tmp_path / "second").rglob("*")) == before
-    places[1] = tmp_path / "third"
-    process = release_py("--measure", name, *places, "--benchmark-limit", "5")
-    assert not process.returncode, process.stderr
     more = Results.load(tmp_path / "releases" / name)
     assert (more.num_images, more.training, more.weights_sha256) == (5, results.training, results.weights_sha256)
 

@@ -13,7 +13,6 @@ import timm
 import torch
 from torch import nn
 
-import train
 from support.paths import GOLDEN_FOLDER
 from timm_pushpull import InputError, PushPull2020Conv2d, convert_stem, set_inhibition
 from timm_pushpull.benchmark import evaluate
@@ -22,6 +21,7 @@ from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.layers.blur_pool import BlurPool2d
 from timm_pushpull.models.weights import load_model, save_model
+from train import train
 
 GOLDEN = np.load(GOLDEN_FOLDER / "rivals.npz")  # tests/golden/README.md says how it was made
 EXACT = {"rtol": 1e-9, "atol": 1e-12}

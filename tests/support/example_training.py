@@ -1,4 +1,4 @@
-"""Short trainings, and what they leave behind."""
+"""Short trainings for tests: command lines, runs in processes of their own, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import torch
 
-from learner import Learner
-from settings import Settings
 from support.example_run import SMALL_ARGS
 from support.paths import ROOT
 from support.processes import Command, launch, options
 
 TRAIN = str(ROOT / "train" / "train.py")
 MODEL = "resnet18_cifar_pushpull"
-STEPS = 600  # of a resumable training: 2 epochs of 600 images in batches of 2
+RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml", "state"}
+#: Optimizer steps of `digits_arguments`: 2 epochs of 600 images in batches of 2.
+STEPS = 600
 
 
-def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
-    """A short training of one network on the image folder."""
+def folder_arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
+    """A short training of one network on an image folder."""
     settings = {
         "recipe": "digits",
         "model": MODEL,
@@ -29,7 +29,7 @@ def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
         "epochs": 2,
         "batch-size": 8,
         "resize": 36,
-        "lr-peak": 0.05,
+        "lr": 0.05,
         "precision": "fp32",
         "benchmark-limit": 4,
         **changes,
@@ -37,17 +37,17 @@ def arguments(dataset: Path, output: Path, /, **changes: object) -> list[str]:
     return [TRAIN, *options(settings)]
 
 
-def resumable_arguments(output: Path, **changes: object) -> list[str]:
-    """A training that can be interrupted at each of its steps."""
+def digits_arguments(output: Path, **changes: object) -> list[str]:
+    """A training of many steps with dropout and a moving average, which saves a checkpoint as often as it can."""
     settings = {
         "dataset": "digits",
-        "model": "resnet18_cifar_pushpull",
+        "model": MODEL,
         "output": output,
         "limit": 600,
         "epochs": 2,
         "batch-size": 2,
         "precision": "fp32",
-        "ema-decay": 0.9,
+        "model-ema-decay": 0.9,
         "model-args": [*SMALL_ARGS, "drop_rate=0.3"],
         "benchmark-limit": 1,
         "save-minutes": 0,
@@ -56,13 +56,10 @@ def resumable_arguments(output: Path, **changes: object) -> list[str]:
     return [TRAIN, *options(settings)]
 
 
-def start_resumable(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:
-    command = [*resumable_arguments(output, **changes), *more]
+def start(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:
+    """Start the training of `digits_arguments` in one or several processes."""
+    command = [*digits_arguments(output, **changes), *more]
     return launch(processes, *command) if processes > 1 else [Command(*command)]
-
-
-def state(folder: Path, step: int = STEPS) -> dict:
-    return torch.load(folder / "state" / f"step-{step:08d}.pt", weights_only=True)
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
@@ -70,7 +67,11 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def assert_same(first: object, second: object, where: str = "state") -> None:
+def read_checkpoint(folder: Path, step: int = STEPS) -> dict:
+    return torch.load(folder / "state" / f"step-{step:08d}.pt", weights_only=True)
+
+
+def assert_same(first: object, second: object, where: str = "checkpoint") -> None:
     """Equal to the bit, but for the seconds."""
     assert type(first) is type(second), where
     if isinstance(first, dict):
@@ -88,9 +89,13 @@ def assert_same(first: object, second: object, where: str = "state") -> None:
         assert first == second, where
 
 
-def learner(**changes) -> Learner:
+def small_trainer(**changes: object):
+    """A `Trainer` of two epochs of two steps."""
     from accelerate import Accelerator
 
-    settings = {"models": ("test_vit",), "num_classes": 3, "accumulation": 1, "batch_size": 6, "epochs": 2}
-    settings |= {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2), "lr_peak": 0.05, **changes}
-    return Learner(Settings(**settings), images=12, accelerator=Accelerator(cpu=True))
+    from train.settings import Settings
+    from train.train import Trainer
+
+    settings = {"models": ("test_vit",), "num_classes": 3, "grad_accum_steps": 1, "batch_size": 6, "epochs": 2}
+    settings |= {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2), "lr": 0.05, **changes}
+    return Trainer(Settings(**settings), images=12, accelerator=Accelerator(cpu=True))

@@ -30,7 +30,7 @@ SERVER.set_forkserver_preload(_LIBRARIES)
 
 
 def run_command(
-    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 300, **environment: str
+    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 1200, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script (`train/train.py ...`), a module (`-m ...`) or code (`-c ...`) to its end."""
     with Command(*arguments, cwd=cwd, **environment) as command:
@@ -73,7 +73,7 @@ class Command:
     def is_running(self) -> bool:
         return self._process.poll() is None if isinstance(self._process, subprocess.Popen) else self._process.is_alive()
 
-    def wait(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def wait(self, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
         self._join(timeout)
         out, err = ((Path(self._folder.name) / name).read_text() for name in ("stdout", "stderr"))
         if self.is_running():

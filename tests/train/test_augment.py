@@ -15,18 +15,18 @@ from accelerate import Accelerator
 from PIL import Image
 from torchvision.transforms import v2
 
-import train
-from batches import TrainingImages, epoch_order, shares
-from learner import Learner
-from settings import Settings, parse
-from splits import Data, load_data
-from support.example_training import arguments, assert_same
+from support.example_training import assert_same
+from support.example_training import folder_arguments as arguments
 from support.paths import ROOT
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
 from timm_pushpull.data.augment import AUGMENTATIONS, POLICIES, Policy
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
+from train import data as train_data
+from train import train
+from train.data import Data, TrainingImages, epoch_order, load_splits, prepare_data, process_shares
+from train.settings import Settings, parse
 
 CPU = torch.device("cpu")
 THEIRS = {
@@ -76,7 +76,7 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
     assert sorted(whole) == list(range(24))
     everyone = {}
     for rank in range(2):
-        mine = seen(images, shares(order, rank, processes=2, parts=2), workers=2)
+        mine = seen(images, process_shares(order, rank, world_size=2, grad_accum_steps=2), workers=2)
         assert not set(mine) & set(everyone)
         everyone |= mine
     assert sorted(everyone) == sorted(whole)
@@ -158,8 +158,6 @@ def test_autoaugment_has_the_policy_of_the_data():
 
 @pytest.mark.parametrize(("recipe", "data"), [("cifar10", "cifar"), ("imagenet1k", "imagenet")])
 def test_the_policy_follows_the_recipe_s_data(pictures, recipe, data, monkeypatch):
-    import splits
-
     asked = []
 
     class Kept(TrainingImages):
@@ -167,17 +165,17 @@ def test_the_policy_follows_the_recipe_s_data(pictures, recipe, data, monkeypatc
             asked.append(args[-2:])
             super().__init__(*args)
 
-    monkeypatch.setattr(splits, "TrainingImages", Kept)
-    given = ["--dataset", pictures, "--test-split", "test", "--batch-size", "4", "--accumulation", "1"]
+    monkeypatch.setattr(train_data, "TrainingImages", Kept)
+    given = ["--dataset", pictures, "--val-split", "test", "--batch-size", "4"]
     _, settings = parse([str(part) for part in ("--recipe", recipe, "--augmentation", "autoaugment", *given)])
-    splits.load_data(settings, 1, CPU)
+    loaded(settings)
     assert asked == [("autoaugment", data)]
 
 
 def test_the_augmentation_is_on_the_card(pictures, tmp_path, run_inside):
     run = tmp_path / "run"
     given = {"augmentation": "prime", "epochs": 1, "limit": 8, "batch-size": 4, "benchmark-limit": 1}
-    given |= {"model": "test_resnet", "model-args": [], "image-size": 32}
+    given |= {"model": "test_resnet", "model-args": [], "img-size": 32}
     process = run_inside(train.main, *arguments(pictures, run, **given))
     assert process.returncode == 0, process.stderr
     assert yaml.safe_load((run / "recipe.yaml").read_text())["augmentation"] == "prime"
@@ -187,28 +185,35 @@ def test_the_augmentation_is_on_the_card(pictures, tmp_path, run_inside):
     assert "**Augmentation:** PRIME" in card
 
 
+def loaded(settings: Settings) -> tuple[Data, Settings]:
+    """The data of a run and its settings as train.py resolves them."""
+    splits = load_splits(settings)
+    settings = train.resolve(settings, *splits, Accelerator(cpu=True))
+    return prepare_data(settings, *splits, CPU), settings
+
+
 def trained(data: Data, settings: Settings, stop: int, state: dict | None = None, first: int = 0) -> dict:
     """The state after the optimizer steps `first` .. `stop` - 1 of an epoch."""
-    learner = Learner(settings, len(data.train), Accelerator(cpu=True))
+    trainer = train.Trainer(settings, len(data.train), Accelerator(cpu=True))
     if state:
-        learner.load_state_dict(state)
+        trainer.load_state_dict(state)
     order = epoch_order(len(data.train), settings.batch_size, settings.seed, 0)[first:stop]
     data.train.set_epoch(0)
     batches = data.train.batches(order, settings.workers)
-    learner.model.train()
+    trainer.model.train()
     for step, batch in enumerate(order, start=first):
-        loss, _ = learner.step(step, batches, len(batch))
+        loss, _ = trainer.train_step(step, batches, len(batch))
         assert loss.isfinite()
-    return copy.deepcopy(learner.state_dict())
+    return copy.deepcopy(trainer.state_dict())
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_augmentation_trains_and_a_resumed_run_ends_as_the_whole_one(pictures, name):
     """Equal to the bit, with dropout, taken up after the first of three steps."""
-    given = ("--augmentation", name, "--batch-size", "8", "--accumulation", "1", "--model-args", "drop_rate=0.3")
-    _, settings = parse(["--dataset", str(pictures), "--resize", "36", "--lr-peak", "0.05", "--workers", "1", *given])
-    settings = replace(settings, models=("test_resnet",), image_size=32, precision="fp32")
-    data, settings = load_data(settings, 1, CPU)
+    given = ("--augmentation", name, "--batch-size", "8", "--model-args", "drop_rate=0.3")
+    _, settings = parse(["--dataset", str(pictures), "--resize", "36", "--lr", "0.05", "--workers", "1", *given])
+    settings = replace(settings, models=("test_resnet",), img_size=32, precision="fp32")
+    data, settings = loaded(settings)
     half = trained(data, settings, stop=1)
     assert_same(trained(data, settings, stop=3, state=half, first=1), trained(data, settings, stop=3))
 
@@ -218,7 +223,7 @@ def test_every_augmentation_trains_and_a_resumed_run_ends_as_the_whole_one(pictu
     [
         ({"augmentation": "augmx"}, ["unknown augmentation 'augmx'; did you mean 'augmix'?"]),
         ({"augmentation": "Prime"}, ["unknown augmentation 'Prime'; did you mean 'prime'?"]),
-        ({"augmentation": "prime", "image-size": 3, "resize": 3}, ["images of at least 4 px", "3x3"]),
+        ({"augmentation": "prime", "img-size": 3, "resize": 3}, ["images of at least 4 px", "3x3"]),
     ],
 )
 def test_bad_augmentations_are_one_line(pictures, tmp_path, run_inside, changes, words):

@@ -11,14 +11,17 @@ from PIL import Image
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-import train
-from batches import epoch_order, shares
 from support.example_run import SMALL_ARGS
-from support.example_training import learner, read_log, resumable_arguments, start_resumable, state
+from support.example_training import digits_arguments as arguments
+from support.example_training import read_checkpoint, read_log, start
+from support.example_training import small_trainer as trainer
 from support.paths import ROOT
 from support.processes import assert_one_clear_line, free_port, run_command, wait_for_all
 from timm_pushpull import cli
 from timm_pushpull.benchmark.results import Results
+from train import train
+from train.data import epoch_order, process_shares
+from train.sync_bn import convert_sync_bn
 
 
 def curve(folder: Path) -> np.ndarray:
@@ -31,8 +34,8 @@ def curve(folder: Path) -> np.ndarray:
 GENTLE = {
     "model-args": SMALL_ARGS,
     "limit": 24,
-    "lr-start": 0.001,
-    "lr-peak": 0.002,
+    "warmup-lr": 0.001,
+    "lr": 0.002,
     "batch-size": 5,
     "save-minutes": 100,
 }
@@ -53,9 +56,9 @@ def noise(tmp_path) -> Path:
 def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
     """Batches of 5 and 4, so that most shares are uneven: 3 images and 2."""
     settings = {"dataset": noise, **GENTLE}
-    wait_for_all(start_resumable(tmp_path / "one", 1, "--sync-batch-norm", **settings))
-    wait_for_all(start_resumable(tmp_path / "two", 2, "--sync-batch-norm", **settings))
-    wait_for_all(start_resumable(tmp_path / "apart", 2, **settings))
+    wait_for_all(start(tmp_path / "one", 1, "--sync-bn", **settings))
+    wait_for_all(start(tmp_path / "two", 2, "--sync-bn", **settings))
+    wait_for_all(start(tmp_path / "apart", 2, **settings))
     one, two, apart = (curve(tmp_path / name) for name in ("one", "two", "apart"))
     np.testing.assert_allclose(two[0], one[0], rtol=1e-3)
     np.testing.assert_allclose(two, one, rtol=5e-3)
@@ -64,9 +67,9 @@ def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
 
 def test_two_processes_learn_and_share_hashes_as_one(tmp_path, noise, run_inside):
     settings = {"dataset": noise, **GENTLE, "task": "retrieval", "top": 10, "epochs": 1, "benchmark-limit": 6}
-    one = run_inside(train.main, *resumable_arguments(tmp_path / "one", **settings), "--sync-batch-norm")
+    one = run_inside(train.main, *arguments(tmp_path / "one", **settings), "--sync-bn")
     assert one.returncode == 0, one.stderr
-    wait_for_all(start_resumable(tmp_path / "two", 2, "--sync-batch-norm", **settings))
+    wait_for_all(start(tmp_path / "two", 2, "--sync-bn", **settings))
     np.testing.assert_allclose(curve(tmp_path / "two"), curve(tmp_path / "one"), rtol=1e-3)
     asked = ["--model", f"local-dir:{tmp_path / 'two'}", "--dataset", noise, "--task", "retrieval", "--top", "10"]
     asked += [
@@ -88,7 +91,7 @@ def test_two_processes_learn_and_share_hashes_as_one(tmp_path, noise, run_inside
 @pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (3, 2), (4, 5)])
 def test_shares_are_every_batch_once(processes, parts):
     order = epoch_order(101, 21, seed=3, epoch=1)
-    everyone = [shares(order, rank, processes, parts) for rank in range(processes)]
+    everyone = [process_shares(order, rank, processes, parts) for rank in range(processes)]
     for number, batch in enumerate(order):
         pieces = [share for mine in everyone for share in mine[number * parts : (number + 1) * parts]]
         assert min(map(len, pieces)) >= 1
@@ -101,12 +104,12 @@ def test_parts_of_a_batch_add_up_to_the_whole_and_count_as_one_step():
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     networks, rates = [], []
     for parts in (1, 2, 3):
-        one = learner(accumulation=parts)
+        one = trainer(grad_accum_steps=parts)
         for step in range(2):
             pieces = zip(pixels.tensor_split(parts), labels.tensor_split(parts), strict=True)
-            one.step(step, iter(pieces), batch_size=6)
+            one.train_step(step, iter(pieces), batch_size=6)
         networks.append(one.network)
-        rates.append(one.learning_rate)
+        rates.append(one.next_lr)
     assert len(set(rates)) == 1
     for whole, *split in zip(*(network.parameters() for network in networks), strict=True):
         for tensor in split:
@@ -115,9 +118,9 @@ def test_parts_of_a_batch_add_up_to_the_whole_and_count_as_one_step():
 
 def test_the_schedule_takes_all_its_steps_whatever_the_accumulation(tmp_path, noise):
     settings = {"dataset": noise, **GENTLE, "epochs": 1, "batch-size": 8}
-    wait_for_all(start_resumable(tmp_path / "one", 1, **settings))
-    wait_for_all(start_resumable(tmp_path / "parts", 2, accumulation=3, **settings))
-    one, parts = (state(tmp_path / name, 3)["learner"]["schedule"] for name in ("one", "parts"))
+    wait_for_all(start(tmp_path / "one", 1, **settings))
+    wait_for_all(start(tmp_path / "parts", 2, **{"grad-accum-steps": 3}, **settings))
+    one, parts = (read_checkpoint(tmp_path / name, 3)["trainer"]["scheduler"] for name in ("one", "parts"))
     assert one["last_epoch"] == parts["last_epoch"] == 3
     assert read_log(tmp_path / "one")[0]["learning_rate"] == read_log(tmp_path / "parts")[0]["learning_rate"]
 
@@ -126,9 +129,9 @@ def test_smoothing_clipping_and_the_moving_average_do_what_they_say():
     pixels, labels = torch.randint(0, 256, (6, 160, 160, 3), dtype=torch.uint8), torch.arange(6) % 3
 
     def first_step(**changes):
-        one = learner(**changes)
+        one = trainer(**changes)
         before = [p.detach().clone() for p in one.network.parameters()]
-        loss, _ = one.step(0, iter([(pixels, labels)]), batch_size=6)
+        loss, _ = one.train_step(0, iter([(pixels, labels)]), batch_size=6)
         moved = torch.sqrt(sum((p - b).square().sum() for p, b in zip(one.network.parameters(), before, strict=True)))
         return one, before, loss, moved.item()
 
@@ -136,14 +139,14 @@ def test_smoothing_clipping_and_the_moving_average_do_what_they_say():
     clipped = first_step(weight_decay=0, clip_grad=0.01)
     assert clipped[3] == pytest.approx(0.01 * 0.005, rel=1e-3)  # norm times the first learning rate
     assert moved > 2 * clipped[3]
-    smooth = first_step(label_smoothing=0.3)[2]
+    smooth = first_step(smoothing=0.3)[2]
     assert not torch.isclose(loss, smooth, rtol=1e-4)
-    assert plain.best is plain.network
-    averaged = learner(ema_decay=0.75)
+    assert plain.released is plain.network
+    averaged = trainer(model_ema_decay=0.75)
     for step in range(3):  # timm's average copies the weights of the first two steps
-        before = [p.detach().clone() for p in averaged.best.parameters()]
-        averaged.step(step, iter([(pixels, labels)]), batch_size=6)
-    for old, new, mean in zip(before, averaged.network.parameters(), averaged.best.parameters(), strict=True):
+        before = [p.detach().clone() for p in averaged.released.parameters()]
+        averaged.train_step(step, iter([(pixels, labels)]), batch_size=6)
+    for old, new, mean in zip(before, averaged.network.parameters(), averaged.released.parameters(), strict=True):
         torch.testing.assert_close(mean, 0.75 * old + 0.25 * new)
 
 
@@ -152,8 +155,8 @@ def test_a_compiled_network_learns_the_same(tmp_path):
     pixels, labels = torch.randint(0, 256, (6, 160, 160, 3), dtype=torch.uint8), torch.arange(6) % 3
     losses = []
     for compiled in (False, True):
-        one = learner(compile=compiled)
-        losses.append([one.step(step, iter([(pixels, labels)]), batch_size=6)[0].item() for step in range(2)])
+        one = trainer(torchcompile=compiled)
+        losses.append([one.train_step(step, iter([(pixels, labels)]), batch_size=6)[0].item() for step in range(2)])
         assert not any("_orig_mod" in name for name in one.network.state_dict())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -161,15 +164,15 @@ def test_a_compiled_network_learns_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"accumulation": 20}, ["batch_size is 5; use one from 20 (processes times accumulation) to 24"]),
-        ({"limit": 2, "batch-size": 2, "accumulation": 3}, ["there are 2 training images for 1 processes"]),
+        ({"grad-accum-steps": 20}, ["batch_size is 5; use one from 20 (processes times grad_accum_steps) to 24"]),
+        ({"limit": 2, "batch-size": 2, "grad-accum-steps": 3}, ["there are 2 training images for 1 processes"]),
         ({"device": "cuda"}, ["device is 'cuda', but this machine has cpu only"]),
     ],
 )
 def test_what_does_not_fit_the_machine_is_one_line(tmp_path, run_inside, changes, words):
     if changes.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
-    process = run_inside(train.main, *resumable_arguments(tmp_path / "run", **{**GENTLE, **changes}))
+    process = run_inside(train.main, *arguments(tmp_path / "run", **{**GENTLE, **changes}))
     assert_one_clear_line(process, *words)
     assert not (tmp_path / "run").exists()
 
@@ -185,20 +188,18 @@ def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path)
         "--main_process_port",
         free_port(),
     )
-    process = run_command(*launcher, *resumable_arguments(tmp_path / "run"))
+    process = run_command(*launcher, *arguments(tmp_path / "run"))
     assert process.returncode != 0
     assert "train.py: error: Accelerate was told to use several GPUs, but this machine has none" in process.stderr
     assert not (tmp_path / "run").exists()
 
 
 def test_sync_batch_norm_keeps_names_values_and_activations():
-    from sync_batch_norm import synchronise
-
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), BatchNormAct2d(4)).eval()
     x = torch.randn(5, 3, 6, 6)
     expected, names = network(x), list(network.state_dict())
-    synchronised = synchronise(network, torch.device("cpu"))
+    synchronised = convert_sync_bn(network, torch.device("cpu"))
     assert list(synchronised.state_dict()) == names
     torch.testing.assert_close(synchronised(x), expected, rtol=0, atol=0)
 

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from PIL import Image
 
-import train
-from settings import RECIPES, Settings, load_recipe, parse
-from splits import load_data
+from timm_pushpull import InputError
 from timm_pushpull.data.loading import read_classes
+from train import train
+from train.data import load_splits
+from train.settings import RECIPES, RENAMED, Settings, load_recipe, parse
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 #: The side of the data set's pictures, and the names of its classes.
@@ -26,7 +27,7 @@ def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
     classes = WORDNET if "imagenet" in settings.dataset else ("cat", "dog")
     if settings.classes:
         classes = (*read_classes(RECIPES / "classes" / f"{settings.classes}.txt"), "n99999999")  # one to be left out
-    for split in ("train", settings.test_split or "test"):
+    for split in ("train", settings.val_split or "test"):
         for name in classes:
             (folder / split / name).mkdir(parents=True)
             for number in range(per_class):
@@ -40,10 +41,10 @@ def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
 def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     data = write_layout(tmp_path / "data", recipe)
     settings = load_recipe(RECIPES / f"{recipe}.yaml")
-    changes = {"limit": 4, "batch-size": 2, "epochs": 1, "benchmark-limit": 1, "lr-peak": 0.01, "workers": 1}
+    changes = {"limit": 4, "batch-size": 2, "epochs": 1, "benchmark-limit": 1, "lr": 0.01, "workers": 1}
     changes["precision"] = "fp32"  # Accelerate keeps the first choice of a process
-    if settings.image_size == 224:  # spares time; what the recipe says is tested below
-        changes |= {"image-size": 64, "resize": 72}
+    if settings.img_size == 224:  # spares time; what the recipe says is tested below
+        changes |= {"img-size": 64, "resize": 72}
     if settings.task == "retrieval":
         changes["top"] = 3
     given = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
@@ -84,13 +85,13 @@ def test_the_paper_s_recipes(recipe, epochs, batch, rates):
         True,
         1e-5,
     )
-    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == rates
+    assert (settings.warmup_lr, settings.lr, settings.min_lr) == rates
     assert (settings.warmup, settings.seed, settings.flip) == (0.3, 1234, True)
-    assert (settings.label_smoothing, settings.clip_grad, settings.ema_decay) == (0, None, None)
+    assert (settings.smoothing, settings.clip_grad, settings.model_ema_decay) == (0, None, None)
     if recipe == "cifar10":
         assert settings.crop_padding == 4
     else:
-        assert (settings.resize, settings.image_size, settings.crop_padding) == (256, 224, 0)
+        assert (settings.resize, settings.img_size, settings.crop_padding) == (256, 224, 0)
         assert settings.model_args == {"zero_init_last": False}
 
 
@@ -103,25 +104,47 @@ def test_the_paper_s_recipe_of_retrieval():
         True,
         1e-4,
     )
-    assert (settings.lr_start, settings.lr_peak, settings.lr_end) == (5e-3, 0.1, 2.5e-7)
+    assert (settings.warmup_lr, settings.lr, settings.min_lr) == (5e-3, 0.1, 2.5e-7)
     assert (settings.warmup, settings.three_phase, settings.seed, settings.crop_padding) == (0.3, True, 1234, 4)
 
 
 def test_labels_of_a_subset_are_positions_in_its_list(tmp_path):
-    import torch
-
     data = write_layout(tmp_path / "data", "imagenet100", per_class=1)
-    _, settings = parse(["--recipe", "imagenet100", "--dataset", str(data), "--batch-size", "2", "--image-size", "32"])
-    loaded, settings = load_data(settings_with_parts(settings), 1, torch.device("cpu"))
+    _, settings = parse(["--recipe", "imagenet100", "--dataset", str(data)])
+    _, test = load_splits(settings)
     names = read_classes(RECIPES / "classes" / "imagenet100.txt")
-    assert loaded.test.classes == names
-    assert len(loaded.test) == 100  # the class outside the list is left out
+    assert test.classes == names
+    assert len(test) == 100  # the class outside the list is left out
     folders = sorted((*names, "n99999999"))
-    for row in loaded.test.indices:
-        assert names[loaded.test.labels[row]] == folders[row]
+    for row in test.indices:
+        assert names[test.labels[row]] == folders[row]
 
 
-def settings_with_parts(settings: Settings) -> Settings:
-    from dataclasses import replace
+OLD = {
+    "accumulation": 2,
+    "compile": True,
+    "ema_decay": 0.9,
+    "image_size": 48,
+    "label_smoothing": 0.1,
+    "lr_end": 1e-7,
+    "lr_peak": 0.3,
+    "lr_start": 0.01,
+    "sync_batch_norm": True,
+    "test_split": "val",
+}
 
-    return replace(settings, accumulation=1, resize=36)
+
+def test_recipes_with_the_old_names_of_settings_load_and_are_written_with_the_new_ones():
+    """recipe.yaml of the first releases."""
+    assert set(OLD) == set(RENAMED)
+    old = Settings.from_mapping({"models": ["resnet18"], **OLD}, "old.yaml")
+    new = {"models": ["resnet18"], **{RENAMED[name]: value for name, value in OLD.items()}}
+    assert old == Settings.from_mapping(new, "new.yaml")
+    assert not set(yaml.safe_load(old.to_yaml())) & set(RENAMED)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_recipe_with_both_names_of_a_setting_is_refused(old, new):
+    for content in ({old: OLD[old], new: OLD[old]}, {new: OLD[old], old: OLD[old]}):
+        with pytest.raises(InputError, match=f"both.yaml sets {new} twice"):
+            Settings.from_mapping({"models": ["resnet18"], **content}, "both.yaml")

@@ -12,21 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-import train
-from run_folder import JOURNAL, RECIPE, TRAINED, TRAINING, Checkpoints, copy_trained
-from settings import load_recipe
-from support.example_training import STEPS, assert_same, resumable_arguments, start_resumable, state
+from support.example_training import STEPS, assert_same, folder_arguments, read_checkpoint, start
+from support.example_training import digits_arguments as arguments
+from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line, wait_for_all
 from timm_pushpull.benchmark.progress_log import pack_errors
 from timm_pushpull.benchmark.results import Results
-from timm_pushpull.models.weights import WEIGHTS
+from timm_pushpull.models.weights import CONFIG, WEIGHTS
+from train import train
+from train.run_folder import BENCHMARK_LOG, LOG, RECIPE, TRAINING, Checkpoints, copy_trained
+from train.settings import RENAMED, load_recipe
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def whole(request, tmp_path_factory) -> tuple[int, Path]:
     """An uninterrupted run: its number of processes and its folder."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    wait_for_all(start_resumable(folder, request.param))
+    wait_for_all(start(folder, request.param))
     return request.param, folder
 
 
@@ -39,7 +41,7 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
     kills = 10 if processes == 1 else 3
     rng, run, places = random.Random(1), tmp_path / "run", []
     for number in range(kills):
-        commands = start_resumable(run, processes, "--resume")
+        commands = start(run, processes, "--resume")
         # A third dies while it starts, the others at any moment after the next state: in a step, a test, a saving.
         before = newest(run)
         while number % 3 and newest(run) == before and all(command.is_running() for command in commands):
@@ -51,8 +53,8 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp
         places.append(newest(run))
     assert len(set(places)) >= 1 + kills // 3
     assert not (run / "results.json").exists()
-    wait_for_all(start_resumable(run, processes, "--resume"))
-    assert_same(state(run), state(folder))
+    wait_for_all(start(run, processes, "--resume"))
+    assert_same(read_checkpoint(run), read_checkpoint(folder))
     for name in ("model.safetensors", "log.csv", "recipe.yaml", "config.json"):
         assert (run / name).read_bytes() == (folder / name).read_bytes(), name
     assert not list(run.rglob("*.tmp"))
@@ -62,13 +64,13 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     processes, folder = whole
     if processes > 1:
         pytest.skip("the benchmark's own tests have two")
-    results, journal, limit = Results.load(folder), tmp_path / "killed" / JOURNAL, {"benchmark-limit": 100}
+    results, journal, limit = Results.load(folder), tmp_path / "killed" / BENCHMARK_LOG, {"benchmark-limit": 100}
     for name in ("whole", "killed"):
         copy_trained(folder, tmp_path / name)
         recipe = tmp_path / name / RECIPE
         recipe.write_text(recipe.read_text().replace("precision: fp32", "precision: bf16"))  # by a machine that has it
-    wait_for_all(start_resumable(tmp_path / "whole", 1, "--resume", **limit))
-    (command,) = start_resumable(tmp_path / "killed", 1, "--resume", **limit)
+    wait_for_all(start(tmp_path / "whole", 1, "--resume", **limit))
+    (command,) = start(tmp_path / "killed", 1, "--resume", **limit)
     while command.is_running() and (not journal.exists() or journal.read_bytes().count(b"\n") < 5):
         time.sleep(0.01)
     assert command.is_running()
@@ -78,14 +80,41 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     first = json.loads(first)
     assert first["cell"] == ["clean", 0]
     journal.write_text("".join([identity, json.dumps(first | pack_errors(np.ones(100, bool))) + "\n", *others]))
-    said = wait_for_all(start_resumable(tmp_path / "killed", 1, "--resume", **limit)).stdout
+    said = wait_for_all(start(tmp_path / "killed", 1, "--resume", **limit)).stdout
     assert "trained before" in said
     once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))
     assert (once.errors, once.training, once.weights_sha256) == (twice.errors, results.training, results.weights_sha256)
     assert twice.clean_error == 1 > once.clean_error
     assert load_recipe(tmp_path / "killed" / RECIPE).benchmark_limit == twice.num_images == 100
     left = {path.name for path in (tmp_path / "killed").iterdir()}
-    assert left == {*TRAINED, "results.json", "README.md"} - {TRAINING}
+    assert left == {RECIPE, LOG, WEIGHTS, CONFIG, "results.json", "README.md"}
+
+
+def test_a_run_without_benchmark_is_copied_and_measured_elsewhere(tmp_path, run_inside):
+    """As a network is trained on a machine with a GPU and measured on another, where the data lie in another folder."""
+    dataset, here, there = make_image_folder(tmp_path / "images"), tmp_path / "here", tmp_path / "there"
+    process = run_inside(train.main, *folder_arguments(dataset, here), "--skip-benchmark")
+    assert process.returncode == 0, process.stderr
+    assert "Load the result" not in process.stdout
+    assert {path.name for path in here.iterdir()} == {TRAINING, WEIGHTS, CONFIG, LOG, RECIPE, "state"}
+    before = (here / WEIGHTS).read_bytes()
+    again = run_inside(train.main, *folder_arguments(dataset, here), "--skip-benchmark", "--resume")
+    assert "trained before" in again.stdout
+    there.mkdir()
+    for name in (TRAINING, WEIGHTS, CONFIG, LOG, RECIPE):
+        shutil.copy(here / name, there)
+    moved = dataset.rename(tmp_path / "moved")
+    changes = {"benchmark-limit": 3}
+    process = run_inside(train.main, *folder_arguments(moved, there, **changes), "--resume")
+    assert process.returncode == 0, process.stderr
+    assert "trained before" in process.stdout
+    assert {path.name for path in there.iterdir()} == {"results.json", "README.md", WEIGHTS, CONFIG, LOG, RECIPE}
+    results = Results.load(there)
+    assert (results.num_images, results.partial, results.training["images"]) == (3, False, 24)
+    assert results.training["overrides"]
+    assert (there / WEIGHTS).read_bytes() == before
+    process = run_inside(train.main, *folder_arguments(moved, here, seed=3), "--resume")
+    assert_one_clear_line(process, "seed 1234, not 3")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +123,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
         (lambda run: (run / TRAINING).write_text("{}"), ("training.json' is damaged", "remove training.json")),
         (lambda run: (run / WEIGHTS).write_bytes(b""), ("are not the weights that training.json is about",)),
         (
-            lambda run: (run / JOURNAL).write_text('{"task": "x"}\n'),
+            lambda run: (run / BENCHMARK_LOG).write_text('{"task": "x"}\n'),
             ("another measurement", "remove it to measure anew"),
         ),
     ],
@@ -102,7 +131,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
 def test_what_is_no_trained_network_is_not_measured(whole, tmp_path, run_inside, spoil, words):
     copy_trained(whole[1], tmp_path / "run")
     spoil(tmp_path / "run")
-    assert_one_clear_line(run_inside(train.main, *resumable_arguments(tmp_path / "run"), "--resume"), *words)
+    assert_one_clear_line(run_inside(train.main, *arguments(tmp_path / "run"), "--resume"), *words)
     assert not (tmp_path / "run" / "results.json").exists()
 
 
@@ -121,11 +150,11 @@ def test_a_truncated_state_is_named_and_the_one_before_it_used(whole, tmp_path):
     cut_off(folder, tmp_path / "run", STEPS)
     newest = tmp_path / "run" / "state" / "step-00000600.pt"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    said = wait_for_all(start_resumable(tmp_path / "run", 1, "--resume")).stdout
+    said = wait_for_all(start(tmp_path / "run", 1, "--resume")).stdout
     assert "step-00000600.pt' is damaged" in said
     assert "trying the one before it, step-00000580.pt" in said
     assert "resumed in epoch 2, after step 280" in said
-    assert_same(state(tmp_path / "run"), state(folder))
+    assert_same(read_checkpoint(tmp_path / "run"), read_checkpoint(folder))
 
 
 def save_two(folder: Path, **identity: object) -> Checkpoints:
@@ -168,19 +197,40 @@ def test_states_that_are_not_what_was_saved_are_refused(tmp_path, spoil, said):
     assert {path.name for path in (tmp_path / "state").iterdir()} == {"step-00000020.pt", "step-00000060.pt"}
 
 
+def test_a_checkpoint_of_an_older_version_is_loaded(whole, tmp_path):
+    """Under the names of before, also in its settings."""
+    processes, folder = whole
+    if processes > 1:
+        pytest.skip("the same code in one process and in two")
+    cut_off(folder, tmp_path / "run", STEPS)
+    newest, older = (tmp_path / "run" / "state" / f"step-{step:08d}.pt" for step in (STEPS, 580))
+    newest.unlink()
+    content = torch.load(older, weights_only=True)
+    names = {new: old for old, new in RENAMED.items()}
+    trainer = content["trainer"]
+    parts = {"schedule": trainer["scheduler"], "average": trainer["model_ema"]}
+    parts |= {name: trainer[name] for name in ("network", "optimizer")}
+    identity = {names.get(name, name): value for name, value in content["identity"].items()}
+    assert "lr_peak" in identity
+    torch.save({"identity": identity, "position": content["train_state"], "learner": parts}, older)
+    said = wait_for_all(start(tmp_path / "run", 1, "--resume")).stdout
+    assert "resumed in epoch 2, after step 280" in said
+    assert_same(read_checkpoint(tmp_path / "run"), read_checkpoint(folder))
+
+
 def test_without_any_good_state_the_run_says_so_and_changes_nothing(whole, tmp_path, run_inside):
     cut_off(whole[1], tmp_path / "run", STEPS)
     for path in (tmp_path / "run" / "state").iterdir():
         path.write_bytes(b"nothing")
-    process = run_inside(train.main, *resumable_arguments(tmp_path / "run"), "--resume")
-    assert_one_clear_line(process, "no state in", "start again with --overwrite")
+    process = run_inside(train.main, *arguments(tmp_path / "run"), "--resume")
+    assert_one_clear_line(process, "no checkpoint in", "start again with --overwrite")
     assert not (tmp_path / "run" / "results.json").exists()
 
 
 def test_a_run_with_other_settings_or_data_is_not_taken_up(whole, tmp_path, run_inside):
     cut_off(whole[1], tmp_path / "run", STEPS)
-    process = run_inside(train.main, *resumable_arguments(tmp_path / "run", seed=9), "--resume")
+    process = run_inside(train.main, *arguments(tmp_path / "run", seed=9), "--resume")
     assert_one_clear_line(process, "seed 1234, not 9")
-    process = run_inside(train.main, *resumable_arguments(tmp_path / "run"))
+    process = run_inside(train.main, *arguments(tmp_path / "run"))
     assert_one_clear_line(process, "already holds a run")
-    assert "finished before" in run_inside(train.main, *resumable_arguments(whole[1]), "--resume").stdout
+    assert "finished before" in run_inside(train.main, *arguments(whole[1]), "--resume").stdout

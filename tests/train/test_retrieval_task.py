@@ -13,13 +13,11 @@ import pytest
 import timm
 import torch
 
-import train
-from objectives import objective
-from run_folder import Checkpoints
-from settings import Settings
 from support.example_benchmark import MEAN, STD, as_processes
 from support.example_run import RETRIEVAL, SMALL, SMALL_ARGS, write_run
-from support.example_training import arguments, learner, read_log
+from support.example_training import folder_arguments as arguments
+from support.example_training import read_log
+from support.example_training import small_trainer as trainer
 from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli
@@ -31,6 +29,10 @@ from timm_pushpull.data.images import ImageSet
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.hub import Release, verify
+from train import train
+from train.objectives import create_objective
+from train.run_folder import Checkpoints
+from train.settings import Settings
 
 GEOMETRY = ResizeCenterCrop(32, 32)
 HOW = {"mean": MEAN, "std": STD, "progress": False}
@@ -148,7 +150,7 @@ def test_ties_rank_in_an_order_that_mixes_classes():
 
 
 def test_an_image_is_taken_for_the_class_of_the_nearest_hash():
-    task = objective(Settings(models=("resnet18",), task="retrieval", num_classes=100))
+    task = create_objective(Settings(models=("resnet18",), task="retrieval", num_classes=100))
     labels = torch.arange(100)
     outputs = hash_targets(100) * torch.rand(100, 64, generator=torch.manual_seed(0)).add(0.1)
     outputs[:, 3:18] *= -1  # 15 bits; hashes differ in 32 at least
@@ -160,12 +162,12 @@ def test_an_image_is_taken_for_the_class_of_the_nearest_hash():
 
 
 def test_three_phases_rise_fall_alike_and_fade():
-    one = learner(three_phase=True, epochs=50, lr_start=0.01, lr_peak=0.1, lr_end=1e-4)
-    rates = [one.learning_rate]
+    one = trainer(three_phase=True, epochs=50, warmup_lr=0.01, lr=0.1, min_lr=1e-4)
+    rates = [one.next_lr]
     for _ in range(one.total_steps - 1):
         one.optimizer.step()
-        one.schedule.step()
-        rates.append(one.learning_rate)
+        one.scheduler.step()
+        rates.append(one.next_lr)
     peak = int(np.argmax(rates))
     assert (peak, len(rates)) == (29, 100)
     assert (rates[0], rates[peak], rates[-1]) == pytest.approx((0.01, 0.1, 1e-4))
@@ -176,7 +178,7 @@ def test_three_phases_rise_fall_alike_and_fade():
 
 def training(dataset: Path, output: Path) -> list[str]:
     """A short training of hashes, with all that a state has to hold."""
-    settings = {"task": "retrieval", "hash-bits": 16, "top": 10, "save-minutes": 0, "ema-decay": 0.5}
+    settings = {"task": "retrieval", "hash-bits": 16, "top": 10, "save-minutes": 0, "model-ema-decay": 0.5}
     network = ("--model-args", *SMALL_ARGS, "drop_rate=0.3")
     return [*arguments(dataset, output, **settings), "--three-phase", "--half-weights", *network]
 
@@ -262,14 +264,14 @@ def test_what_is_wrong_with_a_release_of_hashes_is_named(trained, tmp_path, chan
 
 def test_a_run_that_was_cut_off_ends_with_the_same_hashes(trained, tmp_path, run_inside, monkeypatch):
     (dataset, whole), run = trained, tmp_path / "run"
-    save = train.save
+    save = train.save_checkpoint
 
     def save_and_die(*given):
         save(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "save", save_and_die)
+        patch.setattr(train, "save_checkpoint", save_and_die)
         assert run_inside(train.main, *training(dataset, run)).returncode == 130
     assert not (run / "results.json").exists()
     assert "resumed in epoch 2" in run_inside(train.main, *training(dataset, run), "--resume").stdout
@@ -279,11 +281,11 @@ def test_a_run_that_was_cut_off_ends_with_the_same_hashes(trained, tmp_path, run
     assert (first.clean_error, first.errors) == (second.clean_error, second.errors)
 
 
-def test_states_from_before_there_were_tasks_are_taken_up(tmp_path):
+def test_checkpoints_from_before_there_were_tasks_are_loaded(tmp_path):
     Checkpoints(tmp_path, {"seed": 1}, save_minutes=0).save(20, {"step": 20})
     taken = []
     assert Checkpoints(tmp_path, {"seed": 1, "task": "classification"}, 0).load(taken.append, print)
-    with pytest.raises(InputError, match="no state"):
+    with pytest.raises(InputError, match="no checkpoint"):
         Checkpoints(tmp_path, {"seed": 1, "task": "retrieval"}, 0).load(taken.append, print)
     assert len(taken) == 1
 
@@ -295,7 +297,7 @@ def test_states_from_before_there_were_tasks_are_taken_up(tmp_path):
         ({"task": "retrieval"}, ["top is 200 and the database has 24 images"]),
         ({"task": "retrieval", "top": 0}, ["top is 0"]),
         ({"task": "retrieval", "hash-bits": 12}, ["hash_bits is 12; use a multiple of 8"]),
-        ({"task": "retrieval", "top": 9, "label-smoothing": 0.1}, ["label_smoothing is 0.1", "retrieval"]),
+        ({"task": "retrieval", "top": 9, "smoothing": 0.1}, ["smoothing is 0.1", "retrieval"]),
         ({"task": "retrieval", "top": 9, "train-split": "training"}, ["no split training"]),
         ({"warmup": 0.6}, ["warmup is 0.6; in three phases"]),
     ],

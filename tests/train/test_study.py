@@ -1,4 +1,4 @@
-"""Studies: rows times seeds, trained one at a time, and a table that says what was run and what was not."""
+"""Studies: rows times seeds, the table of what was run and what was not, and what follows from it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
-import study
 from support.example_run import some_results
 from support.paths import ROOT
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, metrics
 from timm_pushpull.benchmark.results import Results, Training
+from train import study
 
 PLAN = """\
 # Remarks on the study,
@@ -40,21 +39,6 @@ def folder(tmp_path) -> Path:
     return tmp_path / "small"
 
 
-def test_the_next_training_is_run_with_the_row_s_settings(folder, tmp_path, run_inside, start_quickly):
-    (tmp_path / "runs" / "small" / "plain.1.lock").mkdir(parents=True)  # another process has begun it
-    given = ("--study", folder, "--runs", tmp_path / "runs", "--next")
-    start_quickly(study)
-    process = run_inside(study.main, "study.py", *given)
-    assert process.returncode == 0, process.stderr
-    assert sorted(path.name for path in folder.iterdir()) == ["plan.yaml", "unit.1.json"]
-    recipe = yaml.safe_load((tmp_path / "runs" / "small" / "unit.1" / "recipe.yaml").read_text())
-    assert (recipe["seed"], recipe["epochs"], recipe["model_args"]) == (1, 1, {"alpha": 1.5})
-    shown = run_inside(study.main, "study.py", "--study", folder).stdout
-    assert "| ResNet50 | `resnet18_cifar` | not run |" in shown
-    assert "| ResNet50 PushPull avg3 | `resnet18_cifar_pushpull` | 1 |" in shown
-    assert "| - | 0.982 (CIFAR10) |" in shown
-
-
 def measured(folder: Path, name: str, model: str, seed: int, errors: list[float]) -> Results:
     table = {"fog": errors, "snow": [2 * error for error in errors]}
     results = some_results(
@@ -68,18 +52,78 @@ def measured(folder: Path, name: str, model: str, seed: int, errors: list[float]
     return results
 
 
-def test_the_table_is_of_means_and_deviations_over_the_seeds(folder):
-    base = [measured(folder, "plain", "resnet18_cifar", s, [0.1 * s, 0.2, 0.2, 0.2, 0.3]) for s in (1, 2)]
+def relative_mrce(unit: Results, plain: Results) -> float:
+    return metrics.mean_relative_corruption_error(unit.errors, plain.errors)
+
+
+def test_the_table_is_of_means_over_the_seeds(folder):
+    plain = [measured(folder, "plain", "resnet18_cifar", s, [0.1 * s, 0.2, 0.2, 0.2, 0.3]) for s in (1, 2)]
     unit = [measured(folder, "unit", "resnet18_cifar_pushpull", s, [0.1, 0.1 * s, 0.2, 0.2, 0.2]) for s in (1, 2)]
+    first, second = (relative_mrce(*pair) for pair in zip(unit, plain, strict=True))
+    mean, reach = (first + second) / 2, 12.7062 * abs(first - second) / 2  # Student's t of one degree of freedom
     table = study.table(study.Study.load(folder))
-    mean = {c: [sum(cell) / 2 for cell in zip(*(b.errors[c] for b in base), strict=True)] for c in ("fog", "snow")}
-    ratios = [metrics.mean_relative_corruption_error(u.errors, mean) for u in unit]
-    assert f"| {statistics.mean(ratios):.3f} ± {statistics.stdev(ratios):.3f} | 0.982 (CIFAR10) |" in table
+    assert f"| 2 | 10.0 ± 0.0 | 25.5 ± 2.1 | {mean:.3f} [{mean - reach:.3f}, {mean + reach:.3f}] | 0.982" in table
     assert "| 2 | 15.0 ± 7.1 |" in table  # clean errors of the plain network
-    assert "| 1.000 ± " in table  # and its mrCE, to its own mean
+    assert "| 1.000 | 1.000 (CIFAR10) |" in table  # and its mrCE, by definition
     page = study.page(study.Study.load(folder))
     assert "Remarks on the study, over two lines." in page
-    assert "on 4 runs" in page
+    assert "in 4 runs" in page
+
+
+def test_rows_that_were_not_run_or_not_with_the_baseline_s_seeds_have_no_mrce(folder):
+    assert study.table(study.Study.load(folder)).count("| not run |") == 2
+    assert "Nothing has been run yet" in study.page(study.Study.load(folder))
+    measured(folder, "unit", "resnet18_cifar_pushpull", 1, [0.1] * 5)
+    measured(folder, "plain", "resnet18_cifar", 2, [0.2] * 5)
+    found = study.Study.load(folder)
+    assert "| 1 of 2 | 10.0 | 15.0 | - | 0.982 (CIFAR10) |" in study.table(found)
+    assert "nothing follows" in study.page(found)
+    measured(folder, "unit", "resnet18_cifar_pushpull", 2, [0.1] * 5)
+    assert "| 2 | 10.0 ± 0.0 | 15.0 ± 0.0 | 0.500 | 0.982 (CIFAR10) |" in study.table(study.Study.load(folder))
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ((0.9, 0.92, 0.91), "`resnet18_cifar_pushpull` (0.910 [0.885, 0.935]) makes fewer errors under corruption"),
+        ((1.1, 1.12, 1.11), "`resnet18_cifar_pushpull` (1.110 [1.085, 1.135]) makes more errors under corruption"),
+        ((0.8, 1.0, 0.9), "for `resnet18_cifar_pushpull` (0.900 [0.652, 1.148]) it is undecided"),
+    ],
+)
+def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, words):
+    """The baseline's own errors scatter far more than the ratios."""
+    path = folder / "plan.yaml"
+    path.write_text(path.read_text().replace("seeds: [1, 2]", "seeds: [1, 2, 3]"))
+    for seed, factor in enumerate(factors, start=1):
+        errors = [0.1 * seed] * 5
+        measured(folder, "plain", "resnet18_cifar", seed, errors)
+        measured(folder, "unit", "resnet18_cifar_pushpull", seed, [factor * error for error in errors])
+    page = study.page(study.Study.load(folder))
+    assert words in page
+    assert "Student's t over the seeds, paired" in page
+    low, high = words[words.index("[") + 1 : words.index("]")].split(", ")
+    mean = f"{statistics.mean(factors):.2f}"
+    assert f"| fog | {mean} [{float(low):.2f}, " in page or f"| fog | {mean} [" in page
+    frequencies = page[page.index("## By frequency") : page.index("## By corruption")]
+    assert f"| `resnet18_cifar_pushpull` | {mean}0 [{low}, {high}] | {mean}0 [{low}, {high}] |" in frequencies
+
+
+def test_frequency_groups_are_those_of_table_4(folder):
+    for seed in (1, 2):
+        measured(folder, "plain", "resnet18_cifar", seed, [0.2] * 5)
+        unit = measured(folder, "unit", "resnet18_cifar_pushpull", seed, [0.1] * 5)
+        errors = {**unit.errors, "snow": [0.3] * 5}
+        replace(unit, errors=errors).save(folder / f"unit.{seed}.json")
+    page = study.page(study.Study.load(folder))
+    assert "| network | low frequency | mid frequency |" in page
+    assert "| `resnet18_cifar_pushpull` | 0.500 [0.500, 0.500] | 0.750 [0.750, 0.750] |" in page  # fog and snow
+
+
+def test_intervals_are_those_of_student_s_t():
+    """Student's sleep data (1908), differences between the two drugs: 95 % interval 0.70 to 2.46."""
+    found = study.Interval.of([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+    assert found.text(2) == "1.58 [0.70, 2.46]"
+    assert study.Interval.of([0.5]).text(2) == "0.50"
 
 
 def test_results_of_something_else_are_refused(folder):
@@ -91,6 +135,10 @@ def test_results_of_something_else_are_refused(folder):
     replace(found, num_images=7, command="train.py --seed 2").save(folder / "plain.2.json")
     with pytest.raises(InputError, match="cannot be compared"):
         study.Study.load(folder)
+    (folder / "plain.2.json").unlink()
+    replace(found, training={**found.training, "epochs": 5}).save(folder / "plain.1.json")
+    with pytest.raises(InputError, match="training of 5 epochs, the plan says 1; remove it"):
+        study.Study.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +148,8 @@ def test_results_of_something_else_are_refused(folder):
         (("baseline: plain", "baseline: plian"), ["plian", "'plain'"]),
         (("model: resnet18_cifar}", "modle: resnet18_cifar}"), ["modle", "'model'"]),
         (("rows:", "rows: ["), ["no plan of a study"]),
+        (("recipe: digits", "recipe: digit"), ["unknown recipe 'digit'", "'digits'"]),
+        (("{epochs: 1", "{epoch: 1"), ["unknown setting 'epoch'", "'epochs'"]),
     ],
 )
 def test_bad_plans_end_with_one_line(folder, run_inside, change, words):
@@ -108,18 +158,13 @@ def test_bad_plans_end_with_one_line(folder, run_inside, change, words):
 
 
 def test_bad_commands_end_with_one_line(folder, tmp_path, run_inside):
-    for given, word in (
-        (("--study", tmp_path / "none"), "no plan"),
-        (("--study", folder, "--dataset", "x"), "--next or --all"),
-        (("--study", folder, "--page", tmp_path / "page.md"), "nothing of the study"),
-    ):
+    for given, word in ((("--study", tmp_path / "none"), "no plan"), (("--study", folder, "--all"), "unrecognized")):
         assert_one_clear_line(run_inside(study.main, "study.py", *given), word)
-    assert not (tmp_path / "page.md").exists()
 
 
 @pytest.mark.parametrize(("name", "page"), [("cifar10", "study.md"), ("cifar10-retrieval", "study-retrieval.md")])
 def test_our_studies_are_of_the_paper_s_rows_and_their_pages_are_up_to_date(name, page):
-    found = study.Study.load(study.HERE / "studies" / name)
+    found = study.Study.load(study.STUDIES / name)
     table = study.table(found)
     assert all(row.count(" (CIFAR10)") + row.count(" (ImageNet)") == 1 for row in table.splitlines()[2:])
     assert (ROOT / "model_cards" / page).read_text(encoding="utf-8") == study.page(found), "run train/study.py --page"

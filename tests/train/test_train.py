@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,19 @@ import timm
 import torch
 import yaml
 
-import train
-from batches import TrainingImages, epoch_order
-from launch import memory_advice
-from settings import Settings
 from support.example_run import SMALL_ARGS
-from support.example_training import MODEL, TRAIN, arguments, read_log
+from support.example_training import MODEL, RUN_FILES, TRAIN, read_log
+from support.example_training import folder_arguments as arguments
+from support.paths import ROOT
 from support.processes import assert_one_clear_line, run_command, run_on_small_disk
 from timm_pushpull import InputError
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
-
-RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml", "state"}
+from train import train
+from train.data import TrainingImages, epoch_order
+from train.launch import memory_advice
+from train.run_folder import Checkpoints
+from train.settings import Settings
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -49,7 +52,7 @@ def test_a_run_writes_the_whole_folder(finished):
     assert (results["model"], results["dataset"], results["num_images"]) == (MODEL, "pictures", 4)
     assert results["partial"] is False
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
-    assert (recipe["models"], recipe["epochs"], recipe["image_size"], recipe["num_classes"]) == ([MODEL], 2, 32, 2)
+    assert (recipe["models"], recipe["epochs"], recipe["img_size"], recipe["num_classes"]) == ([MODEL], 2, 32, 2)
     assert "pictures" in (folder / "README.md").read_text()
 
 
@@ -127,31 +130,24 @@ def test_model_arguments_reach_the_network_and_its_folder(finished, tmp_path, ru
         assert_one_clear_line(process, f"{text!r} is not KEY=VALUE")
 
 
-def test_a_spoilt_state_is_never_saved(finished, tmp_path):
+def test_a_network_with_infinite_weights_is_never_saved(finished, tmp_path):
     from accelerate import Accelerator
 
-    from learner import Learner
-    from monitor import Monitor, Position
-    from run_folder import Checkpoints
-
-    settings = Settings(models=(MODEL,), num_classes=2, accumulation=1, lr_peak=0.3)
-    accelerator = Accelerator(cpu=True)
-    learner = Learner(settings, 640, accelerator)
-    monitor = Monitor(Position(step=3), learner.steps_per_epoch, settings, accelerator)
+    settings = Settings(models=(MODEL,), num_classes=2, lr=0.3, mean=(0.5,) * 3, std=(0.2,) * 3)
+    trainer = train.Trainer(settings, 640, Accelerator(cpu=True))
     checkpoints = Checkpoints(tmp_path, {}, 0)
-    train.save(learner, monitor, checkpoints)
+    train.save_checkpoint(trainer, train.TrainState(step=3), checkpoints)
     with torch.no_grad():
-        learner.network.fc.bias[1] = float("inf")
-    monitor.position.step = 4
-    message = r"epoch 1, step 5 of 10, at learning rate 0.005; use a lower --lr-peak \(it is 0.3\)"
+        trainer.network.fc.bias[1] = float("inf")
+    message = r"epoch 1, step 5 of 10, at learning rate 0.005; use a lower --lr \(it is 0.3\)"
     with pytest.raises(InputError, match=message):
-        train.save(learner, monitor, checkpoints)
+        train.save_checkpoint(trainer, train.TrainState(step=4), checkpoints)
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000003.pt"]
 
 
 def test_out_of_memory_is_one_line_with_the_way_out():
-    settings = Settings(models=(MODEL,), accumulation=2)
-    with pytest.raises(InputError, match="batch_size 64 in 2 parts; use --accumulation 4"), memory_advice(settings):
+    settings = Settings(models=(MODEL,), grad_accum_steps=2)
+    with pytest.raises(InputError, match="batch_size 64 in 2 parts; use --grad-accum-steps 4"), memory_advice(settings):
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="another"), memory_advice(settings):
         raise RuntimeError("another")
@@ -245,6 +241,16 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
     assert json.loads((tmp_path / "results.json").read_text())["num_images"] == 4
 
 
+@pytest.mark.parametrize("script", ["train", "release", "study", "run_queue"])
+def test_scripts_start_from_any_folder(tmp_path, script):
+    """Run by their path, where Python puts their folder on its path, and not the root of the checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, str(ROOT / "train" / f"{script}.py"), "--help"]
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert f"usage: {script}.py" in process.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -253,17 +259,17 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
         ({"dataset": "./nowhere"}, ["no dataset folder at './nowhere'"]),
         ({"num-classes": "5"}, ["num_classes is 5", "2 classes"]),
         ({"batch-size": "25"}, ["batch_size is 25", "24"]),
-        ({"lr-peak": "0"}, ["lr_peak is 0"]),
-        ({"lr-peak": "fast"}, ["--lr-peak"]),
+        ({"lr": "0"}, ["lr is 0"]),
+        ({"lr": "fast"}, ["--lr"]),
         ({"epochs": "0"}, ["epochs is 0"]),
         ({"output": "/proc/nowhere/run"}, ["cannot write '/proc/nowhere/run'"]),
-        ({"image-size": "64"}, ["image size 64"]),
+        ({"img-size": "64"}, ["image size 64"]),
         ({"warmup": "0.5", "epochs": "1", "batch-size": "12"}, ["warmup is 0.5"]),
         ({"baseline": "nowhere"}, ["nowhere"]),
-        ({"lr-peak": "1e30"}, ["the loss is", "in epoch 1, step ", "at learning rate", "lower --lr-peak"]),
+        ({"lr": "1e30"}, ["the loss is", "in epoch 1, step ", "at learning rate", "lower --lr"]),
         ({"clip-grad": "0"}, ["clip_grad is 0"]),
-        ({"ema-decay": "1"}, ["ema_decay is 1"]),
-        ({"label-smoothing": "-0.1"}, ["label_smoothing is -0.1"]),
+        ({"model-ema-decay": "1"}, ["model_ema_decay is 1"]),
+        ({"smoothing": "-0.1"}, ["smoothing is -0.1"]),
         ({"tracker": "tensorbord"}, ["unknown tracker 'tensorbord'", "did you mean 'tensorboard'"]),
         ({"classes": "imagenet100"}, ["unknown class 'n01514668'"]),
         ({"classes": "nowhere.txt"}, ["nowhere.txt"]),
@@ -272,7 +278,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
 def test_bad_input_is_one_line_and_writes_nothing(finished, tmp_path, run_inside, changes, words):
     dataset, _, _ = finished
     assert_one_clear_line(run_inside(train.main, *arguments(dataset, tmp_path / "run", **changes)), *words)
-    if changes.get("lr-peak") != "1e30":
+    if changes.get("lr") != "1e30":
         assert not (tmp_path / "run").exists()
 
 
@@ -303,7 +309,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
         ({"epochs": 1.5}, "whole number"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"flip": "yes"}, "flip is 'yes'"),
-        ({"lr_peak": "fast"}, "lr_peak is 'fast'"),
+        ({"lr": "fast"}, "lr is 'fast'"),
         ({"mean": [0.1]}, "mean has 1 values"),
         ([1], "no mapping"),
         ({"dataset": 5}, "dataset is 5"),
@@ -315,7 +321,7 @@ def test_bad_recipes_are_named(content, message):
 
 
 def test_yaml_numbers_without_a_point_are_numbers():
-    assert Settings.from_mapping(yaml.safe_load("{models: [resnet18], lr_end: 1e-5}"), "text").lr_end == 1e-5
+    assert Settings.from_mapping(yaml.safe_load("{models: [resnet18], min_lr: 1e-5}"), "text").min_lr == 1e-5
 
 
 @pytest.mark.parametrize(("count", "batch"), [(24, 8), (25, 8), (1442, 64), (7, 7), (8, 7)])
@@ -337,7 +343,7 @@ class SquareGeometry(ResizeCenterCrop):
 
 @pytest.mark.parametrize("where", ["one tensor", "memory", "disk"])
 def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder, where, monkeypatch):
-    monkeypatch.setattr("batches._IN_MEMORY", 0 if where == "disk" else 2**40)
+    monkeypatch.setattr("train.data._IN_MEMORY", 0 if where == "disk" else 2**40)
     geometry = ResizeCenterCrop(30, 34)
     if where == "one tensor":
         geometry = SquareGeometry(30, 34)

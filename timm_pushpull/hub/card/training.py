@@ -9,7 +9,9 @@ from timm_pushpull.benchmark.results import Results, RetrievalSettings, Training
 from timm_pushpull.utils.markdown import code, plain, table
 from timm_pushpull.utils.text import duration
 
-_OPTIMISER = ("batch_size", "momentum", "weight_decay", "lr_start", "lr_peak", "lr_end")
+_OPTIMISER = ("batch_size", "momentum", "weight_decay", "warmup_lr", "lr", "min_lr")
+#: Their names in older recipes.
+_OLD_NAMES = {"warmup_lr": "lr_start", "lr": "lr_peak", "min_lr": "lr_end"}
 _UNSET: tuple[object, ...] = (None, "", {}, [])
 
 
@@ -41,8 +43,8 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
     lines.append(
         f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
-    if all(name in recipe for name in _OPTIMISER):
-        lines.append(f"- **Optimiser:** {_optimiser(recipe)}")
+    if optimiser := _optimiser(recipe):
+        lines.append(f"- **Optimiser:** {optimiser}")
     if results.retrieval:
         lines.append(f"- **Loss:** {_loss(results.retrieval, recipe)}")
     if recipe.get("augmentation"):
@@ -59,7 +61,11 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
 
 
 def _optimiser(recipe: Mapping[str, Any]) -> str:
-    batch, momentum, decay, start, peak, end = (plain(recipe[name]) for name in _OPTIMISER)
+    """Optimiser and schedule in words; empty where the recipe lacks a setting."""
+    values = [recipe.get(name, recipe.get(_OLD_NAMES.get(name, name))) for name in _OPTIMISER]
+    if None in values:
+        return ""
+    batch, momentum, decay, start, peak, end = map(plain, values)
     if recipe.get("cycle_momentum"):
         momentum = "cycled from 0.95 to 0.85 and back"  # the defaults of torch's OneCycleLR
     phases = " in three phases" if recipe.get("three_phase") else ""

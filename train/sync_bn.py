@@ -8,8 +8,8 @@ from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
 
-def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
-    """Let every 2-d batch norm of a model take its statistics from the batches of all processes; on CPUs in place."""
+def convert_sync_bn(model: nn.Module, device: torch.device) -> nn.Module:
+    """Let the 2-d batch norms of a model take statistics from the batches of all processes; on CPUs in place."""
     if device.type != "cpu":
         return convert_sync_batchnorm(model)
     for module in model.modules():
@@ -18,7 +18,7 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-class _Synchronised(nn.BatchNorm2d):
+class _SyncBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
@@ -28,6 +28,10 @@ class _Synchronised(nn.BatchNorm2d):
         mean = distributed.all_reduce(wide.sum((0, 2, 3))) / count
         centred = wide - mean.view(shape)
         variance = distributed.all_reduce(centred.square().sum((0, 2, 3))) / count
+        assert self.momentum is not None
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
@@ -36,11 +40,11 @@ class _Synchronised(nn.BatchNorm2d):
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
-class _SynchronisedAct(_Synchronised, BatchNormAct2d):
+class _SyncBatchNormAct2d(_SyncBatchNorm2d, BatchNormAct2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return BatchNormAct2d.forward(self, x)
         return self.act(self.drop(super().forward(x)))
 
 
-_ON_CPUS = {nn.BatchNorm2d: _Synchronised, BatchNormAct2d: _SynchronisedAct}
+_ON_CPUS = {nn.BatchNorm2d: _SyncBatchNorm2d, BatchNormAct2d: _SyncBatchNormAct2d}

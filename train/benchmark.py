@@ -1,0 +1,101 @@
+"""The corruption benchmark of a trained network, and the results and the card that a run ends with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+
+from timm_pushpull.benchmark import Distributed, ProgressLog, check_classes, evaluate, identity, retrieval
+from timm_pushpull.benchmark.results import Measurement, Results, RetrievalSettings
+from timm_pushpull.corruptions import CORRUPTIONS, frost_source
+from timm_pushpull.corruptions.presets import get_preset
+from timm_pushpull.hub.card import card_of
+from timm_pushpull.models.weights import CONFIG, label_names, load_model
+from timm_pushpull.utils import hardware, provenance
+from train.data import Data
+from train.run_folder import BENCHMARK_LOG, RECIPE, RunFolder
+from train.settings import Settings
+
+
+def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Measurement:
+    """What the benchmark of a run's network is about."""
+    database = None
+    if settings.task == "retrieval":
+        images = data.train.images
+        database = RetrievalSettings(settings.hash_bits, settings.top, images.split, len(images))
+    return Measurement(
+        model=settings.models[0],
+        weights_sha256=None,
+        dataset=data.test.name,
+        split=data.test.split,
+        preset=settings.preset,
+        seed=0,
+        num_images=len(data.test.subset(settings.benchmark_limit)),
+        task=settings.task,
+        retrieval=database,
+        frost=frost_source(),
+        jpeg_quality=get_preset(settings.preset).jpeg_quality,
+        image_size=data.geometry.size,
+        precision=settings.precision,
+        hardware=hardware.describe(device),
+        versions=provenance.versions(),
+        command=provenance.command(),
+        commit=provenance.commit(),
+    )
+
+
+def evaluation_options(settings: Settings, accelerator: Accelerator) -> dict[str, Any]:
+    """How images are normalised, and which process evaluates what with which arithmetic."""
+    return {
+        "mean": settings.mean,
+        "std": settings.std,
+        "device": accelerator.device,
+        "precision": settings.precision,
+        "distributed": Distributed(accelerator.process_index, accelerator.num_processes, accelerator.reduce),
+    }
+
+
+def run_benchmark(
+    folder: RunFolder, data: Data, settings: Settings, accelerator: Accelerator, baseline: Results | None
+) -> Results:
+    """Load the saved weights as a user would, measure them, and write the card and, last, the results.
+
+    Raises:
+        InputError: The weights, or what was measured of them before, are not of this run and data set.
+    """
+    weights_sha256, training = folder.read_training()
+    model, _ = load_model(f"local-dir:{folder.path}")
+    check_classes(label_names(model), data.test.classes, data.test.name)
+    model.to(device=accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    planned = replace(plan_benchmark(data, settings, accelerator.device), weights_sha256=weights_sha256)
+    log = None
+    if accelerator.is_main_process:
+        log = ProgressLog(folder.path / BENCHMARK_LOG, identity(planned), "remove it to measure anew")
+    shared = evaluation_options(settings, accelerator) | {"progress": accelerator.is_main_process}
+    task: Any = None
+    if settings.task == "retrieval":
+        task = retrieval(model, data.train.images, data.geometry, top=settings.top, **shared)
+    evaluation = evaluate(
+        model,
+        data.test.subset(settings.benchmark_limit),
+        data.geometry,
+        task=task,
+        preset=settings.preset,
+        corruptions=CORRUPTIONS,
+        jpeg_quality=planned.jpeg_quality,
+        log=log,
+        **shared,
+    )
+    compared = baseline.as_baseline() if baseline else None
+    results = planned.results(training=training, baseline=compared, **evaluation.as_results())
+    if accelerator.is_main_process:
+        config = json.loads((folder.path / CONFIG).read_text(encoding="utf-8"))
+        recipe = yaml.safe_load((folder.path / RECIPE).read_text(encoding="utf-8"))
+        folder.write_results(card_of(model, results=results, recipe=recipe, config=config), results)
+    accelerator.wait_for_everyone()
+    return results

@@ -1,0 +1,277 @@
+"""The images of a run: its two splits, who is in which batch, and how each image is augmented, cropped and mirrored.
+
+All random choices of an epoch are drawn at once, keyed by (seed, epoch), one row per image. So they depend neither on
+the number of processes or workers nor on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from timm_pushpull.corruptions.presets import get_preset
+from timm_pushpull.data import ImageSet, load_images
+from timm_pushpull.data.augment import POLICIES, Policy, prime
+from timm_pushpull.data.images import read_batches
+from timm_pushpull.data.loading import read_classes
+from timm_pushpull.data.preprocessing import ResizeCenterCrop
+from timm_pushpull.utils.errors import InputError
+from train.settings import RECIPES, Settings
+
+_ORDER, _AUGMENTATION = 0, 1
+_IN_MEMORY = 4 * 2**30  # bytes of decoded images that a process keeps
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of a run and how they reach the network.
+
+    Attributes:
+        geometry: Resize and crop of the test images.
+    """
+
+    train: TrainingImages
+    test: ImageSet
+    geometry: ResizeCenterCrop
+
+
+def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
+    """The training and the test images, with the settings' classes and limit.
+
+    Raises:
+        InputError: Splits that cannot be read or do not go together, or that have another number of classes.
+    """
+    columns: dict[str, Any] = {"image_column": settings.image_column, "label_column": settings.label_column}
+    train = load_images(settings.dataset, settings.train_split, train=True, **columns)
+    test = load_images(settings.dataset, settings.val_split, **columns)
+    if train.classes[: len(test.classes)] == test.classes:
+        test = replace(test, classes=train.classes)  # bare numbers: test images may lack the last ones
+    else:
+        raise InputError(f"splits {train.split!r} and {test.split!r} of {train.name!r} have different classes")
+    if settings.classes:
+        named = RECIPES / "classes" / f"{settings.classes}.txt"
+        names = read_classes(named if named.is_file() else Path(settings.classes))
+        train, test = train.select_classes(names), test.select_classes(names)
+    train, test = train.subset(settings.limit), test.subset(settings.limit)
+    if settings.num_classes not in (None, len(train.classes)):
+        raise InputError(
+            f"num_classes is {settings.num_classes}, but the labels of {train.name!r} have "
+            f"{len(train.classes)} classes; leave num_classes out or choose another --label-column"
+        )
+    return train, test
+
+
+def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: torch.device) -> Data:
+    """The splits as a run uses them.
+
+    Args:
+        settings: With an image size, resize and interpolation.
+
+    Raises:
+        InputError: An image that cannot be read, where the training images fit into memory.
+    """
+    assert settings.img_size
+    assert settings.resize
+    assert settings.interpolation
+    geometry = ResizeCenterCrop(settings.img_size, settings.resize, settings.interpolation)
+    images = TrainingImages(
+        train,
+        geometry,
+        settings.crop_padding,
+        settings.flip,
+        settings.seed,
+        device,
+        settings.augmentation,
+        get_preset(settings.preset).augmentation,
+    )
+    data = Data(images, test, replace(geometry, resize=settings.img_size))
+    if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch
+        for _ in read_batches(test, data.geometry, batch_size=256):
+            pass
+    return data
+
+
+def _draws(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, 2 * epoch + purpose], dtype=np.uint64)))
+
+
+def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Positions of the images in every batch of an epoch: each image once, in batches that differ by at most one image
+    (so that the last one is never too small for batch norm)."""
+    order = _draws(seed, epoch, _ORDER).permutation(count)
+    return np.array_split(order, steps_per_epoch(count, batch_size))
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    return -(-count // batch_size)
+
+
+def process_shares(
+    batches: Sequence[np.ndarray], rank: int, world_size: int, grad_accum_steps: int
+) -> list[np.ndarray]:
+    """The images of one process: its share of every batch, in `grad_accum_steps` parts; in order."""
+    return [part for batch in batches for part in np.array_split(batch[rank::world_size], grad_accum_steps)]
+
+
+def check_batch(settings: Settings, images: int, world_size: int) -> None:
+    """Raise InputError unless every batch has an image for every process and every part of its share."""
+    assert settings.grad_accum_steps
+    parts = world_size * settings.grad_accum_steps
+    if images < parts:
+        raise InputError(
+            f"there are {images} training images for {world_size} processes with {settings.grad_accum_steps} parts "
+            f"each; use fewer processes or more images"
+        )
+    smallest = images // steps_per_epoch(images, settings.batch_size)
+    if settings.batch_size > images or smallest < parts:
+        raise InputError(
+            f"batch_size is {settings.batch_size}; use one from {parts} (processes times grad_accum_steps) to "
+            f"{images}, the number of training images"
+        )
+
+
+class TrainingImages(Dataset):
+    """Batches of images with random crop and mirroring.
+
+    Decoded once where they fit into memory. Those that also have one size stay in one tensor, on the device, and are
+    cropped a batch at a time; larger sets are decoded in workers. A policy augments each image before its crop, in
+    workers as well; PRIME each batch after it, on the device.
+
+    Args:
+        padding: Zeros on every side before the crop, px.
+        flip: Whether half of the images are mirrored.
+        augmentation: One of `timm_pushpull.data.augment.AUGMENTATIONS`, if any.
+        data: The kind of data that it is made for, imagenet or cifar.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        geometry: ResizeCenterCrop,
+        padding: int,
+        flip: bool,
+        seed: int,
+        device: torch.device,
+        augmentation: str | None = None,
+        data: str = "imagenet",
+    ) -> None:
+        self.images, self.geometry, self.padding, self.flip, self.seed = images, geometry, padding, flip, seed
+        self.device = device
+        self.policy = Policy(augmentation, data) if augmentation in POLICIES else None
+        self.prime_preset = data if augmentation == "prime" else None
+        # 4/3: photographs are about that much longer than wide.
+        self.in_memory = len(images) * geometry.resize**2 * 3 * 4 / 3 <= _IN_MEMORY
+        self.decoded: list[np.ndarray] | None = None
+        self.pixels: Tensor | None = None
+        if self.in_memory:
+            ready = geometry.resized if self.policy else self._padded
+            decoded = [image for batch, _ in read_batches(images, ready, 1024) for image in batch]
+            if not self.policy and len({image.shape for image in decoded}) == 1:
+                self.pixels = torch.from_numpy(np.stack(decoded)).to(device)
+                self.labels = torch.from_numpy(images.labels[images.indices]).to(device)
+            else:
+                self.decoded = decoded
+
+    def _padded(self, image: Image.Image) -> np.ndarray:
+        return self._pad(self.geometry.resized(image))
+
+    def _pad(self, image: np.ndarray) -> np.ndarray:
+        edge = (self.padding, self.padding)
+        return np.pad(image, (edge, edge, (0, 0)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw every image's crop, mirroring and key of its augmentation for an epoch, counted from 0."""
+        rng = _draws(self.seed, epoch, _AUGMENTATION)
+        self.draws, self.keys = rng.random((len(self.images), 3)), rng.integers(2**63 - 1, size=len(self.images))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, order: Sequence[np.ndarray], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the images at these positions, in order.
+
+        Args:
+            order: One array of positions per batch.
+            workers: Decoding processes, where the images are not in memory.
+
+        Yields:
+            (images, labels) on the device: grey levels of shape (N, size, size, 3), uint8 or, after PRIME, float32; and
+            int64 of shape (N,).
+
+        Raises:
+            InputError: An image that is decoded on the way cannot be read.
+        """
+        if self.prime_preset is None:
+            yield from self._cropped(order, workers)
+            return
+        for positions, (crops, labels) in zip(order, self._cropped(order, workers), strict=True):
+            images = crops.permute(0, 3, 1, 2).float() / 255
+            images = prime(images, preset=self.prime_preset, keys=torch.from_numpy(self.keys[positions]))
+            yield 255 * images.permute(0, 2, 3, 1).contiguous(), labels
+
+    def _cropped(self, order: Sequence[np.ndarray], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.pixels is not None:
+            yield from self._crops(self.pixels, order)
+            return
+        loader = DataLoader(
+            self,
+            batch_sampler=order,  # type: ignore[arg-type]  # arrays instead of lists: __getitems__ takes them
+            collate_fn=_as_is,
+            pin_memory=self.device.type == "cuda",
+            num_workers=0 if self.in_memory and not self.policy else workers,
+            # Not the global one: its state is set by the step, for dropout, before the first batch is asked for.
+            generator=torch.Generator(),
+        )
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+            yield pixels, labels
+
+    def _crops(self, images: Tensor, order: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Crops of images of one size, uint8 of shape (N, H, W, 3) on the device, without a loop over them."""
+        size, (height, width) = self.geometry.size, images.shape[1:3]
+        down, right, mirror = self.draws.T
+        top, left = (down * (height - size + 1)).astype(np.int64), (right * (width - size + 1)).astype(np.int64)
+        inside = np.arange(size)
+        mirrored = (self.flip & (mirror < 0.5))[:, None]
+        rows = torch.from_numpy(top[:, None] + inside).to(self.device)
+        columns = torch.from_numpy(left[:, None] + np.where(mirrored, inside[::-1], inside)).to(self.device)
+        every = torch.from_numpy(np.concatenate(order) if len(order) else np.empty(0, np.int64)).to(self.device)
+        for chosen in every.split([len(positions) for positions in order]):
+            crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
+            yield crops, self.labels[chosen]
+
+    def _source(self, position: int, row: int) -> np.ndarray:
+        """What an image's crop is taken from, uint8 of shape (H, W, 3)."""
+        if not self.policy:
+            return self.decoded[position] if self.decoded is not None else self._padded(self.images.read(row))
+        resized = self.decoded[position] if self.decoded is not None else self.geometry.resized(self.images.read(row))
+        return self._pad(self.policy(resized, int(self.keys[position])))
+
+    def __getitems__(self, positions: np.ndarray) -> tuple[Tensor, Tensor] | InputError:
+        """One batch for the loader. An error is returned, not raised: a worker's exception would not be one line."""
+        try:
+            rows = self.images.indices[positions]
+            sources = [self._source(position, row) for position, row in zip(positions, rows, strict=True)]
+        except InputError as error:
+            return error
+        size = self.geometry.size
+        batch = np.empty((len(positions), size, size, 3), np.uint8)
+        for output, image, (down, right, mirror) in zip(batch, sources, self.draws[positions], strict=True):
+            top, left = (int(u * (side - size + 1)) for u, side in zip((down, right), image.shape[:2], strict=True))
+            crop = image[top : top + size, left : left + size]
+            output[:] = crop[:, ::-1] if self.flip and mirror < 0.5 else crop
+        return torch.from_numpy(batch), torch.from_numpy(self.images.labels[rows])
+
+
+def _as_is(batch: object) -> object:
+    return batch

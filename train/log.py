@@ -1,0 +1,175 @@
+"""What a run shows while it trains: progress bar, epochs, and one of Accelerate's trackers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from torch import Tensor, nn
+
+from timm_pushpull.layers.base import inhibition_strengths
+from timm_pushpull.utils.errors import InputError, one_line, unknown
+from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.progress import progress_bar
+from train.run_folder import TRACKING
+from train.settings import Settings
+
+
+class StepSums(NamedTuple):
+    """One optimizer step, over all processes.
+
+    Attributes:
+        loss, wrong: Sums over the images of the batch.
+        images: Size of the batch.
+        lr: The learning rate of the step.
+    """
+
+    loss: float
+    wrong: float
+    images: int
+    lr: float
+
+
+class LogWindow:
+    """The sums of the last steps, kept on the device: reading them waits for it, and for the other processes."""
+
+    STEPS = 20
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self._sums = torch.zeros(self.STEPS, 2, device=accelerator.device)
+        self._batches: list[tuple[int, float]] = []
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave the time since the last step out of `reduce`."""
+        self._since = time.perf_counter()
+
+    def add(self, loss: Tensor, wrong: Tensor, images: int, lr: float) -> None:
+        """Note a step: the sums of this process, the size of the whole batch, and its learning rate."""
+        row = len(self._batches)
+        self._sums[row, 0] = loss
+        self._sums[row, 1] = wrong
+        self._batches.append((images, lr))
+
+    def is_full(self) -> bool:
+        return len(self._batches) == self.STEPS
+
+    def reduce(self) -> tuple[list[StepSums], float]:
+        """The steps since the last call, summed over all processes, and the seconds they took; empties the window."""
+        sums = self.accelerator.reduce(self._sums)[: len(self._batches)].tolist()
+        steps = [StepSums(loss, wrong, *batch) for (loss, wrong), batch in zip(sums, self._batches, strict=True)]
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        self._batches = []
+        self._sums.zero_()
+        return steps, seconds
+
+
+class TrainLog:
+    """The progress bar and the tracker of a run.
+
+    Args:
+        step: The optimizer steps that are done.
+        total: Those of the whole run.
+    """
+
+    def __init__(self, step: int, total: int, settings: Settings, accelerator: Accelerator) -> None:
+        self.epochs, self.accelerator = settings.epochs, accelerator
+        self.bar = progress_bar(total, settings.models[0], "step", show=accelerator.is_main_process, initial=step)
+
+    def __enter__(self) -> TrainLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def log_window(self, steps: list[StepSums], seconds: float, epoch: int, global_step: int) -> None:
+        """Show means over a window of steps, which ends before `global_step`."""
+        images = sum(step.images for step in steps)
+        loss, error = sum(step.loss for step in steps) / images, sum(step.wrong for step in steps) / images
+        speed = images / seconds
+        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", error=f"{error:.1%}", images_per_s=f"{speed:.0f}")
+        values = {"loss": loss, "train_error": error, "learning_rate": steps[-1].lr, "images_per_second": speed}
+        self.accelerator.log(values, step=global_step)
+
+    def log_epoch(self, row: Mapping[str, float], global_step: int) -> None:
+        """Show a row of log.csv."""
+        values = {name if name.startswith("alpha") else f"epoch_{name}": value for name, value in row.items()}
+        self.accelerator.log(values, step=global_step)
+        alpha = f", alpha {row['alpha_mean']:.2f} +- {row['alpha_std']:.2f}" if "alpha_mean" in row else ""
+        if self.accelerator.is_main_process:
+            self.bar.write(
+                f"epoch {row['epoch']}/{self.epochs}: loss {row['loss']:.4f}, train error {row['train_error']:.2%}, "
+                f"test error {row['test_error']:.2%}{alpha}"
+            )
+
+
+def check_tracker(name: str | None) -> None:
+    """Raise InputError for a tracker that Accelerate does not know, or whose package is not installed."""
+    if name is not None and name not in LOGGER_TYPE_TO_CLASS:
+        raise unknown("tracker", name, LOGGER_TYPE_TO_CLASS)
+    if name is not None and name not in [str(tracker) for tracker in get_available_trackers()]:
+        raise InputError(f"tracker {name!r} is not installed; try: pip install {name}")
+
+
+@contextmanager
+def start_tracker(name: str | None, folder: Path, settings: Settings, accelerator: Accelerator) -> Iterator[None]:
+    """Send what is logged to one of Accelerate's trackers, under the network's name.
+
+    Those that need a folder, as TensorBoard does, get one in the run's; a resumed run continues its tracker's run.
+
+    Raises:
+        InputError: The tracker does not start.
+    """
+    if name is None:
+        yield
+        return
+    accelerator.log_with = [name]
+    accelerator.project_configuration.logging_dir = str(folder / TRACKING)
+    arguments = {}
+    if accelerator.is_main_process:
+        make_folder(folder / TRACKING)
+        arguments = _run_arguments(name, folder / TRACKING, settings)
+    config = {
+        key: value if isinstance(value, (int, float, str)) else str(value) for key, value in settings.recorded().items()
+    }
+    try:
+        accelerator.init_trackers("timm-pushpull", config=config, init_kwargs={name: arguments})
+    except Exception as error:  # each tracker has its own: no login, no network, a damaged configuration
+        raise InputError(f"tracker {name!r} does not start: {one_line(error)}") from error
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        accelerator.trackers = []
+
+
+def _run_arguments(tracker: str, folder: Path, settings: Settings) -> dict[str, str]:
+    """What makes a tracker that keeps runs elsewhere name this run and find it again."""
+    if tracker not in ("wandb", "trackio"):
+        return {}
+    id_file = folder / "id"
+    if not id_file.exists():
+        write_file(id_file, uuid.uuid4().hex[:8])
+    (network,), run_id = settings.models, id_file.read_text(encoding="utf-8")
+    if tracker == "wandb":
+        return {"name": network, "id": run_id, "resume": "allow"}
+    return {"name": f"{network}-{run_id}", "resume": "allow"}  # trackio knows runs by their names
+
+
+def alpha_statistics(network: nn.Module) -> dict[str, float]:
+    """Mean, standard deviation and extremes of the inhibition strengths; empty for a network without any."""
+    alpha = inhibition_strengths(network)
+    if alpha is None:
+        return {}
+    values = {"mean": alpha.mean(), "std": alpha.std(correction=0), "min": alpha.min(), "max": alpha.max()}
+    return {f"alpha_{name}": value.item() for name, value in values.items()}
