@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.hostile import tree
 from support.hub_server import TOKEN, Hub
 from support.image_folder import make_image_folder
 from support.loopback import HOME, HUB
@@ -46,6 +47,25 @@ def picture(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     return tmp_path / "picture.png"
+
+
+@pytest.fixture
+def victim(tmp_path) -> Path:
+    """A folder of somebody else beside what the tests write."""
+    folder = tmp_path / "victim"
+    for name in ("1/dark/0.png", "chunk-00000.json", "step-00000001.pt", "file", "id"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("precious")
+    (folder / "file").chmod(0o640)
+    return folder
+
+
+@pytest.fixture
+def unharmed(victim):
+    """The victim is what it was, after the test."""
+    before = tree(victim)
+    yield
+    assert tree(victim) == before
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
 from train.settings import Settings
 
+_PROJECT = "timm-pushpull"
+
 
 def check_gpus(device: str) -> None:
     """Raise InputError where Accelerate was told to start processes for several GPUs and there is none.

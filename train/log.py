@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,10 +18,12 @@ from torch import Tensor, nn
 
 from timm_pushpull.layers.base import inhibition_strengths
 from timm_pushpull.utils.errors import InputError, one_line, unknown
-from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.files import make_folder, read_plain, refuse_link, write_file
 from timm_pushpull.utils.progress import progress_bar
 from train.run_folder import TRACKING
 from train.settings import Settings
+
+_PROJECT = "timm-pushpull"
 
 
 class StepSums(NamedTuple):
@@ -136,13 +140,14 @@ def start_tracker(name: str | None, folder: Path, settings: Settings, accelerato
     accelerator.project_configuration.logging_dir = str(folder / TRACKING)
     arguments = {}
     if accelerator.is_main_process:
-        make_folder(folder / TRACKING)
+        make_folder(folder / TRACKING, within=folder)
+        refuse_link(folder / TRACKING / _PROJECT)  # where TensorBoard writes
         arguments = _run_arguments(name, folder / TRACKING, settings)
     config = {
         key: value if isinstance(value, (int, float, str)) else str(value) for key, value in settings.recorded().items()
     }
     try:
-        accelerator.init_trackers("timm-pushpull", config=config, init_kwargs={name: arguments})
+        accelerator.init_trackers(_PROJECT, config=config, init_kwargs={name: arguments})
     except Exception as error:  # each tracker has its own: no login, no network, a damaged configuration
         raise InputError(f"tracker {name!r} does not start: {one_line(error)}") from error
     try:
@@ -158,9 +163,11 @@ def _run_arguments(tracker: str, folder: Path, settings: Settings) -> dict[str, 
     if tracker not in ("wandb", "trackio"):
         return {}
     id_file = folder / "id"
-    if not id_file.exists():
+    if not os.path.lexists(id_file):
         write_file(id_file, uuid.uuid4().hex[:8])
-    (network,), run_id = settings.models, id_file.read_text(encoding="utf-8")
+    (network,), run_id = settings.models, read_plain(id_file, 64).decode(errors="replace")
+    if not re.fullmatch("[0-9a-f]{8}", run_id):  # it is sent to the tracker
+        raise InputError(f"{str(id_file)!r} holds no identifier of a run; remove it to begin another")
     if tracker == "wandb":
         return {"name": network, "id": run_id, "resume": "allow"}
     return {"name": f"{network}-{run_id}", "resume": "allow"}  # trackio knows runs by their names

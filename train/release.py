@@ -31,6 +31,7 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.files import check_name
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
 from train.settings import Settings, find_recipe, load_recipe, training_command
 
@@ -81,6 +82,7 @@ def load_planned(path: Path = PLANNED) -> dict[str, PlannedRelease]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, plan in content.items():
+            check_name(name, f"a release of {path}")
             if plan.get("baseline") not in (None, *planned):
                 raise unknown(f"baseline in {path}", plan["baseline"], planned)
             changes = plan.get("settings", {})

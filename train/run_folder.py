@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,10 +15,20 @@ from typing import Any
 import torch
 
 from timm_pushpull.benchmark.results import Results, Training
+from timm_pushpull.hub.contents import check_files, present
 from timm_pushpull.models.weights import CONFIG, WEIGHTS
 from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
+from timm_pushpull.utils.files import (
+    copy_files,
+    make_folder,
+    new_folder,
+    refuse_link,
+    remove,
+    sha256,
+    write_error,
+    write_file,
+)
 from train.settings import RENAMED, Settings, load_recipe
 
 RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
@@ -77,8 +86,7 @@ class RunFolder:
         elif is_main_process:
             make_folder(self.path)
             for name in _FILES:
-                entry = self.path / name
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+                remove(self.path / name, within=self.path)
             write_file(self.path / RECIPE, settings.to_yaml())
 
     def write_benchmark_limit(self, settings: Settings) -> None:
@@ -124,17 +132,20 @@ class RunFolder:
         write_file(self.path / CARD, card)
         results.save(self.path / RESULTS)
         for name in (BENCHMARK_LOG, TRAINING):  # the results hold all of it
-            (self.path / name).unlink(missing_ok=True)
+            remove(self.path / name, within=self.path)
 
 
 def copy_trained(run: Path, target: Path) -> None:
     """Copy what it takes to measure a finished or released network anew, whole or not at all.
 
     Raises:
-        InputError: The run is not finished, its results do not tell of a training, or `target` cannot be written.
+        InputError: The run is not finished, its results do not tell of a training, one of its files is a symbolic link
+            or damaged, or `target` cannot be written.
     """
     needed = (RECIPE, LOG, WEIGHTS, CONFIG)
-    if missing := [name for name in (*needed, RESULTS) if not (run / name).is_file()]:
+    held = present(run, (*needed, RESULTS))
+    check_files(run, held)
+    if missing := [name for name in (*needed, RESULTS) if name not in held]:
         raise InputError(f"{str(run)!r} is no finished run: it lacks {', '.join(missing)}")
     results = Results.load(run)
     if not results.training:
@@ -150,10 +161,14 @@ class Checkpoints:
     Args:
         identity: Settings and data that a checkpoint must have been written with to be loaded again.
         save_minutes: Time from one checkpoint to the next.
+
+    Raises:
+        InputError: The folder of the checkpoints is a symbolic link.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object], save_minutes: float) -> None:
-        self.folder, self.identity = folder / STATE, dict(identity)
+        self.run, self.folder, self.identity = folder, folder / STATE, dict(identity)
+        refuse_link(self.folder)
         self._interval, self._saved = 60 * save_minutes, time.monotonic()
         self._last: Path | None = None
 
@@ -165,12 +180,12 @@ class Checkpoints:
         """Write the checkpoint before an optimizer step, whole or not at all; remove all but this and the last one."""
         buffer = io.BytesIO()
         torch.save({"identity": self.identity, **content}, buffer)
-        make_folder(self.folder)
+        make_folder(self.folder, within=self.run)
         path = self.folder / f"step-{step:08d}.pt"
-        write_file(path, buffer.getbuffer())  # type: ignore[arg-type]  # spares a copy
+        write_file(path, buffer.getbuffer(), within=self.run)  # type: ignore[arg-type]  # spares a copy
         for other in self.folder.glob("step-*.pt"):
             if other not in (path, self._last):
-                other.unlink(missing_ok=True)
+                remove(other, within=self.run)
         self._last, self._saved = path, time.monotonic()
 
     def load(self, restore: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> bool:

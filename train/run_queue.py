@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -34,8 +35,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
 
 from timm_pushpull import cli
+from timm_pushpull.hub.contents import read_file
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.files import check_name, make_folder, open_plain, write_file
 from train.release import PlannedRelease, load_planned
 from train.run_folder import RESULTS, TRAINING
 from train.settings import training_command
@@ -140,7 +142,7 @@ def plan_jobs(plan: Path, runs: Path, datasets: Mapping[str, str]) -> list[Job]:
             case {"release": name}:
                 raise unknown("release", name, planned)
             case {"study": str(name)}:
-                study = Study.load(plan.parent / "studies" / name)
+                study = Study.load(plan.parent / "studies" / check_name(name, f"a study of {plan}"))
                 found = _study_jobs(study, entry.get("rows"), runs / "studies", datasets)
             case _:
                 raise InputError(f"{str(plan)!r} holds {entry!r}; give `release: NAME` or `study: NAME`")
@@ -274,7 +276,7 @@ class Queue:
     def _run(self, job: Job, core: int, lock: IO[str]) -> None:
         started = time.monotonic()
         print(f"core {core}: {job.name}", flush=True)
-        with open(self._path(job.name, "log"), "ab") as log:
+        with open_plain(self._path(job.name, "log"), "ab") as log:
             process = subprocess.Popen(
                 job.command,
                 stdout=log,
@@ -297,7 +299,7 @@ class Queue:
             print(f"core {core}: {job.name} stopped after {minutes:.0f} min", flush=True)
         elif code == 0:
             if job.save:
-                write_file(job.makes[0], job.save.read_bytes())
+                write_file(job.makes[0], read_file(job.save.parent, job.save.name))
             print(f"core {core}: {job.name} done in {minutes:.0f} min", flush=True)
         else:
             self._failed.append(job.name)
@@ -317,7 +319,7 @@ def lock_file(path: Path, stop: threading.Event | None = None) -> Iterator[IO[st
     Yields:
         The open file; None where another process holds the lock.
     """
-    with open(path, "a", encoding="utf-8") as file:
+    with open_plain(path, "ab") as binary, io.TextIOWrapper(binary, encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

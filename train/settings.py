@@ -258,10 +258,19 @@ def find_recipe(name: str) -> Path:
 
 
 def training_command(recipe: str, model: str, output: Path, changes: Mapping[str, Any]) -> list[str]:
-    """The command that trains and measures a network, or resumes that, with `changes` to the recipe."""
+    """The command that trains and measures a network, or resumes that, with `changes` to the recipe.
+
+    Raises:
+        InputError: A change is not one of a setting.
+    """
     command = [sys.executable, str(RECIPES.parent / "train.py"), "--recipe", recipe, "--model", model]
     command += ["--output", str(output), "--resume"]
+    known = [entry.name for entry in fields(Settings)]
     for name, value in changes.items():
+        if name not in known:  # it could be another option, such as --overwrite
+            raise unknown("setting", name, known)
+        if odd := [key for key in value if not str(key).isidentifier()] if isinstance(value, Mapping) else []:
+            raise InputError(f"{name} has the key {odd[0]!r}; use letters, digits and '_'")
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             command.append(f"--{flag}" if value else f"--no-{flag}")

@@ -29,7 +29,7 @@ from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import write_file
+from timm_pushpull.utils.files import check_name, write_file
 from train.settings import Settings, find_recipe, load_recipe
 
 STUDIES = Path(__file__).resolve().parent / "studies"
@@ -144,6 +144,8 @@ class Study:
                 changes = {**plan.get("settings", {}), **row.get("settings", {})}
                 settings = load_recipe(recipe, {**changes, "models": [row["model"]]})
                 seeds, base = tuple(row.get("seeds", plan["seeds"])), rows.get(row.get("baseline"))
+                for part in (name, *map(str, seeds)):  # parts of the names of the run's folder and its results file
+                    check_name(part, f"a row or seed of {path}")
                 rows[name] = Row(name, row["paper"], row["model"], base, changes, settings, seeds)
             study = cls(folder, plan["table"], plan["recipe"], rows, _remarks(text))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:

@@ -45,6 +45,7 @@ from timm_pushpull.data.preprocessing import normalise
 from timm_pushpull.models.weights import create_model, save_model
 from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import check_name
 from train.benchmark import evaluation_options, plan_benchmark, run_benchmark
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.launch import check_gpus, grad_accum_steps, memory_advice, start_accelerator
@@ -60,7 +61,11 @@ def main() -> None:
     check_tracker(options.tracker)
     check_gpus(options.device)
     folders = [
-        RunFolder(options.output if options.single else options.output / name, options.resume, options.overwrite)
+        RunFolder(
+            options.output if options.single else options.output / check_name(name, "a model of the recipe"),
+            options.resume,
+            options.overwrite,
+        )
         for name in settings.models
     ]
     baseline = Results.load(options.baseline) if options.baseline else None

@@ -15,9 +15,10 @@ from timm_pushpull.benchmark.results import Measurement
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import write_error
+from timm_pushpull.utils.files import open_plain, read_plain, write_error
 
 OTHER_OUTPUT = "choose another --output, or --overwrite"
+_LIMIT = 1 << 30  # bytes
 _DEFAULTS = {"task": "classification"}  # of logs from versions without this entry
 
 
@@ -39,7 +40,7 @@ class ProgressLog:
     def __init__(self, path: Path, identity: Mapping[str, Any], advice: str = OTHER_OUTPUT) -> None:
         self.path, self.identity = path, dict(identity)
         self.parts: list[dict[str, Any]] = []
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines = read_plain(path, _LIMIT).splitlines(keepends=True) if os.path.lexists(path) else []
         lines = [line for line in lines if line.endswith(b"\n")]  # a kill can leave the last line incomplete
         self._size = sum(map(len, lines))
         try:
@@ -77,7 +78,7 @@ class ProgressLog:
         lines = [] if self._size else [self.identity]
         content = "".join(json.dumps(entry) + "\n" for entry in (*lines, part)).encode()
         try:
-            with open(self.path, "r+b" if self.path.exists() else "wb") as file:
+            with open_plain(self.path, "r+b", create=True) as file:
                 file.truncate(self._size)
                 file.seek(self._size)
                 file.write(content)

@@ -83,7 +83,7 @@ def publish(
         if private and not info.private:
             raise InputError(f"{repo_id} is already public; leave --private out, or make it private in its settings")
         head = str(info.sha)  # every repository has a first commit
-        content = {name: (release.path / name).read_bytes() for name in release.files}
+        content = release.read()
         content[CARD] = release.card_for(repo_id).encode()
         listed = _listed(api, repo_id, head)
         changed = tuple(name for name, data in content.items() if listed.get(name) not in _hashes(data))

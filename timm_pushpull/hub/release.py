@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,14 +12,14 @@ from typing import Any
 
 import yaml
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError, safe_open
 from timm.models import is_model
 
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card import HERE, card_of
+from timm_pushpull.hub.contents import check_files, present, read_file
 from timm_pushpull.models import NAMESPACE
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, load_model
-from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import sha256
 
 CARD, RESULTS, RECIPE, LOG, LICENSE = "README.md", "results.json", "recipe.yaml", "log.csv", "LICENSE"
@@ -52,21 +53,17 @@ class Release:
         """Read a folder.
 
         Raises:
-            InputError: A file is missing, damaged, or not about the others.
+            InputError: A file is missing, damaged, a symbolic link, or not about the others.
         """
         path = Path(path)
-        missing = [name for name in REQUIRED if not (path / name).is_file()]
+        held = present(path, FILES)
+        missing = [name for name in REQUIRED if name not in held]
         if missing:
             raise InputError(f"{str(path)!r} is not a finished run: it lacks {', '.join(missing)}")
-        try:
-            with safe_open(path / WEIGHTS, framework="pt") as weights:
-                weights.keys()
-            config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            recipe = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
-            card = (path / CARD).read_text(encoding="utf-8")
-        except (SafetensorError, OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(f"{str(path)!r} holds a damaged file: {one_line(error)}") from error
-        results = Results.load(path)
+        check_files(path, held)
+        texts = {name: read_file(path, name).decode() for name in (CONFIG, RECIPE, RESULTS, CARD)}
+        config, recipe, card = json.loads(texts[CONFIG]), yaml.safe_load(texts[RECIPE]), texts[CARD]
+        results = Results.from_json(texts[RESULTS], str(path / RESULTS))
         name = release_name(config, path)
         if not isinstance(recipe, dict):
             raise InputError(f"{str(path / RECIPE)!r} is not a recipe: it holds no settings")
@@ -89,7 +86,19 @@ class Release:
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files that are published."""
-        return tuple(name for name in FILES if (self.path / name).is_file())
+        return present(self.path, FILES)
+
+    def read(self) -> dict[str, bytes]:
+        """The content of the files that are published, each read once and checked.
+
+        Raises:
+            InputError: A file is a symbolic link, too large or damaged, or the weights are no longer those of the
+                results.
+        """
+        content = {name: read_file(self.path, name) for name in self.files}
+        if hashlib.sha256(content[WEIGHTS]).hexdigest() != self.results.weights_sha256:
+            raise InputError(f"{str(self.path / WEIGHTS)!r} has changed since it was read; run the command again")
+        return content
 
     def render(self, source: str = HERE, image: str | None = None) -> str:
         """Render the card from the other files.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 from PIL import Image
@@ -28,7 +27,7 @@ from timm_pushpull.hub.release import (
 from timm_pushpull.models import NAMESPACE
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, to_half
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import copy_files, make_folder, new_folder, sha256, write_error, write_file
+from timm_pushpull.utils.files import copy_file, copy_files, make_folder, new_folder, sha256, write_error, write_file
 
 #: Key of the image's metadata that holds the SHA-256 of the results file that it shows.
 SHOWN = "results.json"
@@ -104,7 +103,7 @@ def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str)
 def _copy(run: Path, folder: Path, license_file: Path) -> None:
     """Copy the files that a release takes from a run unchanged."""
     copy_files(run, folder, (WEIGHTS, CONFIG, RECIPE, RESULTS, LOG))
-    shutil.copyfile(license_file, folder / LICENSE)
+    copy_file(license_file, folder / LICENSE)
 
 
 def _write_card(folder: Path, repo_id: str) -> str:

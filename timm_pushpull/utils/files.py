@@ -1,4 +1,4 @@
-"""Write files and folders completely or not at all."""
+"""Reading, writing and removing files safely: whole or not at all, only plain files, never through a symbolic link."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from timm_pushpull.utils.errors import InputError
 
@@ -28,6 +32,8 @@ _PLACE = {
     errno.EIO: "input/output error",
     errno.ENAMETOOLONG: "the name is too long",
 }
+# A pipe is opened without waiting for its other end, so that it can be refused. Windows has neither flag.
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def write_error(path: Path | str, error: OSError) -> InputError:
@@ -38,41 +44,203 @@ def write_error(path: Path | str, error: OSError) -> InputError:
     )
 
 
-def make_folder(path: Path | str) -> Path:
-    """Create a folder and its parents if they do not exist.
+def check_name(name: object, what: str) -> str:
+    """A name read from a file, before it becomes part of a path.
+
+    Args:
+        what: What the name is, for the error, such as `the study's row`.
 
     Raises:
-        InputError: The folder cannot be created or is not writable.
+        InputError: It is not the name of an entry of a folder: empty, `.`, `..`, with a separator or a control
+            character, or not encodable.
+    """
+    valid = isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f]", name)
+    with contextlib.suppress(UnicodeEncodeError):
+        if valid and os.fsencode(name) and Path(name).name == name:  # on Windows, `C:x` is a path too
+            return name
+    raise InputError(f"{what} is {name!r}, which is not a plain file name; correct the file that names it")
+
+
+def refuse_link(path: Path | str) -> None:
+    """Raise InputError if `path` is a symbolic link."""
+    if os.path.islink(path):
+        raise InputError(
+            f"{str(path)!r} is a symbolic link, which is not followed; put the file or folder itself there"
+        )
+
+
+def check_within(path: Path | str, folder: Path | str) -> None:
+    """Check that writing or removing `path` stays within `folder`.
+
+    `folder` itself may be reached through links, as the user chose it; nothing below it may.
+
+    Raises:
+        InputError: `path` is not below `folder`, or a folder between the two is a symbolic link.
+    """
+    try:
+        parts = Path(path).relative_to(folder).parts
+    except ValueError:
+        parts = ()
+    if not parts:
+        raise InputError(f"{str(path)!r} is not in the folder {str(folder)!r}")
+    for part in parts:
+        check_name(part, f"part of the path {str(path)!r}")
+    place = Path(folder)
+    for part in parts[:-1]:
+        place /= part
+        refuse_link(place)
+
+
+def open_plain(path: Path | str, mode: str = "rb", *, create: bool = False) -> IO[bytes]:
+    """`open` in binary for regular files only; never through a symbolic link.
+
+    Args:
+        mode: `rb`, `r+b`, `ab`, or `xb` for a file that does not exist yet.
+        create: With `r+b`: create the file where it does not exist; what is there is not truncated.
+
+    Raises:
+        InputError: A symbolic link, a pipe, a device.
+        OSError: As for `open`.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        number = os.open(name, flags | _PLAIN | (os.O_CREAT if create else 0), 0o666)
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return number
+        os.close(number)
+        raise OSError(errno.ENXIO, "not a regular file")
+
+    refuse_link(path)
+    try:
+        return open(path, mode, opener=opener)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link made just now; a pipe without a reader, a socket
+            raise InputError(f"{str(path)!r} is not a regular file") from error
+        raise
+
+
+def read_plain(path: Path | str, limit: int) -> bytes:
+    """A regular file's content.
+
+    Args:
+        limit: Most bytes that it may have.
+
+    Raises:
+        InputError: A symbolic link, not a regular file, too large, or it cannot be read.
+    """
+    check_plain(path, limit)
+    try:
+        with open_plain(path) as file:
+            return file.read(limit)
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+
+
+def check_plain(path: Path | str, limit: int) -> None:
+    """Check what can be checked of a file without reading it.
+
+    Raises:
+        InputError: A symbolic link, not a regular file, more than `limit` bytes, or it cannot be opened.
+    """
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    if size > limit:
+        raise InputError(f"{str(path)!r} has {size:,} bytes; at most {limit:,} are expected of such a file")
+
+
+def make_folder(path: Path | str, *, within: Path | str | None = None) -> Path:
+    """Create a folder and its parents, where they do not exist.
+
+    Args:
+        within: A folder above it; no folder below that may be a symbolic link.
+
+    Raises:
+        InputError: It cannot be created or written to, or is not within that folder.
     """
     path = Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if within is None:
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            make_folders(path, within)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
         raise write_error(path, error) from error
 
 
-def write_file(path: Path | str, content: str | bytes) -> None:
-    """Replace the content of a file atomically.
+def make_folders(path: Path, within: Path | str) -> None:
+    """Create the folders from `within` down to `path`.
 
     Raises:
-        InputError: The file cannot be written or the disk is full; no temporary file is left.
+        InputError: One of them is a symbolic link, or `path` is not within that folder.
+        OSError: One cannot be created.
+    """
+    check_within(path, within)
+    refuse_link(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def replace_file(path: Path | str, data: bytes, temporary: Path | str, *, sync: bool = True) -> None:
+    """Replace a file's content by way of a new file on the same file system, which is gone afterwards.
+
+    A symbolic link at `path` is itself replaced; its target stays as it is.
+
+    Args:
+        sync: Have the content on the disk before the file gets its name; else the caller sees to that.
+    """
+    with open_plain(temporary, "xb") as file:  # before the try: a file that was there already is not ours to remove
+        try:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+            file.close()
+            os.replace(temporary, path)
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def write_file(path: Path | str, content: str | bytes, *, within: Path | str | None = None) -> None:
+    """Replace a file's content: it holds the old or the new one at any moment, never a part.
+
+    Args:
+        within: A folder above it; no folder between the two may be a symbolic link.
+
+    Raises:
+        InputError: The place cannot be written to, is full, or is not within that folder; nothing is left behind.
     """
     path = Path(path)
+    if within is not None:
+        check_within(path, within)
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(path, data, path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp"))
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def remove(path: Path | str, *, within: Path | str) -> None:
+    """Remove a file or a folder with all that it holds, if it is there. Of a symbolic link, the target stays.
+
+    Raises:
+        InputError: It is not within that folder, a folder between the two is a symbolic link, or it cannot be removed.
+    """
+    check_within(path, within)
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except OSError as error:
+        if os.path.lexists(path):  # else another process was faster
+            raise InputError(f"cannot remove {str(path)!r}: {error.strerror or error}; remove it by hand") from error
 
 
 @contextlib.contextmanager
@@ -87,11 +255,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)
         aside = path.with_name(f".{path.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        if path.exists():
+        remove(aside, within=path.parent)
+        if os.path.lexists(path):
             path.rename(aside)
         temporary.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(InputError):  # the new folder is in place
+            remove(aside, within=path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -99,10 +268,26 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
-    """Copy those of these files that a folder holds into another one."""
+    """Copy those of these files that a folder holds into another one, which holds none of them.
+
+    Raises:
+        InputError: One is a symbolic link, or not a regular file.
+    """
     for name in names:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+        check_within(source / name, source)
+        if os.path.lexists(source / name):
+            copy_file(source / name, target / name)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a regular file to a new one.
+
+    Raises:
+        InputError: `source` is a symbolic link, or not a regular file.
+        OSError: It cannot be read, or `target` exists or cannot be written.
+    """
+    with open_plain(source) as original, open_plain(target, "xb") as copy:
+        shutil.copyfileobj(original, copy, 1 << 20)
 
 
 def sha256(path: Path | str) -> str:

@@ -135,7 +135,9 @@ def download(
             hf_hub_download(repo_id, filename, revision=revision, cache_dir=cache_dir, endpoint=endpoint, token=token)
         )
     if str(path) != known and not _has_listed_hash(path.resolve()):
-        path.resolve().unlink()
+        blob = path.resolve()
+        if blob.parent in [folder / "blobs" for folder in path.parent.resolve().parents]:  # never outside the cache
+            blob.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise InputError(f"{filename} of {repo_id} was damaged on the way and is not kept; run the command again")
     return path

@@ -11,7 +11,6 @@ import errno
 import itertools
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,11 +18,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from timm_pushpull.data.corrupted.job import Job
+from timm_pushpull.data.corrupted.manifest import MANIFEST, check_cells, read_json, read_manifest
 from timm_pushpull.utils.errors import InputError
-from timm_pushpull.utils.files import make_folder, write_error
+from timm_pushpull.utils.files import (
+    check_within,
+    make_folder,
+    make_folders,
+    open_plain,
+    refuse_link,
+    remove,
+    replace_file,
+    write_error,
+)
 
-MANIFEST = "manifest.json"
 WORK = ".work"
+_JOB = "job.json"
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "quota exceeded", errno.EFBIG: "file too large"}
 
 
@@ -52,7 +61,8 @@ class OutputFolder:
         overwrite: Remove the set that the folder holds.
 
     Raises:
-        InputError: It cannot be created, is a file, holds something else or another job.
+        InputError: It cannot be created, is a file, holds something else or another job, or what it holds names
+            something that is no corruption.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class OutputFolder:
         self._temporary, self._numbers = f"{self.work}/{uuid.uuid4().hex}", itertools.count()
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{str(path)!r} is a file; give a folder")
+        refuse_link(self.work)
         make_folder(self.path)
         if overwrite:
             self._empty()
@@ -74,35 +85,48 @@ class OutputFolder:
         """The manifest of a finished set, else None."""
         return read_manifest(self.path)
 
-    def write(self, path: Path | str, content: bytes | str) -> None:
-        """Write a file of this folder atomically, by way of `.work`."""
-        data = content.encode() if isinstance(content, str) else content
-        temporary = self.temporary()
-        with writing(path):
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                os.replace(temporary, path)
-            except OSError:
-                with suppress(OSError):
-                    os.unlink(temporary)
-                raise
-
-    def subfolder(self, path: Path) -> None:
-        """Make a folder below this one."""
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-
-    def open(self, path: Path, mode: str = "r+b", *, create: bool = False) -> IO[bytes]:
-        """Open a file of this folder to write to it.
+    def write(self, path: Path | str, content: bytes | str, *, sync: bool = True) -> None:
+        """Write a file of this folder atomically, by way of `.work`.
 
         Args:
-            create: With `r+b`: create the file if it does not exist; its content is not truncated.
+            sync: Flush the content to the disk before the file gets its name.
+
+        Raises:
+            InputError: It is not in this folder, or a folder on the way to it is a symbolic link.
         """
-        return open(path, mode, opener=lambda name, flags: os.open(name, flags | (os.O_CREAT if create else 0), 0o666))
+        data = content.encode() if isinstance(content, str) else content
+        temporary = self.temporary()
+        check_within(path, self.path)
+        check_within(temporary, self.path)
+        with writing(path):
+            replace_file(path, data, temporary, sync=sync)
+
+    def subfolder(self, path: Path) -> None:
+        """Make a folder below this one.
+
+        Raises:
+            InputError: A folder on the way to it, or itself, is a symbolic link.
+        """
+        with writing(path):
+            make_folders(path, self.path)
+
+    def open(self, path: Path, mode: str = "r+b", *, create: bool = False) -> IO[bytes]:
+        """Open a file of this folder to write to it, as `open_plain` does; never through a symbolic link.
+
+        Raises:
+            InputError: It is a symbolic link, or not in this folder.
+        """
+        check_within(path, self.path)
+        return open_plain(path, mode, create=create)
 
     def rename(self, path: Path | str, final: Path) -> None:
-        """Give a file of this folder its final name."""
+        """Give a file of this folder its final name.
+
+        Raises:
+            InputError: One of the two is not in this folder, or a folder on the way to it is a symbolic link.
+        """
+        check_within(path, self.path)
+        check_within(final, self.path)
         os.replace(path, final)
 
     def temporary(self) -> str:
@@ -115,7 +139,7 @@ class OutputFolder:
 
     def records(self, chunks: int) -> dict[int, dict[str, Any]]:
         """The records of the finished ones among `chunks` chunks."""
-        found = ((chunk, _read_json(self._record(chunk))) for chunk in range(chunks))
+        found = ((chunk, read_json(self._record(chunk))) for chunk in range(chunks))
         return {chunk: content for chunk, content in found if content is not None}
 
     def side_file(self, chunk: int) -> Path:
@@ -131,8 +155,9 @@ class OutputFolder:
         """Remove the temporary files of a finished set."""
         for name in self._entries((self.manifest or {}).get("corruptions", ())):
             if name.startswith("."):
-                (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.work, ignore_errors=True)
+                remove(self.path / name, within=self.path)
+        with suppress(InputError):  # another process may remove it at the same time
+            remove(self.work, within=self.path)
 
     def _record(self, chunk: int) -> Path:
         return self.work / f"chunk-{chunk:05d}.json"
@@ -141,11 +166,14 @@ class OutputFolder:
         """Make this the job of the folder, unless it has another; of several processes, one writes `job.json`."""
         self._refuse_others(job)
         self.subfolder(self.work)
-        temporary, claim = Path(self.temporary()), self.work / "job.json"
+        temporary, claim = Path(self.temporary()), self.work / _JOB
         if not claim.exists():
             with writing(claim):
                 try:
-                    temporary.write_text(job.to_json())
+                    with self.open(temporary, "xb") as file:
+                        file.write(job.to_json().encode())
+                        file.flush()
+                        os.fsync(file.fileno())
                     try:
                         os.link(temporary, claim)
                     except FileExistsError:
@@ -155,15 +183,18 @@ class OutputFolder:
                 finally:
                     temporary.unlink(missing_ok=True)
         self._refuse_others(job)
-        stored = _read_json(claim)
-        self.origin = stored["origin"] if stored else job.origin
+        stored = self._stored()
+        origin = stored.get("origin") if stored else None
+        # Nothing but these: the rest of the manifest is this job's own.
+        known = origin and isinstance(origin, dict)
+        self.origin = {name: origin.get(name) for name in job.origin} if known else job.origin
         if self.manifest:
             self.remove_temporary()
 
     def _refuse_others(self, job: Job) -> None:
         # In this order: a process that sees another shard's files, or no job any more, then sees its job or manifest.
         others = sorted({entry.name for entry in self.path.iterdir()} - {self.work.name})
-        stored = _read_json(self.work / "job.json")
+        stored = self._stored()
         finished = self.manifest
         held = finished or (stored and stored["settings"])
         if held:
@@ -181,34 +212,27 @@ class OutputFolder:
 
     def _empty(self) -> None:
         """Remove a set, finished or not, in an order that leaves it known as an unfinished one until the end."""
-        finished, stored = self.manifest, _read_json(self.work / "job.json")
+        finished, stored = self.manifest, self._stored()
         settings = finished or (stored and stored["settings"])
         if not settings:
             return
         with writing(self.path):
             self.subfolder(self.work)
             for record in self.work.glob("chunk-*"):
-                record.unlink()
+                remove(record, within=self.path)
             if not stored:
-                self.write(self.work / "job.json", json.dumps({"settings": settings, "origin": {}}))
-            for name in (MANIFEST, *self._entries(settings["corruptions"])):
-                entry = self.path / name
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink(missing_ok=True)
-            shutil.rmtree(self.work)
+                self.write(self.work / _JOB, json.dumps({"settings": settings, "origin": {}}))
+            # The corruptions are known names: `read_manifest` and `_stored` check that.
+            for name in (MANIFEST, *self._entries(settings["corruptions"]), self.work.name):
+                remove(self.path / name, within=self.path)
 
+    def _stored(self) -> dict[str, Any] | None:
+        """What `job.json` holds; None where there is none.
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What `timm-pushpull corrupt` wrote about a finished set; None if the folder has no such manifest."""
-    manifest = _read_json(folder / MANIFEST)
-    return manifest if manifest and "rows_sha256" in manifest else None
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file; None if there is none, or it is not a mapping."""
-    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
-        content = json.loads(path.read_text())
-        return content if isinstance(content, dict) else None
-    return None
+        Raises:
+            InputError: It does not describe a set.
+        """
+        stored = read_json(self.work / _JOB)
+        if stored is not None:
+            check_cells(stored.get("settings"), self.work / _JOB)
+        return stored

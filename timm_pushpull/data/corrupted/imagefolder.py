@@ -113,7 +113,8 @@ class ImageFolderWriter(CorruptedSetWriter):
         digests = []
         for row, image in zip(rows.tolist(), pixels, strict=True):
             content = encode_image(image, self.job.jpeg_quality)
-            self.folder.write(place + self.names[row], content)
+            # `end_chunk` flushes all files of a chunk at once; without `os.sync`, each is flushed here.
+            self.folder.write(place + self.names[row], content, sync=not hasattr(os, "sync"))
             digests.append(hashlib.sha256(content).digest())
         return digests
 

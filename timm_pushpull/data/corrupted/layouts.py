@@ -7,7 +7,8 @@ from pathlib import Path
 
 from timm_pushpull.data.corrupted import imagefolder, npy, parquet
 from timm_pushpull.data.corrupted.base import CorruptedSet, Layout
-from timm_pushpull.data.corrupted.folder import WORK, read_manifest
+from timm_pushpull.data.corrupted.folder import WORK
+from timm_pushpull.data.corrupted.manifest import read_manifest
 from timm_pushpull.utils.errors import InputError
 
 #: Layouts by name. A folder without a manifest has the first one that matches.
@@ -31,7 +32,7 @@ def open_corrupted(place: Path | str) -> CorruptedSet:
     if (folder / WORK).is_dir():
         raise InputError(f"{str(folder)!r} is not finished; run the command that makes it once more")
     manifest = read_manifest(folder) or {}
-    layout = LAYOUTS.get(manifest.get("format", ""))
+    layout = LAYOUTS.get(str(manifest.get("format", "")))
     for candidate in LAYOUTS.values():
         layout = layout or (candidate if candidate.matches(folder) else None)
     if layout is None:

@@ -24,7 +24,7 @@ from timm_pushpull.data.corrupted.base import (
 from timm_pushpull.data.corrupted.folder import OutputFolder, writing
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import sha256
+from timm_pushpull.utils.files import refuse_link, sha256
 
 _LABELS = "labels.npy"
 
@@ -156,6 +156,7 @@ class NpyWriter(CorruptedSetWriter):
 
     def _rename(self, name: str) -> str:
         partial, final = self._partial(name), self.folder.path / f"{name}.npy"
+        refuse_link(final)
         with writing(final):
             if not final.exists():  # else another process was faster
                 with suppress(FileNotFoundError):

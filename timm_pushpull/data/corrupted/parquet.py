@@ -31,7 +31,7 @@ from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import sha256
+from timm_pushpull.utils.files import remove, sha256
 from timm_pushpull.utils.hub_client import quiet_hub
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class ParquetWriter(CorruptedSetWriter):
                 writer.close()
             with suppress(OSError):
                 file.close()
-            path.unlink(missing_ok=True)
+            remove(path, within=self.folder.path)
         self.files.clear()
 
     def _writer(self, cell: Cell) -> pq.ParquetWriter:
