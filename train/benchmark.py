@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import yaml
 from accelerate import Accelerator
 
 from timm_pushpull.benchmark import Distributed, ProgressLog, check_classes, evaluate, identity, retrieval
@@ -17,6 +16,7 @@ from timm_pushpull.corruptions.presets import get_preset
 from timm_pushpull.hub.card import card_of
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
 from timm_pushpull.utils import hardware, provenance
+from timm_pushpull.utils.yaml_text import load_yaml
 from train.data import Data
 from train.run_folder import BENCHMARK_LOG, RECIPE, RunFolder
 from train.settings import Settings
@@ -95,7 +95,7 @@ def run_benchmark(
     results = planned.results(training=training, baseline=compared, **evaluation.as_results())
     if accelerator.is_main_process:
         config = json.loads((folder.path / CONFIG).read_text(encoding="utf-8"))
-        recipe = yaml.safe_load((folder.path / RECIPE).read_text(encoding="utf-8"))
+        recipe = load_yaml((folder.path / RECIPE).read_text(encoding="utf-8"))
         folder.write_results(card_of(model, results=results, recipe=recipe, config=config), results)
     accelerator.wait_for_everyone()
     return results

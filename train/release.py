@@ -32,6 +32,7 @@ from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name
+from timm_pushpull.utils.yaml_text import load_yaml
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
 from train.settings import Settings, find_recipe, load_recipe, training_command
 
@@ -80,7 +81,7 @@ def load_planned(path: Path = PLANNED) -> dict[str, PlannedRelease]:
     """
     planned: dict[str, PlannedRelease] = {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
         for name, plan in content.items():
             check_name(name, f"a release of {path}")
             if plan.get("baseline") not in (None, *planned):

@@ -38,6 +38,7 @@ from timm_pushpull import cli
 from timm_pushpull.hub.contents import read_file
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, make_folder, open_plain, write_file
+from timm_pushpull.utils.yaml_text import load_yaml
 from train.release import PlannedRelease, load_planned
 from train.run_folder import RESULTS, TRAINING
 from train.settings import training_command
@@ -119,7 +120,7 @@ def read_datasets(path: Path) -> dict[str, str]:
 
 def _read_yaml(path: Path, kind: type[Content]) -> Content:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, kind):

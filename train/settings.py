@@ -20,6 +20,7 @@ from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.data.augment import AUGMENTATIONS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
+from timm_pushpull.utils.yaml_text import load_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -235,7 +236,7 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Setting
         InputError: It cannot be read, has an unknown key or a value of the wrong kind.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"recipe {path} cannot be read: {error}") from error
     if changes and isinstance(content, Mapping):
@@ -289,7 +290,7 @@ class _Mapping(argparse.Action):
         for text in values:
             key, equals, value = text.partition("=")
             try:
-                mapping[key] = yaml.safe_load(value)
+                mapping[key] = load_yaml(value)
             except yaml.YAMLError:
                 value = ""
             if not (key and equals and value):

@@ -30,6 +30,7 @@ from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, write_file
+from timm_pushpull.utils.yaml_text import load_yaml
 from train.settings import Settings, find_recipe, load_recipe
 
 STUDIES = Path(__file__).resolve().parent / "studies"
@@ -134,7 +135,7 @@ class Study:
         path = folder / "plan.yaml"
         try:
             text = path.read_text(encoding="utf-8")
-            plan = yaml.safe_load(text)
+            plan = load_yaml(text)
             recipe, rows = find_recipe(plan["recipe"]), dict[str, Row]()
             for name, row in plan["rows"].items():
                 if odd := set(row) - set(_ROW_KEYS):

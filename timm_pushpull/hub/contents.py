@@ -20,6 +20,7 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.images import UNREADABLE
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import check_plain, check_within, read_plain, refuse_link
+from timm_pushpull.utils.yaml_text import load_yaml
 
 _COLUMN = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf", re.ASCII)
@@ -43,7 +44,7 @@ def _json(content: bytes) -> None:
 
 
 def _yaml(content: bytes) -> None:
-    if not isinstance(yaml.safe_load(_text(content)), (dict, list)):
+    if not isinstance(load_yaml(_text(content)), (dict, list)):
         raise ValueError("it is neither a mapping nor a list")
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub.utils import validate_repo_id
 from timm.models import is_model
 
@@ -21,6 +20,7 @@ from timm_pushpull.models import NAMESPACE
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, load_model
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import sha256
+from timm_pushpull.utils.yaml_text import load_yaml
 
 CARD, RESULTS, RECIPE, LOG, LICENSE = "README.md", "results.json", "recipe.yaml", "log.csv", "LICENSE"
 ROBUSTNESS_IMAGE = "robustness.png"
@@ -62,7 +62,7 @@ class Release:
             raise InputError(f"{str(path)!r} is not a finished run: it lacks {', '.join(missing)}")
         check_files(path, held)
         texts = {name: read_file(path, name).decode() for name in (CONFIG, RECIPE, RESULTS, CARD)}
-        config, recipe, card = json.loads(texts[CONFIG]), yaml.safe_load(texts[RECIPE]), texts[CARD]
+        config, recipe, card = json.loads(texts[CONFIG]), load_yaml(texts[RECIPE]), texts[CARD]
         results = Results.from_json(texts[RESULTS], str(path / RESULTS))
         name = release_name(config, path)
         if not isinstance(recipe, dict):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from timm_pushpull.utils.errors import one_line
+from timm_pushpull.utils.yaml_text import load_yaml
 
 Row = tuple[str, ...]
 
@@ -54,8 +55,8 @@ def _front_matter(card: str) -> tuple[dict[str, Any], str]:
     """The metadata, and the text after it."""
     block = _FRONT.match(card)
     try:
-        content = yaml.load(block[1], getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if block else None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-02-31
+        content = load_yaml(block[1]) if block else None
+    except yaml.YAMLError as error:
         raise ValueError(f"the card's front matter is not YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise ValueError("the card's front matter is not YAML: the block between two lines of --- is missing or empty")
