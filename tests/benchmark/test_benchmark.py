@@ -143,6 +143,14 @@ def test_impossible_logits_are_named(model, message):
         evaluate(model, load_images("digits").subset(10), ResizeCenterCrop(32, 32), mean=MEAN, std=STD, progress=False)
 
 
+def test_a_model_without_a_data_config_needs_the_preprocessing():
+    images = load_images("digits").subset(10)
+    with pytest.raises(InputError, match="pass geometry"):
+        evaluate(GreyLevelClassifier(), images, mean=MEAN, std=STD, progress=False)
+    with pytest.raises(InputError, match="pass mean and std"):
+        evaluate(GreyLevelClassifier(), images, ResizeCenterCrop(32, 32), progress=False)
+
+
 @pytest.mark.parametrize("names", [list("0123456789"), None])
 def test_the_same_class_names_are_fine(names, recwarn):
     check_classes(names, list("0123456789"), "digits")

@@ -209,7 +209,7 @@ def test_a_run_writes_down_its_task(trained):
     assert config["pretrained_cfg"]["tag"] == "pictures_retrieval"  # a classifier of them has another name
     card = (folder / "README.md").read_text()
     assert "a hash of 16 bits" in card
-    assert "each of the 2 classes has a hash of 16 bits" in card
+    assert "the images of each of the 2 classes are pulled towards a hash centre of 16 bits" in card
     task = retrieval(model, load_images(str(dataset), train=True), top=10, progress=False)
     found = evaluate(model, load_images(str(dataset)).subset(4), task=task, corruptions=(), progress=False)
     assert found.clean_error == results.clean_error
@@ -234,8 +234,8 @@ def test_a_release_of_hashes_is_verified(trained, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setattr("timm_pushpull.hub.verification.choose_precision", lambda: "fp32")  # as it was trained
     said = list(verify(Release.load(trained[1])))
-    assert "logits are equal to the bit through timm, the registry, transformers" in said
-    assert "every figure in README.md and its metadata follows from results.json" in said
+    assert "logits are bitwise equal through timm, the registry, transformers" in said
+    assert "all numbers in README.md and its metadata agree with results.json" in said
     results = Results.load(trained[1])
     for line, error in zip(said[-2:], (results.clean_error, results.errors["contrast"][2]), strict=True):
         assert f"is {error:.2%} on 4 images, {error:.2%} on 4" in line
@@ -245,7 +245,7 @@ def test_a_release_of_hashes_is_verified(trained, monkeypatch):
     ("changes", "words"),
     [
         ({"clean_error": 0.99}, "the clean error of 4 images is .*more than chance allows"),
-        ({"database_images": 25}, "split 'train' of .* has 24 images, but the results are of a database of 25"),
+        ({"database_images": 25}, "split 'train' of .* has 24 images, but the results are about a database of 25"),
         ({"database_split": "val"}, "no split val"),
     ],
 )

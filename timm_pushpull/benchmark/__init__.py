@@ -10,7 +10,7 @@ that memory does not grow with their number; a block is decoded once for all its
 threads beside the model.
 """
 
-from timm_pushpull.benchmark.classes import check_classes, of_model
+from timm_pushpull.benchmark.classes import check_classes, restrict_to_classes
 from timm_pushpull.benchmark.database import retrieval
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.evaluation import CLEAN, Evaluation
@@ -34,6 +34,6 @@ __all__ = [
     "check_classes",
     "evaluate",
     "identity",
-    "of_model",
+    "restrict_to_classes",
     "retrieval",
 ]

@@ -1,4 +1,4 @@
-"""Whether a model's classes are those of a data set."""
+"""The classes of a model and those of a dataset."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils.errors import InputError
 
 
-def of_model(images: ImageSet, names: Sequence[str] | None) -> ImageSet:
-    """The images that a model is measured on: those of its classes, where it knows some of the data set's only.
+def restrict_to_classes(images: ImageSet, names: Sequence[str] | None) -> ImageSet:
+    """The images of a model's classes, if it knows only some classes of the dataset, else all images.
 
     Args:
-        names: The model's classes, if it has names for them. Names that are no classes of the data set change nothing,
-            for `check_classes` says it better.
+        names: The model's class names; None if it has none. Names that are not in the dataset leave the images as they
+            are; `check_classes` reports them.
     """
     if names and len(names) < len(images.classes):
         with contextlib.suppress(InputError):
@@ -24,13 +24,13 @@ def of_model(images: ImageSet, names: Sequence[str] | None) -> ImageSet:
 
 
 def check_classes(names: Sequence[str] | None, classes: Sequence[str], dataset: str) -> None:
-    """Compare the class names that came with a model, if any, to those of a data set.
+    """Compare the class names of a model, if it has any, with those of a dataset.
 
-    Names that agree only in part, or in another order, would count right answers as wrong. Names with nothing in common
-    may be two spellings of the same classes (WordNet ids and words), so they only draw a warning.
+    With names that agree only in part, or in another order, correct predictions would count as wrong. Names with
+    nothing in common may denote the same classes (WordNet ids and words), so they only cause a warning.
 
     Raises:
-        InputError: Another number of classes; names that agree in part or in another order.
+        InputError: The numbers of classes differ, or the names agree in part or in another order.
     """
     if not names or list(names) == list(classes):
         return
@@ -42,4 +42,4 @@ def check_classes(names: Sequence[str] | None, classes: Sequence[str], dataset: 
     described = f"the model's classes ({theirs}, ...) are not those of {dataset!r} ({ours}, ...)"
     if set(names) & set(classes):
         raise InputError(f"{described}; use a model trained on these classes, in this order")
-    warnings.warn(f"{described}; errors mean nothing unless they are the same under other names", stacklevel=2)
+    warnings.warn(f"{described}; the errors are meaningless unless both name the same classes", stacklevel=2)

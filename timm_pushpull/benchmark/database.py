@@ -10,10 +10,10 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.hashing import TOP, pack
-from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, normalisation
+from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, geometry_of, normalisation
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
@@ -46,7 +46,7 @@ def retrieval(
     """
     check_top(top, len(database))
     mean, std = normalisation(model, mean, std)
-    geometry = geometry or model_geometry(model)
+    geometry = geometry_of(model, geometry)
     distributed = distributed or Distributed()
     shard = distributed.shard(0, len(database))
     batch = batch_size or default_batch_size(device)

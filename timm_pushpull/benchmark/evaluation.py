@@ -1,4 +1,4 @@
-"""What a benchmark found: for every cell, the error of every image."""
+"""The outcome of a benchmark: for every cell, the error of every image."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ T = TypeVar("T")
 CLEAN: Cell = ("clean", 0)
 _BINS = 15  # of confidence, for the calibration error
 
-#: What is counted besides wrong images where it is asked for: wrong within the first five, then per bin of confidence
-#: the images, the right ones, and the sum of confidences.
+#: Length of the counts behind top-5 and calibration errors: images that are wrong within the first five, then for each
+#: bin of confidence the images, the correct ones, and the sum of confidences in units of 1/UNIT.
 DETAILS = 1 + 3 * _BINS
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model got wrong.
+    """The errors of a model.
 
     Attributes:
-        image_errors: Cell to the error of every image, in their order, shape (N,): bool where an image is right or
-            wrong, else float64, fractions.
-        details: Cell to int64 of shape (DETAILS,); empty where they were not asked for.
-        fingerprint: Of the images' pixels before corruption, 16 hexadecimal digits, the same in any order; None where
-            they were not at hand.
-        seconds: Time that the cells took.
+        image_errors: Cell to the error of every image, in their order, shape (N,): bool if an image is right or wrong,
+            else float64, fractions.
+        details: Cell to int64 of shape (DETAILS,); empty unless requested.
+        fingerprint: Hash of the pixels before corruption, 16 hexadecimal digits, independent of the order of images;
+            None if there were no clean images.
+        seconds: Time of the measurement.
     """
 
     image_errors: Mapping[Cell, np.ndarray]
@@ -47,7 +47,7 @@ class Evaluation:
 
     @property
     def clean_error(self) -> float | None:
-        """Error on the clean images, a fraction; None where there were none."""
+        """Error on the clean images, a fraction; None if there were none."""
         return self.error(CLEAN)
 
     @property
@@ -65,7 +65,7 @@ class Evaluation:
         return float(self.image_errors[cell].mean()) if cell in self.image_errors else None
 
     def interval(self, cell: Cell) -> tuple[float, float] | None:
-        """The 95 % interval of the error in a cell: Wilson's for a share of wrong images, else that of a mean."""
+        """The 95 % interval of the error in a cell: Wilson's for an error rate, else that of a mean."""
         if cell not in self.image_errors:
             return None
         if self.image_errors[cell].dtype == bool:
@@ -76,8 +76,8 @@ class Evaluation:
     def mce_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mCE.
 
-        An image's errors in all cells go together, so the interval is that of the mean over images of their mean errors
-        over cells, not one of independent cells.
+        The errors of an image in different cells are correlated. So this is the interval of a mean over images, each
+        with its mean error over the cells, not one that takes the cells as independent.
         """
         names = self._names()
         if not names:

@@ -8,7 +8,21 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry
 from timm_pushpull.utils.errors import InputError
+
+
+def geometry_of(model: object, geometry: ResizeCenterCrop | None) -> ResizeCenterCrop:
+    """Resize and crop, by default those of a timm model's data config.
+
+    Raises:
+        InputError: They are not given and the model has no data config.
+    """
+    if geometry is not None:
+        return geometry
+    if not isinstance(model, nn.Module) or not hasattr(model, "pretrained_cfg"):
+        raise InputError("the model has no data config of timm; pass geometry, such as ResizeCenterCrop(224, 256)")
+    return model_geometry(model)
 
 
 def normalisation(

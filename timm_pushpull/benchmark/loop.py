@@ -13,13 +13,13 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detail
-from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, normalisation
+from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, geometry_of, normalisation
 from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
 from timm_pushpull.data.images import ImageSet
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
+from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
@@ -79,10 +79,11 @@ def evaluate(
         [False, True, False, True, True]
     """
     if isinstance(images, ImageSet):
-        images = OnTheFlyCorruptions(images, geometry or model_geometry(model), **options)
+        images = OnTheFlyCorruptions(images, geometry_of(model, geometry), **options)
     mean, std = normalisation(model, mean, std)
     distributed = distributed or Distributed()
-    task = task or Classification(len(images.classes))
+    if task is None:
+        task = Classification(len(images.classes))
     if details and not isinstance(task, Classification):
         raise InputError("top-5 and calibration errors are those of a classifier; leave details out")
     batch = batch_size or default_batch_size(device)
@@ -126,7 +127,7 @@ class _State:
     ) -> None:
         self.task, self.cells, self.with_details, self.device = task, cells, details, device
         self.distributed, self.log = distributed, log
-        self.errors = np.zeros((len(cells), count), task.dtype)
+        self.errors: np.ndarray = np.zeros((len(cells), count), task.dtype)
         self.details = np.zeros((len(cells), DETAILS), np.int64)
         self.seconds = 0.0
         self.digests: dict[int, int] = {}
@@ -186,7 +187,8 @@ class _Block:
         # In halves, whose sums over the processes fit into 64 bits.
         halves = np.array([digest & 0x7FFFFFFF, digest >> 31], np.int64)
         found = state.sum(np.concatenate([self.errors.cpu().numpy(), self.details, halves]))
-        errors, details = found[:count].astype(state.task.dtype), found[count:-2]
+        errors: np.ndarray = found[:count].astype(state.task.dtype)
+        details = found[count:-2]
         digest = (int(found[-2]) + (int(found[-1]) << 31)) % (1 << 63)
         if state.digests.setdefault(self.start, digest) != digest:
             raise InputError("the images are not those of the interrupted measurement; choose another --output")

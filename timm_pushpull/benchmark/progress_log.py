@@ -19,6 +19,10 @@ from timm_pushpull.utils.files import open_plain, read_plain, write_error
 
 OTHER_OUTPUT = "choose another --output, or --overwrite"
 _LIMIT = 1 << 30  # bytes
+_IDENTITY = (
+    *("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed"),
+    *("num_images", "frost", "jpeg_quality", "image_size", "precision"),
+)
 _DEFAULTS = {"task": "classification"}  # of logs from versions without this entry
 
 
@@ -115,9 +119,7 @@ def identity(measurement: Measurement, details: bool = False) -> dict[str, Any]:
     Args:
         details: Whether top-5 and calibration errors are counted.
     """
-    names = ("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed")
-    names += ("num_images", "frost", "jpeg_quality", "image_size", "precision")
-    found = {name: schema.dump(getattr(measurement, name)) for name in names}
+    found = {name: schema.dump(getattr(measurement, name)) for name in _IDENTITY}
     found["versions"] = {name: measurement.versions.get(name) for name in ("timm-pushpull", "torch", "pillow")}
     return found | {"details": details}
 

@@ -23,10 +23,12 @@ Row = Annotated[list[Fraction | None], Length(5)]
 Interval = tuple[Fraction, Fraction]
 
 #: The keys of a results file in their order; `mce` and `partial` follow from the others.
-KEYS = ("model", "weights_sha256", "dataset", "split", "preset", "seed", "num_images", "clean_error", "errors", "mce")
-KEYS += ("partial", "task", "retrieval", "frost", "jpeg_quality", "corrupted", "intervals", "top5_errors")
-KEYS += ("calibration_errors", "image_size", "fingerprint", "seconds", "precision", "hardware", "versions", "command")
-KEYS += ("commit", "training", "baseline")
+KEYS = (
+    *("model", "weights_sha256", "dataset", "split", "preset", "seed", "num_images", "clean_error", "errors", "mce"),
+    *("partial", "task", "retrieval", "frost", "jpeg_quality", "corrupted", "intervals", "top5_errors"),
+    *("calibration_errors", "image_size", "fingerprint", "seconds", "precision", "hardware", "versions", "command"),
+    *("commit", "training", "baseline"),
+)
 
 #: What two measurements share where their errors can be compared.
 _COMPARED = ("task", "dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted")
@@ -232,8 +234,16 @@ class Results(Measurement):
         """
         if self.baseline is None:
             return None
-        own = {"intervals": None, "top5_errors": None, "calibration_errors": None, "seconds": None, "training": None}
-        recorded = replace(self, **vars(self.baseline), **own, baseline=None)
+        recorded = replace(
+            self,
+            **vars(self.baseline),
+            intervals=None,
+            top5_errors=None,
+            calibration_errors=None,
+            seconds=None,
+            training=None,
+            baseline=None,
+        )
         self.comparable_with(recorded)
         return recorded
 

@@ -1,4 +1,4 @@
-"""What the error of an image is: a wrong class, or what its retrieval lacks to a perfect one."""
+"""What the error of an image is: a wrong class, or 1 - average precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timm_pushpull.benchmark.hashing import TOP, average_precision, pack
 from timm_pushpull.utils.errors import InputError
 
 Cell = tuple[str, int]  # a corruption and its severity
-#: Fractions are kept and added up in whole units of 1/UNIT, so that their sum does not depend on an order.
+#: Fractions are stored and summed as integers in units of 1/UNIT, so that a sum does not depend on its order.
 UNIT = 1 << 24
 
 
@@ -20,26 +20,28 @@ class Task(Protocol):
     """From a batch of network outputs to an error per image.
 
     Attributes:
-        dtype: Of the errors where they are kept: bool, or int32 for fractions, in units of 1/UNIT.
+        dtype: Of stored errors: bool, or int32 for fractions in units of 1/UNIT.
     """
 
     dtype: type
 
     def errors(self, outputs: Tensor, labels: np.ndarray, cell: Cell) -> Tensor:
-        """The error of every image, int64 of shape (N,), as `dtype` has them.
+        """The error of every image, int64 of shape (N,): 0 or 1, or fractions in units of 1/UNIT.
 
         Args:
-            outputs: Of the network, (N, outputs). labels: int64 (N,). cell: What is measured, to be named in errors.
+            outputs: Of the network, shape (N, outputs).
+            labels: int64 of shape (N,).
+            cell: What is measured, for error messages.
 
         Raises:
-            InputError: Outputs of another shape than the task's, or that are not finite.
+            InputError: Outputs of the wrong shape, or not finite.
         """
 
 
 class Classification:
-    """An image is wrong where its class is not the most likely one of `classes`."""
+    """An image is wrong if its class is not the most likely one of `classes` classes."""
 
-    dtype = bool
+    dtype: type = bool
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
@@ -55,20 +57,21 @@ class Classification:
 
 
 class Retrieval:
-    """An image's error is 1 - AP, its average precision among the `top` nearest of a database (supplement 7.2).
+    """An image's error is 1 - AP, with its average precision among the `top` nearest of a database (supplement 7.2).
 
-    Where hashes are equally far, as those of a trained network often are, those of the database rank in an order that
-    is drawn once, with a fixed seed: in the data set's own, classes may stand one after the other.
+    Hashes at the same distance, which are frequent with a trained network, rank in a random order that is drawn once
+    with a fixed seed: in the order of the dataset, images may be sorted by class.
 
     Args:
-        codes: Hashes of the database, uint8 of shape (M, bits / 8), as `retrieval.pack` gives them.
+        codes: Hashes of the database, uint8 of shape (M, bits / 8), from `hashing.pack`.
         labels: Their classes, int64 of shape (M,).
+        top: Number of ranks that count.
 
     Raises:
         InputError: The database has fewer than `top` images.
     """
 
-    dtype = np.int32
+    dtype: type = np.int32
 
     def __init__(self, codes: np.ndarray, labels: np.ndarray, top: int = TOP) -> None:
         check_top(top, len(codes))
@@ -87,7 +90,7 @@ class Retrieval:
 
 
 def check_top(top: int, images: int) -> None:
-    """Raise InputError unless a database of so many images has a first `top`."""
+    """Raise InputError unless 1 <= top <= images, the size of the database."""
     if not 1 <= top <= images:
         raise InputError(f"top is {top} and the database has {images:,} images; use one from 1 to {images}")
 
@@ -96,5 +99,5 @@ def _check_finite(outputs: Tensor, name: str, cell: Cell) -> None:
     if not outputs.isfinite().all():
         raise InputError(
             f"the model gives {name} that are not finite on {cell[0]}, severity {cell[1]}; try --precision fp32, or "
-            f"mend the weights"
+            f"check the weights"
         )

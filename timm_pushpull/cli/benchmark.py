@@ -197,12 +197,12 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     Args:
         names: The model's class names; None if it has none.
     """
-    from timm_pushpull.benchmark import OnTheFlyCorruptions, PrecomputedCorruptions, of_model
+    from timm_pushpull.benchmark import OnTheFlyCorruptions, PrecomputedCorruptions, restrict_to_classes
     from timm_pushpull.data.corrupted import open_corrupted
 
     images = load(options, options.dataset, options.split) if options.dataset else None
     if images is not None and not options.corrupted:
-        images = of_model(images, names).subset(options.limit)
+        images = restrict_to_classes(images, names).subset(options.limit)
         on_the_fly = OnTheFlyCorruptions(
             images,
             geometry,

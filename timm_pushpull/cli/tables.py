@@ -32,13 +32,21 @@ def print_results(results: Results) -> None:
         cells = ["" if error is None else f"{100 * error:.2f}" for error in errors]
         rows.append([plain(corruption), *cells, f"{100 * metrics.mean_error(errors):.2f}", ""])
     if results.errors:
-        rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, intervals.mce))
+        rows.append(
+            summary(
+                "mCE (partial)" if results.partial else "mCE",
+                metrics.mean_corruption_error(results.errors),
+                intervals.mce,
+            )
+        )
     print(table(["error in %", "1", "2", "3", "4", "5", "mean", "95 % interval"], rows, aligned=True))
 
 
 def retrieval_note(results: Results) -> str:
-    """What an error of retrieval is."""
+    """What an error of retrieval is; empty for another task."""
     known = results.retrieval
+    if known is None:
+        return ""
     return (
         f"Errors are {results.error_name}: each image ranks the {known.database_images:,} images of split "
         f"{known.database_split} by its hash."

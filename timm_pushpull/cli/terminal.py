@@ -49,8 +49,8 @@ def _part(compared: Sequence[ComparisonRow], part: Sequence[Column], sizes: dict
         text.append(" " * _GAP + column.short.rjust(sizes[column.key]), "bold")
     text.append("\n")
     several = len({row.source for row in compared}) > 1
-    for section, rows in groupby(compared, lambda row: row.source):
-        text.append(f"{section}\n" if several else "", "italic")
+    for source, rows in groupby(compared, lambda row: row.source):
+        text.append(f"{source}\n" if several else "", "italic")
         for row in rows:
             text.append(_shorten(name(row), first).ljust(first), "bold" if row.is_baseline else "")
             for column in part:

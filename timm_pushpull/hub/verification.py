@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from timm_pushpull.benchmark import evaluate, of_model, retrieval
+from timm_pushpull.benchmark import evaluate, restrict_to_classes, retrieval
 from timm_pushpull.data.loading import DIGITS, load_images
 from timm_pushpull.hub.card import discrepancies
 from timm_pushpull.hub.release import CARD, RESULTS, ROBUSTNESS_IMAGE, Release
@@ -144,7 +144,7 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
         return
     image_column, label_column = release.recipe.get("image_column"), release.recipe.get("label_column")
     images = load_images(dataset, results.split, image_column=image_column, label_column=label_column)
-    images = of_model(images, release.config.get("label_names"))
+    images = restrict_to_classes(images, release.config.get("label_names"))
     if images.name != results.dataset:
         raise InputError(f"{dataset!r} is {images.name}, but the results are about {results.dataset}; give that")
     sample = images.subset(results.num_images).subset(count)

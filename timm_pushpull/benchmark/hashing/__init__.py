@@ -1,8 +1,9 @@
 """Image retrieval by binary hashes, as in the paper's supplement (section 7.2, Tables 5 and 8).
 
-A network with 64 outputs learns the hash of its image's class (`hash_targets`, `csq_loss`); the signs of its outputs
-are the image's hash (`pack`). Every query ranks a database by Hamming distance (`hamming_ranking`), and the mean of its
-average precision at rank 200 says how good that is (`mean_average_precision`): the paper's error is one minus that.
+A network with 64 outputs is trained towards the hash of the image's class (`hash_targets`, `csq_loss`); the signs of
+its outputs are the image's hash (`pack`). For each query, a database is ranked by Hamming distance (`hamming_ranking`).
+The quality is the mean of the queries' average precisions at rank 200 (`mean_average_precision`); the paper's error is
+one minus that.
 """
 
 from timm_pushpull.benchmark.hashing.csq import BITS, QUANTIZATION_WEIGHT, csq_loss, hash_targets

@@ -13,7 +13,7 @@ _BLOCK = 256  # distances computed at a time, in vector registers where the proc
 
 @intrinsic
 def _ones(typing_context, word):
-    """How many bits of a word are 1."""
+    """Number of bits of a word that are 1."""
 
     def generate(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
@@ -25,8 +25,8 @@ def _ones(typing_context, word):
 def rank(queries, database, indices, distances):
     """Fill in the k nearest of the database for every query, ties in the order of the database.
 
-    The database is read once, in order. As soon as k are found, only what is nearer than the k-th of them matters, so
-    most blocks are left after their distances; a counting sort orders what was kept.
+    The database is read once, in order. As soon as k are found, only hashes nearer than the k-th of them matter, so
+    most blocks are skipped once their distances are known. A counting sort orders the candidates.
 
     Args:
         queries: uint64 of shape (N, words).

@@ -1,8 +1,9 @@
-"""Central similarity quantization (CSQ; Yuan et al., CVPR 2020): every class has a hash, and its images learn it."""
+"""Central similarity quantization (CSQ; Yuan et al., CVPR 2020): the images of a class are trained towards its hash."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,29 +15,33 @@ from timm_pushpull.utils.errors import InputError, unknown
 BITS = 64
 QUANTIZATION_WEIGHT = 1e-4
 
-_DRAWS = 1000  # random codes tried before nearer ones are let in
+_DRAWS = 1000  # random codes tried before codes at a smaller distance are accepted
 
-_REDUCTIONS = {"mean": torch.mean, "sum": torch.sum, "none": lambda losses: losses}
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "none": lambda losses: losses,
+}
 
 
 def hash_targets(classes: int, bits: int = BITS, seed: int = 0) -> Tensor:
-    """The hash of every class: codes that are far from each other.
+    """One hash per class, far from each other.
 
-    With a power of two as `bits` and at most `2 * bits` classes, the first rows of [H; -H], H the Sylvester-Hadamard
-    matrix: two of them differ in half of the bits, or, opposite ones, in all. Otherwise, as CSQ has it, random balanced
-    codes, half of whose bits are 1; of those that are drawn, the ones that are far from all before them are taken (1000
-    codes of 64 bits differ in at least 22).
+    If `bits` is a power of two and there are at most `2 * bits` classes, these are the first rows of [H; -H], where H
+    is the Sylvester-Hadamard matrix: two rows differ in half of the bits, opposite rows in all. Otherwise they are
+    random balanced codes, as in CSQ, half of whose bits are 1. A drawn code is accepted if it is far from all before it
+    (1000 codes of 64 bits differ in at least 22).
 
     Args:
         classes: Number of classes, at least 2.
         bits: Length of a hash, a multiple of 8.
-        seed: Of the random codes; the Hadamard rows do not depend on it.
+        seed: Of the random codes; the rows of the Hadamard matrix do not depend on it.
 
     Returns:
         float32 of shape (classes, bits), each value -1 or 1; index it by labels for the targets of `csq_loss`.
 
     Raises:
-        InputError: Fewer than 2 classes, more than there are balanced codes, or bits that are no multiple of 8.
+        InputError: Fewer than 2 classes, more classes than balanced codes, or bits that are not a multiple of 8.
     """
     if classes < 2:
         raise InputError(f"hash targets for {classes} classes; give at least 2")
@@ -74,13 +79,13 @@ def _balanced_codes(classes: int, bits: int, rng: np.random.Generator) -> np.nda
 def csq_loss(
     outputs: Tensor, targets: Tensor, quantization_weight: float = QUANTIZATION_WEIGHT, reduction: str = "mean"
 ) -> Tensor:
-    """The loss of CSQ (supplement, Eqs. 16 and 17).
+    """The loss of CSQ (the paper's supplement, Eqs. 16 and 17).
 
-    Per image, the mean over bits of the binary cross entropy between (1 + tanh y) / 2 and (1 + target) / 2, plus
-    `quantization_weight` times the mean over bits of (|tanh y| - 1)^2. Computed in float32 at least.
+    Per image, it is the mean over bits of the binary cross entropy between (1 + tanh y) / 2 and (1 + target) / 2, plus
+    `quantization_weight` times the mean over bits of (|tanh y| - 1)^2. It is computed in float32 or float64.
 
     Args:
-        outputs: What the network gives, of shape (N, bits), any floating dtype.
+        outputs: Of the network, shape (N, bits), any floating dtype.
         targets: The hash of each image's class, of the same shape, each value -1 or 1: `hash_targets(...)[labels]`.
         reduction: "mean" or "sum" over images, or "none".
 
@@ -94,8 +99,7 @@ def csq_loss(
         raise unknown("reduction", reduction, _REDUCTIONS)
     if outputs.ndim != 2 or outputs.shape != targets.shape:
         raise InputError(
-            f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}; give a row of bits of each "
-            "per image"
+            f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}; give both as (images, bits)"
         )
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     targets = (1 + targets.to(outputs.dtype)) / 2

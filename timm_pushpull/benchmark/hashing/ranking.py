@@ -1,9 +1,8 @@
 """Hashes as packed bits, and the nearest of a database by Hamming distance.
 
-The kernel is our own because faiss is too slow to beat the published loop, a full argsort per query, 50 times. On one
-core, the 200 nearest of 50,000 hashes of 64 bits to each of 10,000 queries take that loop 20 s or more,
-`faiss.knn_hamming` (1.15, ties in the database's order too) 0.8 to 0.9 s, the kernel 0.2 to 0.35 s
-(`python tests/bench/bench_retrieval.py`).
+There is a kernel of our own because faiss is slower. On one core, finding the 200 nearest of 50,000 hashes of 64 bits
+for 10,000 queries takes the published loop (a full argsort per query) 20 s or more, `faiss.knn_hamming` (1.15, with the
+same order of ties) 0.8 to 0.9 s, and the kernel 0.2 to 0.35 s (`python tests/bench/bench_retrieval.py`).
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from timm_pushpull.utils.errors import InputError
 
 TOP = 200
 
-_CHUNK = 1 << 18  # ranks that a thread holds at a time
+_CHUNK = 1 << 18  # ranks that a thread holds in memory
 
 
 def pack(outputs: Tensor | np.ndarray) -> np.ndarray:
-    """The hashes of network outputs: a bit is 1 where the output is >= 0 (the paper's sign is 0 for an output of 0).
+    """The hashes of network outputs: a bit is 1 where the output is >= 0. (In the paper, the sign of 0 is 0.)
 
     Args:
         outputs: Shape (N, bits), any floating dtype and device; bits a multiple of 8.
@@ -38,41 +37,43 @@ def pack(outputs: Tensor | np.ndarray) -> np.ndarray:
     if outputs.ndim != 2 or outputs.shape[1] == 0 or outputs.shape[1] % 8:
         raise InputError(f"outputs have shape {tuple(outputs.shape)}; give (N, bits) with a multiple of 8 as bits")
     if outputs.isnan().any():
-        raise InputError("outputs are NaN, which has no sign; hash with a network whose outputs are numbers")
+        raise InputError("outputs are NaN, which has no sign; use a network with finite outputs")
     return np.packbits((outputs >= 0).cpu().numpy(), axis=1)
 
 
 def hamming_ranking(queries: np.ndarray, database: np.ndarray, k: int = TOP) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of the database for every query: nearest first, ties in the order of the database.
+    """The k nearest hashes of the database for every query, nearest first, ties in the order of the database.
 
     Args:
         queries: Packed hashes, uint8 of shape (N, bytes), as `pack` gives them.
-        database: Those that are ranked, uint8 of shape (M, bytes).
-        k: How many; the whole database is ranked where it has fewer.
+        database: Packed hashes to rank, uint8 of shape (M, bytes).
+        k: Number of ranks; the whole database is ranked if it has fewer.
 
     Returns:
-        Places in the database, int64, and distances in bits, int32, each of shape (N, min(k, M)).
+        Indices into the database, int64, and distances in bits, int32, each of shape (N, min(k, M)).
 
     Raises:
-        InputError: Hashes that are not packed or of different widths, an empty database, or k below 1.
+        InputError: Hashes that are not packed or differ in length, an empty database, or k below 1.
     """
-    queries, database, k = checked(queries, database, k)
+    queries, database, k = check_codes(queries, database, k)
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k), np.int32)
 
-    def keep(rows: slice, *ranking: np.ndarray) -> None:
+    def store(rows: slice, *ranking: np.ndarray) -> None:
         indices[rows], distances[rows] = ranking
 
-    for_chunks(keep, queries, database, k)
+    rank_in_chunks(store, queries, database, k)
     return indices, distances
 
 
-def for_chunks(
-    work: Callable[[slice, np.ndarray, np.ndarray], None], queries: np.ndarray, database: np.ndarray, k: int
+def rank_in_chunks(
+    use: Callable[[slice, np.ndarray, np.ndarray], None], queries: np.ndarray, database: np.ndarray, k: int
 ) -> None:
-    """Hand the ranking to `work` a few queries at a time: which, their indices and their distances.
+    """Rank a few queries at a time, on as many threads as torch uses.
 
-    On as many threads as torch uses; what is checked is given.
+    Args:
+        use: Called with the queries of a chunk as a slice, their indices and their distances.
+        queries, database, k: From `check_codes`.
     """
     queries, database = _words(queries), np.ascontiguousarray(_words(database).T)
     step = max(1, _CHUNK // k)
@@ -82,15 +83,15 @@ def for_chunks(
         shape = (rows.stop - rows.start, k)
         indices, distances = np.empty(shape, np.int64), np.empty(shape, np.int32)
         rank(queries[rows], database, indices, distances)
-        work(rows, indices, distances)
+        use(rows, indices, distances)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for _ in threads.map(one, range(0, len(queries), step)):  # raises what a thread raised
+        for _ in threads.map(one, range(0, len(queries), step)):  # re-raises the exceptions of the threads
             pass
 
 
-def checked(queries: np.ndarray, database: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Queries, database and the number of ranks there can be; raise InputError where `hamming_ranking` does."""
+def check_codes(queries: np.ndarray, database: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Queries, database and k limited to the size of the database; raises InputError as `hamming_ranking`."""
     queries, database = np.asarray(queries), np.asarray(database)
     for name, codes in (("queries", queries), ("database", database)):
         if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] == 0:
@@ -106,13 +107,13 @@ def checked(queries: np.ndarray, database: np.ndarray, k: int) -> tuple[np.ndarr
 
 
 def _words(codes: np.ndarray) -> np.ndarray:
-    """Codes as uint64, filled up with zeros, which add nothing to a distance."""
+    """Codes as uint64, padded with zeros, which do not change a distance."""
     return np.ascontiguousarray(np.pad(codes, ((0, 0), (0, -codes.shape[1] % 8)))).view(np.uint64)
 
 
 def _rank_in_numpy(queries: np.ndarray, database: np.ndarray, indices: np.ndarray, distances: np.ndarray) -> None:
-    """What the kernel does, five times as slow: for a Python that numba does not know yet."""
-    stored = np.min_scalar_type(64 * len(database))  # numpy sorts numbers of 16 bits by counting
+    """The kernel in NumPy, five times slower, for a Python version without numba."""
+    stored = np.min_scalar_type(64 * len(database))  # NumPy sorts integers of 16 bits by counting
     for query, places, near in zip(queries, indices, distances, strict=True):
         far = np.bitwise_count(database ^ query[:, None]).sum(axis=0, dtype=stored)
         places[:] = far.argsort(kind="stable")[: len(places)]

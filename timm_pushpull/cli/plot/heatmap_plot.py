@@ -94,7 +94,7 @@ def _measure(
 
     geometry = model_geometry(model, options.image_size)
     names = label_names(model)
-    images = benchmark.of_model(images, names)
+    images = benchmark.restrict_to_classes(images, names)
     benchmark.check_classes(names, images.classes, images.name)
     images = images.subset(options.limit)
     pixels = np.concatenate([np.stack(part) for part, _ in read_batches(images, geometry, 512)])
