@@ -12,7 +12,7 @@ from timm_pushpull import __version__
 from timm_pushpull.cli import benchmark, compare, corrupt, info, plot, report
 from timm_pushpull.cli.parser import Parser
 from timm_pushpull.cli.tables import print_comparison
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, redacted
 from timm_pushpull.utils.text import printable
 
 __all__ = ["Parser", "command_line", "main", "print_comparison", "run"]
@@ -46,7 +46,7 @@ def run(command: Callable[[], int | None], name: str) -> NoReturn:
 
 
 def _one_line(message: object) -> str:
-    return printable(" ".join(str(message).split()))
+    return printable(redacted(" ".join(str(message).split())))
 
 
 def command_line() -> Parser:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from timm_pushpull.cli.options import (
 )
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError, unknown
 
 
@@ -111,10 +111,10 @@ def _number(option: str, text: str | None, word: str) -> int | str | None:
 def _command() -> str:
     """The command without the options that do not change the files: all shards write the same manifest."""
     arguments = iter(sys.argv[1:])
-    kept = [Path(sys.argv[0]).name]
+    kept = []
     for argument in arguments:
         if argument in ("--shard", "--workers"):
             next(arguments)
         elif argument != "--overwrite" and not argument.startswith(("--shard=", "--workers=")):
             kept.append(argument)
-    return shlex.join(kept)
+    return provenance.command(kept)

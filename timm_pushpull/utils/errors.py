@@ -19,10 +19,32 @@ def one_line(error: BaseException) -> str:
     return redacted(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
+#: What may be secret in a text, and what stands in its place.
+_SECRETS = (
+    (re.compile(r"\b(?:hf|gh[pousr]|github_pat|glpat|sk|xox[abprs])[_-][A-Za-z0-9_-]{16,}"), "***"),
+    (re.compile(r"(?<=Bearer )\S+"), "***"),
+    (re.compile(r"(?<=://)[^\s/@]+@"), "***@"),  # user:password@host
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#'\"]+)\?[^\s'\"]+", re.IGNORECASE), r"\1?***"),  # the query of a URL
+    (
+        re.compile(r"\b(token|password|passwd|secret|api[_-]?key|X-Amz-\w+|Signature)=[^&\s'\"]+", re.IGNORECASE),
+        r"\1=***",
+    ),
+)
+
+
 def redacted(text: str, token: str | None = None) -> str:
-    """Replace tokens and signatures of the Hub in a text, because logs are often shared."""
+    """Replace tokens, passwords and the queries of URLs in a text, because logs and results are often shared.
+
+    Args:
+        token: A token to replace as well, whatever its form.
+
+    >>> redacted("cannot read https://me:pass@host/data?sig=1 with hf_abcdefghijklmnopqrst")
+    'cannot read https://***@host/data?*** with ***'
+    """
     text = text.replace(token, "***") if token else text
-    return re.sub(r"\bhf_[A-Za-z0-9]{20,}|(?<=Bearer )\S+|(?<=[?&])(X-Amz-\w+|Signature|token)=[^&\s]+", "***", text)
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def unknown(kind: str, value: object, known: Iterable[str]) -> InputError:

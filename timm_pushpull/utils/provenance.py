@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from timm_pushpull.utils.errors import redacted
 
 
 def versions() -> dict[str, str]:
@@ -16,9 +20,34 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
-def command() -> str:
-    """The command line of this process, quoted for a shell."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def command(arguments: Sequence[str] | None = None) -> str:
+    """The command line of this process, quoted for a shell; without secrets and without the user's home folder.
+
+    Args:
+        arguments: Those to record; all by default.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return redacted(shlex.join([Path(sys.argv[0]).name, *map(without_home, arguments)]))
+
+
+def without_home(argument: str) -> str:
+    """An argument whose path, if it is one below the home or the working folder, is relative; others as given.
+
+    Where the path has nothing in common with the working folder, `~` stands for the home folder.
+    """
+    flag, equals, value = argument.rpartition("=")
+    if not os.path.isabs(value):
+        return argument
+    here, home = os.getcwd(), os.path.expanduser("~")
+    if _is_below(value, here) or (_is_below(value, home) and _is_below(here, home)):
+        value = os.path.relpath(value, here)
+    elif _is_below(value, home):
+        value = os.path.join("~", os.path.relpath(value, home))
+    return f"{flag}{equals}{value}"
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return folder != os.sep and Path(os.path.abspath(path)).is_relative_to(folder)
 
 
 def commit() -> str | None:
