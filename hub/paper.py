@@ -93,7 +93,7 @@ def published_releases() -> Ours:
     ours = {}
     for path in sorted(RELEASES.glob("*/results.json")):
         results = Results.load(path)
-        row = paper.published(results.model, results.dataset) if results.task == "classification" else None
+        row = paper.row_of(results.model, results.dataset) if results.task == "classification" else None
         if row:
             comparison = Comparison.recorded(results) or Comparison.of(results, results)
             ours[row.dataset, row.label] = (path.parent.name, comparison)
@@ -202,18 +202,18 @@ def retrieval(name: str, measured: study.Study) -> str:
     small = {row.paper: row for row in measured.rows.values()}
     header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "in small: E", "mCE", "mrCE", "seeds"]
     body = []
-    for row in paper.load(name):
+    for row in published(name):
         theirs = [percent(row.clean_error, 1), percent(row.mce, 1), number(row.mrce)]
-        mine = small.get(row.label)
+        mine = small.get(row.model)
         done = list(mine.results.values()) if mine else []
         if done:
             errors = (
                 percent(statistics.mean(values), 1)
                 for values in zip(*((r.clean_error, r.mce) for r in done), strict=True)
             )
-            body.append([row.label, *theirs, *errors, mine.mrce_text(), str(len(done))])
+            body.append([row.model, *theirs, *errors, mine.mrce_text(), str(len(done))])
         else:
-            body.append([row.label, *theirs, "", "", "", NOT_RUN])
+            body.append([row.model, *theirs, "", "", "", NOT_RUN])
     return table(header, body)
 
 

@@ -17,7 +17,7 @@ from support.example_run import SMALL, SMALL_ARGS, write_run
 from support.paths import ROOT, needs_releases, shared_path
 from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError
-from timm_pushpull.benchmark.paper import published
+from timm_pushpull.benchmark.paper import row_of
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub import Release, verify
 from timm_pushpull.hub.staging import rebase_image, shown_results_sha256
@@ -237,9 +237,9 @@ def test_a_run_is_staged_listed_and_measured_anew(tmp_path, run_inside, start_qu
 
 
 def test_the_paper_s_row_of_a_network():
-    row = published("resnet18_cifar_pushpull", "uoft-cs/cifar10")
+    row = row_of("resnet18_cifar_pushpull", "uoft-cs/cifar10")
     assert (row.label, row.clean_error, row.mce, row.mrce) == ("ResNet18 PushPull avg3", 0.071, 0.2728, 0.97)
-    assert published("resnet50_pushpull5", "imagenet-1k").mce == 0.6452
-    assert published("resnet18_cifar", "cifar10").is_baseline
-    assert published("resnet18_pushpull", "cifar10") is None
-    assert published("resnet18_cifar", "digits") is None
+    assert row_of("resnet50_pushpull5", "imagenet-1k").mce == 0.6452
+    assert row_of("resnet18_cifar", "cifar10").is_baseline
+    assert row_of("resnet18_pushpull", "cifar10") is None
+    assert row_of("resnet18_cifar", "digits") is None

@@ -93,7 +93,7 @@ def test_beside_the_paper(model, printed):
     label = {"resnet50_cifar": "ResNet50"}.get(model, "ResNet18 PushPull avg3")
     card = card_of(retrieved(model, training=TRAINING))
     assert row_of(card, f"paper, Tables 5 and 8: {label}", "source") == printed
-    row = paper.published(model, "cifar10", "retrieval")
+    row = paper.row_of(model, "cifar10", "retrieval")
     assert (row.label, row.values["fog"]) == (label, 1.0 if model == "resnet50_cifar" else 1.1)
 
 

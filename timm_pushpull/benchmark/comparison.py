@@ -129,7 +129,7 @@ def published(table: str) -> list[ComparisonRow]:
 
 def paper_entry(results: Results) -> ComparisonRow | None:
     """The paper's row about the network that was measured; None where there is none, or the results are partial."""
-    wanted = paper.published(results.model, results.dataset, results.task)
+    wanted = paper.row_of(results.model, results.dataset, results.task)
     if wanted is None or results.partial:
         return None
     rows = paper.reference(results.task)

@@ -1,12 +1,12 @@
-"""The paper's tables as data, transcribed once from the text of the article and its supplement, digits as printed.
+"""The tables of the paper as data, transcribed from the article and its supplement with the digits as printed.
 
 Bennabhaktula, Alegre, Strisciuglio, Azzopardi: PushPull-Net: Inhibition-driven ResNet robust to image corruptions,
 ICPR 2024. `table1.csv` and `table2.csv` hold classification errors relative to a baseline, `table5.csv` those of image
 retrieval (its column "mCE" is an mrCE by its values, and stands under that name here), `table8.csv` the absolute errors
-behind them. Tables 6 and 7, the absolute errors behind Tables 1 and 2, are missing from the text at hand.
+behind them. Tables 6 and 7, the absolute errors behind Tables 1 and 2, are not in the available text.
 
-Every printed mrCE is the mean of its row's relative errors within the rounding of both, and every mCE relative to its
-baseline's lies within the range of the row's relative errors, except for what NOTES lists.
+Every printed mrCE is the mean of its row's relative errors within rounding, and every mCE divided by its baseline's
+lies within the range of the row's relative errors, except for what NOTES lists.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from importlib import resources
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import unknown
 
-#: The tables of a network per row, and their task.
+#: The tables with one network per row, and their task.
 TABLES = {"table1": "classification", "table2": "classification", "table5": "retrieval", "table8": "retrieval"}
 
-#: What does not fit together in print, per table.
+#: Contradictions within the printed tables.
 NOTES = {
     "table1": (
         "mCE on CIFAR10 differs from that in Table 2: 0.3028, 0.2909 and 0.2866 here, 0.2809, 0.2681 and 0.2808 there, "
@@ -54,14 +54,14 @@ class Row:
     """One row of a table.
 
     Attributes:
-        dataset: CIFAR10, ImageNet100, ImageNet200 or ImageNet; the corrupted images are of its -C version.
-        baseline: The paper's mark of the network that the row is relative to, such as b8.
+        dataset: CIFAR10, ImageNet100, ImageNet200 or ImageNet; errors under corruptions are on its -C version.
+        baseline: The paper's mark of the network to which the row is relative, such as b8.
         model: Name as printed.
-        label: Name that says which network it is without the rows above it.
+        label: Name that is complete without the rows above it.
         is_baseline: Whether this row is the baseline.
         clean_error: Top-1 error on clean images, for retrieval 1 - mAP; a fraction.
-        mce: Absolute mCE, a fraction; None where the table has none.
-        mrce: mrCE; None where the table has none.
+        mce: Absolute mCE, a fraction; None if the table has none.
+        mrce: mrCE; None if the table has none.
         values: Corruption to the error relative to the baseline's; in Table 8, the absolute error.
     """
 
@@ -82,7 +82,7 @@ def title(table: str) -> str:
 
 
 def load(table: str) -> list[Row]:
-    """The rows of a table, `table1`, `table2`, `table5` or `table8`, as ordered in print.
+    """The rows of `table1`, `table2`, `table5` or `table8` in the order of the paper.
 
     Raises:
         InputError: No such table.
@@ -94,7 +94,7 @@ def load(table: str) -> list[Row]:
     baselines: dict[str, str] = {}
     rows = []
     for entry in printed:
-        base = baselines.setdefault(entry["baseline"], entry["model"])  # every baseline stands above its variants
+        base = baselines.setdefault(entry["baseline"], entry["model"])  # a baseline is above its variants
         rows.append(
             Row(
                 dataset=entry["dataset"],
@@ -111,20 +111,20 @@ def load(table: str) -> list[Row]:
     return rows
 
 
-#: How data sets are called here, without the namespace, and in the paper.
+#: Name of a dataset, without namespace, to its name in the paper.
 _DATASETS = {"cifar10": "CIFAR10", "imagenet-1k": "ImageNet"}
 _VARIANTS = {"": "", "_pushpull": "PushPull avg3", "_pushpull5": "PushPull avg5"}
 
 
 def reference(task: str = "classification") -> list[Row]:
-    """What the networks of a task reach: Table 1, or of retrieval Table 5 with the mCE of Table 8, which it lacks."""
+    """The rows for a task: Table 1, or for retrieval Table 5 with the mCE of Table 8."""
     if task == "classification":
         return load("table1")
     return [replace(row, mce=absolute.mce) for row, absolute in zip(load("table5"), load("table8"), strict=True)]
 
 
-def published(model: str, dataset: str, task: str = "classification") -> Row | None:
-    """The row of `reference` about a registered network on a data set; None where the paper has none.
+def row_of(model: str, dataset: str, task: str = "classification") -> Row | None:
+    """The row of `reference` about a registered network on a dataset; None if the paper has none.
 
     Args:
         model: Such as `resnet18_cifar_pushpull`.

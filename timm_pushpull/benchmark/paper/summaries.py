@@ -1,4 +1,4 @@
-"""The paper's Tables 3 and 4, which summarise errors instead of listing them, digits as printed."""
+"""The paper's Tables 3 and 4, which list means and standard deviations, with the digits as printed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class FixedInhibition:
     """A row of Table 3: ResNet18 on ImageNet100 with a fixed alpha, over alpha = 0.5, 1, 2, 3, 4, 5, 6.
 
     Attributes:
-        avg_size: Side of the pooling, 0 for none; None for the plain network.
-        clean_error, mrce: Mean and standard deviation over the values of alpha; the baseline's has none.
+        avg_size: Side of the average pooling, 0 for none; None for the plain network.
+        clean_error, mrce: Mean and standard deviation over the values of alpha; None as deviation of the baseline.
     """
 
     model: str
