@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor, nn
 
-from timm_pushpull.layers.base import inhibition_strengths
+from timm_pushpull.layers.push_pull_base import inhibition_strengths
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import make_folder, read_plain, refuse_link, write_file
 from timm_pushpull.utils.progress import progress_bar

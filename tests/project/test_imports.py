@@ -103,3 +103,11 @@ def test_importing_the_package_loads_only_what_models_need():
     code = f"import sys, timm_pushpull; print([name for name in {HEAVY!r} if name in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert process.stdout.strip() == "[]", process.stdout + process.stderr
+
+
+def test_no_two_modules_share_a_name():
+    """A module is found by its name in one guess. timm filters its tests by the names of the families of models."""
+    names = [path.name for path in MODULES.values() if path.name != "__init__.py"]
+    twice = {name for name in names if names.count(name) > 1}
+    families = {path.name for path in (ROOT / PACKAGE / "models" / "rivals").glob("*.py")}
+    assert twice <= families

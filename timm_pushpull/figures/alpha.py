@@ -11,7 +11,7 @@ from torch import nn
 
 from timm_pushpull.figures.canvas import GREY, add_caption, line_style, minus, new_figure, tidy
 from timm_pushpull.figures.push_pull_kernels import push_pull_layer
-from timm_pushpull.layers.base import inhibition_strengths
+from timm_pushpull.layers.push_pull_base import inhibition_strengths
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from timm_pushpull.figures.canvas import SIGNED, add_caption, minus, new_figure
-from timm_pushpull.layers.base import PushPullBase, push_pull_layers
+from timm_pushpull.layers.push_pull_base import PushPullBase, push_pull_layers
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:

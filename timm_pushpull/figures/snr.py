@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from timm_pushpull.figures.canvas import GREY, MAGNITUDES, add_caption, decibels, line_style, minus, new_figure, tidy
-from timm_pushpull.layers.base import PushPullBase
+from timm_pushpull.layers.push_pull_base import PushPullBase
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 
 from timm_pushpull.figures.canvas import MAGNITUDES, add_caption, decibels, minus, new_figure
 from timm_pushpull.figures.push_pull_kernels import input_channel
-from timm_pushpull.layers.base import PushPullBase, conv_kwargs
 from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.layers.push_pull_base import PushPullBase, conv_kwargs
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:

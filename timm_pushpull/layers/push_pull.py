@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timm_pushpull.layers import fused
-from timm_pushpull.layers.base import Alpha, PushPullBase, alpha_tensor
+from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase, alpha_tensor
 
 
 class PushPullConv2d(PushPullBase):

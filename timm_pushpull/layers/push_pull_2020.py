@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timm_pushpull.layers.base import Alpha, PushPullBase, alpha_tensor
+from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase, alpha_tensor
 
 
 class PushPull2020Conv2d(PushPullBase):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from timm_pushpull.layers.base import Alpha
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
+from timm_pushpull.layers.push_pull_base import Alpha
 from timm_pushpull.models._pretrained import push_pull_2020_filter_fn, push_pull_filter_fn
 
 #: The entries of a default cfg for weights trained on Tiny ImageNet, if the network has ImageNet's strides.

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
 from torch import Tensor, nn
 
-from timm_pushpull.layers.base import Alpha, alpha_tensor, push_pull_layers
 from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.layers.push_pull_base import Alpha, alpha_tensor, push_pull_layers
 from timm_pushpull.utils.errors import InputError
 
 

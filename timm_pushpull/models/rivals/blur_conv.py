@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
-from timm_pushpull.layers.base import conv_kwargs
 from timm_pushpull.layers.blur_pool import BlurPool2d, BlurredConv2d, BlurredPushPullConv2d, blur_pool_after
 from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.layers.push_pull_base import conv_kwargs
 
 
 class BlurConv1(nn.Module):
