@@ -36,7 +36,7 @@ def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Meas
         preset=settings.preset,
         seed=0,
         num_images=len(data.test.subset(settings.benchmark_limit)),
-        task=settings.task,
+        task="retrieval" if settings.task == "retrieval" else "classification",
         retrieval=database,
         frost=frost_source(),
         jpeg_quality=get_preset(settings.preset).jpeg_quality,

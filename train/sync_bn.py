@@ -41,6 +41,9 @@ class _SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 class _SyncBatchNormAct2d(_SyncBatchNorm2d, BatchNormAct2d):
+    drop: nn.Module
+    act: nn.Module
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return BatchNormAct2d.forward(self, x)

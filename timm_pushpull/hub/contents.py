@@ -8,9 +8,10 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from PIL import Image
@@ -96,7 +97,7 @@ _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 _WEIGHTS = "model.safetensors"
 #: Every file of a run or a release that may leave its folder: most bytes, and the check of its content. Weights are
 #: checked by their path: they may not fit into memory.
-_KNOWN = {
+_KNOWN: dict[str, tuple[int, Callable[[Any], object]]] = {
     _WEIGHTS: (4 * _GIB, _weights),
     "config.json": (8 * _MIB, _config),
     "README.md": (_MIB, _card),

@@ -54,10 +54,10 @@ def check_name(name: object, what: str) -> str:
         InputError: It is not the name of an entry of a folder: empty, `.`, `..`, with a separator or a control
             character, or not encodable.
     """
-    valid = isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f]", name)
-    with contextlib.suppress(UnicodeEncodeError):
-        if valid and os.fsencode(name) and Path(name).name == name:  # on Windows, `C:x` is a path too
-            return name
+    if isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f]", name):
+        with contextlib.suppress(UnicodeEncodeError):
+            if os.fsencode(name) and Path(name).name == name:  # on Windows, `C:x` is a path too
+                return name
     raise InputError(f"{what} is {name!r}, which is not a plain file name; correct the file that names it")
 
 

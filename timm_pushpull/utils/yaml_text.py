@@ -26,11 +26,16 @@ def load_yaml(text: str) -> Any:
     depth = 0
     for event in yaml.parse(text, _LOADER):
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"line {event.start_mark.line + 1} has the alias *{event.anchor}; write its value out")
+            raise yaml.YAMLError(f"line {_line(event)} has the alias *{event.anchor}; write its value out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"line {event.start_mark.line + 1} is nested more than {MAX_DEPTH} levels deep")
+            raise yaml.YAMLError(f"line {_line(event)} is nested more than {MAX_DEPTH} levels deep")
     try:
         return yaml.load(text, _LOADER)
     except (ValueError, OverflowError) as error:
         raise yaml.YAMLError(str(error)) from error
+
+
+def _line(event: yaml.Event) -> int:
+    """The line of an event, counted from 1."""
+    return event.start_mark.line + 1 if event.start_mark else 1

@@ -22,7 +22,7 @@ def _ones(typing_context, word):
 
 
 @jit_cached
-def rank(queries, database, indices, distances):
+def rank(queries, database, indices, distances):  # noqa: C901 - compiled whole; calls would copy the limits
     """Fill in the k nearest of the database for every query, ties in the order of the database.
 
     The database is read once, in order. As soon as k are found, only hashes nearer than the k-th of them matter, so

@@ -186,8 +186,8 @@ class OutputFolder:
         stored = self._stored()
         origin = stored.get("origin") if stored else None
         # Nothing but these: the rest of the manifest is this job's own.
-        known = origin and isinstance(origin, dict)
-        self.origin = {name: origin.get(name) for name in job.origin} if known else job.origin
+        known = isinstance(origin, dict) and origin
+        self.origin = {name: known.get(name) for name in job.origin} if known else job.origin
         if self.manifest:
             self.remove_temporary()
 
