@@ -19,6 +19,7 @@ from support.processes import assert_one_clear_line, wait_for_all
 from timm_pushpull.benchmark.progress_log import pack_errors
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models.weights import CONFIG, WEIGHTS
+from timm_pushpull.utils.json_text import with_checksum
 from train import train
 from train.run_folder import BENCHMARK_LOG, LOG, RECIPE, TRAINING, Checkpoints, copy_trained
 from train.settings import RENAMED, load_recipe
@@ -79,7 +80,8 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     identity, first, *others = journal.read_text().splitlines(keepends=True)
     first = json.loads(first)
     assert first["cell"] == ["clean", 0]
-    journal.write_text("".join([identity, json.dumps(first | pack_errors(np.ones(100, bool))) + "\n", *others]))
+    first = with_checksum(first | pack_errors(np.ones(100, bool)))
+    journal.write_text("".join([identity, json.dumps(first) + "\n", *others]))
     said = wait_for_all(start(tmp_path / "killed", 1, "--resume", **limit)).stdout
     assert "trained before" in said
     once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))

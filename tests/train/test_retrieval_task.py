@@ -103,7 +103,7 @@ def test_processes_share_the_hashes_and_find_what_one_finds(processes):
         assert together.as_results() | {"seconds": 0} == alone.as_results() | {"seconds": 0}
 
 
-def test_a_progress_log_keeps_fractions_and_old_ones_are_taken_up(tmp_path):
+def test_a_progress_log_keeps_fractions_and_old_ones_are_refused(tmp_path):
     (database, queries), model = digits(40, 12), network(16)
     run = partial(evaluate, model, queries, GEOMETRY, task=retrieval(model, database, GEOMETRY, top=10, **HOW), **HOW)
     cells = {"corruptions": ["contrast"], "severities": [1, 2]}
@@ -116,11 +116,10 @@ def test_a_progress_log_keeps_fractions_and_old_ones_are_taken_up(tmp_path):
         np.testing.assert_array_equal(resumed.image_errors[cell], errors)
     with pytest.raises(InputError, match="its task is 'retrieval', not 'classification'"):
         ProgressLog(tmp_path / "log", {"task": "classification"})
-    # As versions without tasks have written it.
+    # As older versions, without checksums, have written it.
     (tmp_path / "old").write_text('{"model": "x"}\n{"cell": ["fog", 1], "count": 3, "wrong": "oA=="}\n')
-    assert len(ProgressLog(tmp_path / "old", {"model": "x", "task": "classification", "retrieval": None}).parts) == 1
-    with pytest.raises(InputError, match="its task is 'classification', not 'retrieval'"):
-        ProgressLog(tmp_path / "old", identity)
+    with pytest.raises(InputError, match=r"of an older version.*--overwrite"):
+        ProgressLog(tmp_path / "old", {"model": "x"})
 
 
 def test_outputs_that_cannot_be_ranked_are_named():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,7 @@ class _State:
         self.seconds = 0.0
         self.digests: dict[int, int] = {}
         self.done: set[tuple[Cell, int]] = set()
-        parts = [part for part in log.parts if tuple(part["cell"]) in cells] if log else []
+        parts = [part for part in log.parts if self._fits(part, count, log.block_images)] if log else []
         # Process 0 tells the others what is done: a row of (cell, start, digest) per part, and the block size.
         head = self.sum(np.array([len(parts), (log.block_images or 0) if log else 0]))
         self.block_images = int(head[1])
@@ -147,6 +147,18 @@ class _State:
             self.errors[number, start : start + part["count"]] = unpack_errors(part)
             self.details[number] += np.array(part["details"] or np.zeros(DETAILS), np.int64)
             self.seconds += part["seconds"]
+
+    def _fits(self, part: Mapping[str, Any], count: int, block_images: int | None) -> bool:
+        """Whether a part of a log is one that this measurement would write; any other is measured again."""
+        start, size = part["start"], part["block_images"]
+        return (
+            tuple(part["cell"]) in self.cells
+            and size == block_images
+            and start % size == 0
+            and part["count"] == min(start + size, count) - start
+            and (part["details"] is not None) == self.with_details
+            and unpack_errors(part).dtype == self.task.dtype
+        )
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The sum of an int64 array over all processes."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from timm_pushpull.benchmark.evaluation import DETAILS
 from timm_pushpull.benchmark.results import Measurement
-from timm_pushpull.benchmark.tasks import Cell
+from timm_pushpull.benchmark.tasks import UNIT, Cell
 from timm_pushpull.utils import schema
-from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import open_plain, read_plain, write_error
+from timm_pushpull.utils.json_text import check_checksum, parse_object, with_checksum
 
 OTHER_OUTPUT = "choose another --output, or --overwrite"
 _LIMIT = 1 << 30  # bytes
@@ -23,11 +28,26 @@ _IDENTITY = (
     *("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed"),
     *("num_images", "frost", "jpeg_quality", "image_size", "precision"),
 )
-_DEFAULTS = {"task": "classification"}  # of logs from versions without this entry
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The types of a line; `unpack_errors` checks its errors."""
+
+    cell: tuple[str, schema.Count]
+    start: schema.Count
+    count: schema.Positive
+    block_images: schema.Positive
+    details: Annotated[list[schema.Count], schema.Length(DETAILS)] | None
+    digest: schema.Count
+    seconds: schema.Seconds
 
 
 class ProgressLog:
     """A file of JSON lines: the first identifies the measurement, each other one holds a cell of a block of images.
+
+    Every line has a checksum of all that it says. A damaged line is left out with a warning, so that its part is
+    measured again.
 
     Args:
         path: The file. It is created with the first part and continued where it exists.
@@ -38,7 +58,7 @@ class ProgressLog:
         parts: The finished parts, in the order in which they were written.
 
     Raises:
-        InputError: The file belongs to another measurement, or is damaged.
+        InputError: The file belongs to another measurement or an older version, or its first line is damaged.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any], advice: str = OTHER_OUTPUT) -> None:
@@ -47,13 +67,24 @@ class ProgressLog:
         lines = read_plain(path, _LIMIT).splitlines(keepends=True) if os.path.lexists(path) else []
         lines = [line for line in lines if line.endswith(b"\n")]  # a kill can leave the last line incomplete
         self._size = sum(map(len, lines))
+        if not lines:
+            return
         try:
-            entries = [json.loads(line) for line in lines]
+            found = check_checksum(parse_object(lines[0]))
         except ValueError as error:
-            raise InputError(f"progress log {str(path)!r} is damaged ({one_line(error)}); remove it") from error
-        if entries:
-            refuse_other(str(path), entries[0], self.identity, advice)
-            self.parts = entries[1:]
+            raise InputError(
+                f"progress log {str(path)!r} is damaged, or of an older version: in its first line, {error}; {advice}"
+            ) from error
+        refuse_other(str(path), found, self.identity, advice)
+        read = [_read_part(line) for line in lines[1:]]
+        if damaged := read.count(None):
+            warnings.warn(
+                f"progress log {str(path)!r} is damaged in {damaged} of its {len(read)} parts; these are measured again",
+                stacklevel=2,
+            )
+        # Of lines about the same part, the first counts.
+        parts = {(*part["cell"], part["start"]): part for part in reversed(read) if part is not None}
+        self.parts = list(reversed(parts.values()))
 
     @property
     def block_images(self) -> int | None:
@@ -80,7 +111,7 @@ class ProgressLog:
             **others,
         }
         lines = [] if self._size else [self.identity]
-        content = "".join(json.dumps(entry) + "\n" for entry in (*lines, part)).encode()
+        content = "".join(json.dumps(with_checksum(entry)) + "\n" for entry in (*lines, part)).encode()
         try:
             with open_plain(self.path, "r+b", create=True) as file:
                 file.truncate(self._size)
@@ -106,11 +137,30 @@ def pack_errors(errors: np.ndarray) -> dict[str, str]:
 
 
 def unpack_errors(part: Mapping[str, Any]) -> np.ndarray:
-    """The errors of a part, bool or int32 of shape (images of the block,)."""
-    if "errors" in part:
-        return np.frombuffer(base64.b64decode(part["errors"]), "<i4")
-    bits = np.frombuffer(base64.b64decode(part["wrong"]), np.uint8)
-    return np.unpackbits(bits, count=part["count"]).astype(bool)
+    """The errors of a part, bool or int32 of shape (images of the block,).
+
+    Raises:
+        ValueError: They are not in base64, or not as many as the part has images.
+    """
+    is_wrong = "wrong" in part
+    text, count = part["wrong" if is_wrong else "errors"], part["count"]
+    content = base64.b64decode(text, validate=True)
+    if len(content) != (math.ceil(count / 8) if is_wrong else 4 * count):
+        raise ValueError(f"{len(content)} bytes are not the errors of {count} images")
+    if is_wrong:
+        return np.unpackbits(np.frombuffer(content, np.uint8), count=count).astype(bool)
+    return np.frombuffer(content, "<i4")
+
+
+def _read_part(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is damaged."""
+    try:
+        part = check_checksum(parse_object(line))
+        schema.load(_Part, line, "the line", "part of a measurement")
+        errors = unpack_errors(part)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return part if errors.dtype == bool or ((errors >= 0) & (errors <= UNIT)).all() else None
 
 
 def identity(measurement: Measurement, details: bool = False) -> dict[str, Any]:
@@ -127,5 +177,12 @@ def identity(measurement: Measurement, details: bool = False) -> dict[str, Any]:
 def refuse_other(place: str, found: Mapping[str, Any], wanted: Mapping[str, Any], advice: str = OTHER_OUTPUT) -> None:
     """Raise InputError, naming the first difference, unless two identities agree."""
     for name, value in wanted.items():
-        if (theirs := found.get(name, _DEFAULTS.get(name))) != value:
-            raise InputError(f"{place!r} is of another measurement: its {name} is {theirs!r}, not {value!r}; {advice}")
+        if (theirs := found.get(name)) != value:
+            raise InputError(
+                f"{place!r} is of another measurement: its {name} is {_short(theirs)}, not {_short(value)}; {advice}"
+            )
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"

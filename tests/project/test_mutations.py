@@ -1,0 +1,142 @@
+"""Damaged files: whatever is done to a file that the package reads, it is refused in one line, or read right."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from timm_pushpull.benchmark import CLEAN, ProgressLog
+from timm_pushpull.benchmark.evaluation import DETAILS
+from timm_pushpull.benchmark.progress_log import pack_errors
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.json_text import with_checksum
+
+MUTANTS = 200
+VALUES = [None, True, 0, -1, 1 << 63, 10**400, 1e308, "x", "", "\ud800", [], [[]], ["x"], {}, {"x": {}}]
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A file after a fault of the disk, or after a kill."""
+    place, kind = rng.randrange(len(content)), rng.randrange(4)
+    if kind == 0:
+        return content[:place] + bytes([content[place] ^ (1 << rng.randrange(8))]) + content[place + 1 :]
+    if kind == 1:
+        return content[:place]
+    if kind == 2:
+        return content[:place] + bytes(min(len(content) - place, rng.choice([1, 16, 512]))) + content[place + 16 :]
+    lines = content.splitlines(keepends=True)
+    number = rng.randrange(len(lines))
+    return b"".join([*lines[:number], lines[number], *lines[number:]])
+
+
+def changed(content: Any, rng: random.Random) -> str:
+    """JSON with one key removed, or one value replaced."""
+    content = json.loads(json.dumps(content))
+    places: list[tuple[Any, Any]] = []
+
+    def walk(value: Any) -> None:
+        for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+            places.append((value, key))
+            walk(value[key])
+
+    walk(content)
+    parent, key = rng.choice(places)
+    kind = rng.randrange(8)
+    if kind == 0:
+        del parent[key]
+    elif kind == 1:
+        parent[key] = "DEEP"
+        depth = rng.choice([60, 400, 100_000])
+        return json.dumps(content).replace('"DEEP"', "[" * depth + "]" * depth)
+    elif kind == 2:
+        parent[key] = "LONG"
+        return json.dumps(content).replace('"LONG"', rng.choice(["9" * 400, "1e999", "NaN", "9" * 10_000]))
+    else:
+        parent[key] = rng.choice(VALUES)
+    return json.dumps(content)
+
+
+def outcomes(texts: Iterator[str | bytes], path: Path, read: Callable[[], object]) -> list[object]:
+    """What reading gave for each text, without those that were refused; every refusal is one line."""
+    accepted = []
+    for text in texts:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                accepted.append(read())
+        except InputError as error:
+            message = str(error)
+            assert "\n" not in message
+            assert len(message) < 2000
+            assert message.isprintable()
+    return accepted
+
+
+IDENTITY = {"model": "x", "seed": 1, "details": True}
+
+
+def progress_log(folder: Path) -> Path:
+    path, rng = folder / "results.json.part", np.random.default_rng(0)
+    log = ProgressLog(path, IDENTITY)
+    for number, cell in enumerate([CLEAN, ("fog", 1), ("fog", 2)]):
+        details = np.arange(DETAILS) + number
+        log.append(cell, 0, rng.random(9) < 0.5, details, 9, digest=7, seconds=0.5)
+    return path
+
+
+def test_a_damaged_progress_log_is_refused_or_its_part_is_measured_again(tmp_path):
+    rng, path = random.Random(0), progress_log(tmp_path)
+    content = path.read_bytes()
+    whole = ProgressLog(path, IDENTITY).parts
+    assert len(whole) == 3
+    lines = [json.loads(line) for line in content.splitlines()]
+
+    def mutants() -> Iterator[str | bytes]:
+        for _ in range(MUTANTS):
+            yield damaged(content, rng)
+        for _ in range(MUTANTS):
+            number = rng.randrange(len(lines))
+            changes = [changed(line, rng) if n == number else json.dumps(line) for n, line in enumerate(lines)]
+            yield "".join(line + "\n" for line in changes)
+
+    accepted = outcomes(mutants(), path, lambda: ProgressLog(path, IDENTITY).parts)
+    assert len(accepted) > MUTANTS
+    assert all(part in whole for parts in accepted for part in parts)
+    assert all(len(parts) <= 3 for parts in accepted)
+    # Inverted verdicts.
+    lines[2] |= pack_errors(np.ones(9, bool))
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.warns(UserWarning, match="is damaged in 1 of its"):
+        log = ProgressLog(path, IDENTITY)
+    assert log.parts == [whole[0], whole[2]]
+    # The part is measured and logged again.
+    log.append(("fog", 1), 0, np.zeros(9, bool), np.zeros(DETAILS, np.int64), 9, digest=7, seconds=0.5)
+    with pytest.warns(UserWarning, match="is damaged in 1 of its"):
+        assert [part["cell"] for part in ProgressLog(path, IDENTITY).parts] == [["clean", 0], ["fog", 2], ["fog", 1]]
+
+
+def test_a_progress_log_of_wrong_types_with_a_right_checksum_gives_no_traceback(tmp_path):
+    rng, path = random.Random(0), progress_log(tmp_path)
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+
+    def mutants() -> Iterator[str]:
+        for _ in range(MUTANTS):
+            number = rng.randrange(len(lines))
+            text = changed(lines[number], rng)
+            with contextlib.suppress(ValueError, RecursionError):
+                text = json.dumps(with_checksum(json.loads(text)))
+            yield "".join((text if n == number else json.dumps(line)) + "\n" for n, line in enumerate(lines))
+
+    for parts in outcomes(mutants(), path, lambda: ProgressLog(path, IDENTITY).parts):
+        for part in parts:
+            assert part["count"] == 9
+            assert isinstance(part["cell"][0], str)
