@@ -79,7 +79,7 @@ class ProgressLog:
         read = [_read_part(line) for line in lines[1:]]
         if damaged := read.count(None):
             warnings.warn(
-                f"progress log {str(path)!r} is damaged in {damaged} of its {len(read)} parts; these are measured again",
+                f"progress log {str(path)!r} is damaged in {damaged} of its {len(read)} parts, measured again",
                 stacklevel=2,
             )
         # Of lines about the same part, the first counts.
