@@ -23,11 +23,11 @@ from torch import nn
 from tqdm import tqdm
 
 import timm_pushpull  # noqa: F401  registers the models
-from timm_pushpull.benchmark.results import commit
 from timm_pushpull.models.complexity import multiply_adds, parameters
 from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_precision, describe
 from timm_pushpull.utils.markdown import table
+from timm_pushpull.utils.provenance import commit
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -80,7 +80,7 @@ def check_evidence() -> None:
     """Raises ValueError where a row names a test that is not there."""
     for evidence in {row.evidence for row in ROWS} - {PLAIN}:
         file, _, test = evidence.partition("::")
-        if f"def {test}(" not in (TESTS / file).read_text():
+        if f"def {test}(" not in next(TESTS.rglob(file)).read_text():
             raise ValueError(f"there is no test {evidence}")
 
 

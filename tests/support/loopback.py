@@ -6,10 +6,14 @@ The Hub serves from here on. Its clients read their environment when they are im
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 from support.hub_server import Hub
+
+if "huggingface_hub.constants" in sys.modules:
+    raise ImportError("support.loopback has to be imported before huggingface_hub, which reads its environment once")
 
 #: Where the Hugging Face libraries keep caches, and the token of nobody; removed at the end of the session.
 HOME = Path(tempfile.mkdtemp(prefix="timm-pushpull-tests-"))
