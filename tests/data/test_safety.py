@@ -21,6 +21,7 @@ from timm_pushpull.data import open_corrupted
 from timm_pushpull.data.corrupted.imagefolder import ImageFolderWriter
 from timm_pushpull.data.corrupted.parquet import ParquetWriter
 from timm_pushpull.utils import files, hub_client
+from timm_pushpull.utils.json_text import with_checksum
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -289,7 +290,7 @@ def test_what_a_job_says_of_its_origin_replaces_nothing_else_in_the_manifest(tmp
     job = tmp_path / "set" / ".work" / "job.json"
     content = json.loads(job.read_text())
     content["origin"] |= {"corruptions": ["../victim"], "commit": "of the first"}
-    job.write_text(json.dumps(content))
+    job.write_text(json.dumps(with_checksum(content)))
     manifest = make(image_folder, tmp_path / "set", format="parquet", shard=(2, 2)).manifest
     assert manifest["corruptions"] == ["contrast", "gaussian_noise"]
     assert manifest["commit"] == "of the first"

@@ -13,10 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.generated import make
 from timm_pushpull.benchmark import CLEAN, ProgressLog
 from timm_pushpull.benchmark.evaluation import DETAILS
 from timm_pushpull.benchmark.progress_log import pack_errors
+from timm_pushpull.data.corrupted import decoding, open_corrupted
+from timm_pushpull.data.corrupted.decoding import Scan, scan
+from timm_pushpull.data.corrupted.folder import SIDE_SHA256, OutputFolder
+from timm_pushpull.data.corrupted.generation import Outcome
+from timm_pushpull.data.corrupted.job import make_job
+from timm_pushpull.data.corrupted.layouts import set_entries
+from timm_pushpull.data.corrupted.manifest import read_manifest
+from timm_pushpull.data.loading import load_images
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import sha256
 from timm_pushpull.utils.json_text import with_checksum
 
 MUTANTS = 200
@@ -81,6 +91,13 @@ def outcomes(texts: Iterator[str | bytes], path: Path, read: Callable[[], object
     return accepted
 
 
+def both(content: bytes, rng: random.Random) -> Iterator[str | bytes]:
+    """Damage to a JSON file's bytes, and changes of its values."""
+    for _ in range(MUTANTS):
+        yield damaged(content, rng)
+        yield changed(json.loads(content), rng)
+
+
 IDENTITY = {"model": "x", "seed": 1, "details": True}
 
 
@@ -140,3 +157,100 @@ def test_a_progress_log_of_wrong_types_with_a_right_checksum_gives_no_traceback(
         for part in parts:
             assert part["count"] == 9
             assert isinstance(part["cell"][0], str)
+
+
+# The files of `timm-pushpull corrupt`
+
+SETTINGS: dict[str, Any] = {
+    "preset": "cifar10-c",
+    "format": "imagefolder",
+    "corruptions": ["contrast", "gaussian_noise"],
+    "severities": [1, 4],
+    "seed": 5,
+    "size": 32,
+    "jpeg_quality": None,
+    "frost_dir": None,
+    "chunk": 3,
+    "command": "make",
+}
+
+
+@pytest.fixture
+def output(image_folder, tmp_path) -> Callable[..., OutputFolder]:
+    """Opens the folder of a set, as a command that begins or resumes it does."""
+    job = make_job(load_images(str(image_folder)), **SETTINGS)
+    return lambda **options: OutputFolder(tmp_path / "set", job, set_entries, **options)
+
+
+def test_a_damaged_job_is_refused_and_can_be_overwritten(output, tmp_path):
+    origin, path = output().origin, tmp_path / "set" / ".work" / "job.json"
+    content = path.read_bytes()
+    accepted = outcomes(both(content, random.Random(0)), path, lambda: output().origin)
+    assert len(accepted) < MUTANTS / 4
+    assert all(found == origin for found in accepted)
+    (tmp_path / "set" / "contrast").mkdir()
+    for cut in (content[: len(content) // 2], bytes(len(content)), b"", content.replace(b"make", b"fake")):
+        path.write_bytes(cut)
+        with pytest.raises(InputError, match=r"is damaged.*--overwrite"):
+            output()
+        assert output(overwrite=True).origin == origin
+        assert path.read_bytes() == content
+        assert sorted(entry.name for entry in (tmp_path / "set").iterdir()) == [".work"]
+
+
+def test_a_damaged_record_of_a_chunk_is_left_out(output, tmp_path):
+    folder = output()
+    folder.write(folder.side_file(0), bytes(range(64)))
+    record = {"unreadable": [2], "rows": [0, 1], SIDE_SHA256: sha256(folder.side_file(0))}
+    folder.record(0, record)
+    path = folder.work / "chunk-00000.json"
+    content = path.read_bytes()
+    accepted = outcomes(both(content, random.Random(0)), path, lambda: folder.records(1))
+    assert len(accepted) == 2 * MUTANTS
+    assert all(found in ({}, {0: record}) for found in accepted)
+    path.write_bytes(content)
+    side, rng = folder.side_file(0).read_bytes(), random.Random(0)
+    for found in outcomes((damaged(side, rng) for _ in range(MUTANTS)), folder.side_file(0), lambda: folder.records(1)):
+        assert found in ({}, {0: record})
+    folder.side_file(0).unlink()
+    assert folder.records(1) == {}
+
+
+@pytest.mark.parametrize("place", ["chunk-00000.json", "chunk-00000.bin", "chunk-00001.json"])
+def test_a_set_with_damaged_work_files_ends_as_if_nothing_had_happened(place, image_folder, tmp_path):
+    options = {"format": "imagefolder", "chunk": 3}
+    assert make(image_folder, tmp_path / "set", shard=(1, 3), **options).missing
+    make(image_folder, tmp_path / "set", shard=(2, 3), **options)
+    path = tmp_path / "set" / ".work" / place
+    path.write_bytes(path.read_bytes()[:-20])
+    manifest = make(image_folder, tmp_path / "set", **options).manifest
+    assert manifest["sha256"] == make(image_folder, tmp_path / "one", **options).manifest["sha256"]
+
+
+def test_a_damaged_scan_is_made_again(output, monkeypatch):
+    found = {"shape": [32, 32, 3], "unreadable": [4]}
+    monkeypatch.setattr(decoding, "_scan", lambda *_: found)
+    folder = output()
+    whole = scan(folder, None, "npy")
+    assert whole == Scan((32, 32, 3), [4])
+    path = folder.work / "scan.json"
+    accepted = outcomes(both(path.read_bytes(), random.Random(0)), path, lambda: scan(folder, None, "npy"))
+    assert len(accepted) == 2 * MUTANTS
+    assert all(result == whole for result in accepted)
+
+
+def test_a_damaged_manifest_is_refused_or_of_the_right_types(image_folder, tmp_path):
+    manifest = make(image_folder, tmp_path / "set", format="npy").manifest
+    path = tmp_path / "set" / "manifest.json"
+
+    def read() -> dict | None:
+        found = read_manifest(path.parent)
+        if found is not None:
+            Outcome.finished(found, before=True)
+        open_corrupted(path.parent)
+        return found
+
+    accepted = outcomes(both(path.read_bytes(), random.Random(0)), path, read)
+    for found in filter(None, accepted):
+        for name in ("rows_sha256", "seed", "classes", "unreadable", "num_images", "preset", "split"):
+            assert isinstance(found.get(name, manifest[name]), type(manifest[name]))

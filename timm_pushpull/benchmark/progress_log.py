@@ -21,6 +21,7 @@ from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import open_plain, read_plain, write_error
 from timm_pushpull.utils.json_text import check_checksum, parse_object, with_checksum
+from timm_pushpull.utils.text import shortened
 
 OTHER_OUTPUT = "choose another --output, or --overwrite"
 _LIMIT = 1 << 30  # bytes
@@ -179,10 +180,6 @@ def refuse_other(place: str, found: Mapping[str, Any], wanted: Mapping[str, Any]
     for name, value in wanted.items():
         if (theirs := found.get(name)) != value:
             raise InputError(
-                f"{place!r} is of another measurement: its {name} is {_short(theirs)}, not {_short(value)}; {advice}"
+                f"{place!r} is of another measurement: its {name} is {shortened(theirs)}, not {shortened(value)}; "
+                f"{advice}"
             )
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -77,6 +77,14 @@ def load(cls: type[T], text: str | bytes, source: str, kind: str) -> T:
         raise InputError(f"{source} is not a {kind}: {error}") from error
 
 
+def check(cls: type[T], content: object, source: str, kind: str) -> T:
+    """The dataclass that parsed JSON holds; as `load`, for files whose text is larger or parsed already."""
+    try:
+        return _build(cls, content, "")
+    except _RefusedError as error:
+        raise InputError(f"{source} is not a {kind}: {error}") from error
+
+
 def dump(value: Any) -> Any:
     """A dataclass as `json.dumps` takes it; the inverse of `load`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

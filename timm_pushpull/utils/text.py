@@ -16,6 +16,12 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
+def shortened(value: object, length: int = 200) -> str:
+    """The `repr` of a value from a file, in ASCII and at most `length` characters."""
+    text = ascii(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 

@@ -10,13 +10,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from timm_pushpull.data.corrupted.folder import OutputFolder
+from timm_pushpull.data.corrupted.manifest import read_work_file
 from timm_pushpull.data.images import EncodedImage, ImageSet
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.json_text import with_checksum
 from timm_pushpull.utils.progress import progress_bar
 
 _READ = 64  # rows read at once; their encoded files are in memory together
@@ -143,14 +146,15 @@ def scan(folder: OutputFolder, decoder: Decoder, format: str, *, progress: bool 
         InputError: Images of several sizes, or none that can be read.
     """
     path = folder.work / "scan.json"
-    if not path.exists():
-        folder.write(path, json.dumps(_scan(decoder, format, progress)))
-    found = json.loads(path.read_text())
+    found = read_work_file(path)
+    if found is None:  # or damaged
+        found = _scan(decoder, format, progress)
+        folder.write(path, json.dumps(with_checksum(found)))
     height, width, channels = found["shape"]
     return Scan((height, width, channels), found["unreadable"])
 
 
-def _scan(decoder: Decoder, format: str, progress: bool) -> dict[str, object]:
+def _scan(decoder: Decoder, format: str, progress: bool) -> dict[str, Any]:
     images = decoder.images
     unreadable: list[int] = []
     first = None

@@ -17,8 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.data.corrupted.job import Job
-from timm_pushpull.data.corrupted.manifest import MANIFEST, check_cells, read_json, read_manifest
+from timm_pushpull.data.corrupted.manifest import (
+    MANIFEST,
+    DamagedError,
+    check_cells,
+    read_json,
+    read_manifest,
+    read_work_file,
+)
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import (
     check_within,
@@ -28,11 +36,14 @@ from timm_pushpull.utils.files import (
     refuse_link,
     remove,
     replace_file,
+    sha256,
     write_error,
 )
+from timm_pushpull.utils.json_text import with_checksum
 
 WORK = ".work"
 _JOB = "job.json"
+SIDE_SHA256 = "side_sha256"
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "quota exceeded", errno.EFBIG: "file too large"}
 
 
@@ -135,15 +146,15 @@ class OutputFolder:
 
     def record(self, chunk: int, content: dict[str, Any]) -> None:
         """Record that a chunk is finished."""
-        self.write(self._record(chunk), json.dumps(content) + "\n")
+        self.write(self._record(chunk), json.dumps(with_checksum(content)) + "\n")
 
     def records(self, chunks: int) -> dict[int, dict[str, Any]]:
-        """The records of the finished ones among `chunks` chunks."""
-        found = ((chunk, read_json(self._record(chunk))) for chunk in range(chunks))
-        return {chunk: content for chunk, content in found if content is not None}
+        """The records of the finished ones among `chunks` chunks, without damaged ones, whose chunks are made anew."""
+        found = ((chunk, read_work_file(self._record(chunk))) for chunk in range(chunks))
+        return {chunk: content for chunk, content in found if content is not None and self._is_whole(chunk, content)}
 
     def side_file(self, chunk: int) -> Path:
-        """Where a writer keeps what is too large for a chunk's record."""
+        """Where a writer keeps what is too large for a chunk's record, which has its hash as SIDE_SHA256."""
         return self.work / f"chunk-{chunk:05d}.bin"
 
     def finish(self, manifest: dict[str, Any]) -> None:
@@ -158,6 +169,16 @@ class OutputFolder:
                 remove(self.path / name, within=self.path)
         with suppress(InputError):  # another process may remove it at the same time
             remove(self.work, within=self.path)
+
+    def _is_whole(self, chunk: int, record: dict[str, Any]) -> bool:
+        """Whether a chunk's side file, if its record names one, is as it was written."""
+        if SIDE_SHA256 not in record:
+            return True
+        path = self.side_file(chunk)
+        refuse_link(path)
+        with suppress(FileNotFoundError):
+            return sha256(path) == record[SIDE_SHA256]
+        return False
 
     def _record(self, chunk: int) -> Path:
         return self.work / f"chunk-{chunk:05d}.json"
@@ -183,19 +204,18 @@ class OutputFolder:
                 finally:
                     temporary.unlink(missing_ok=True)
         self._refuse_others(job)
-        stored = self._stored()
+        stored, finished = self._held()
         origin = stored.get("origin") if stored else None
         # Nothing but these: the rest of the manifest is this job's own.
         known = isinstance(origin, dict) and origin
         self.origin = {name: known.get(name) for name in job.origin} if known else job.origin
-        if self.manifest:
+        if finished:
             self.remove_temporary()
 
     def _refuse_others(self, job: Job) -> None:
         # In this order: a process that sees another shard's files, or no job any more, then sees its job or manifest.
         others = sorted({entry.name for entry in self.path.iterdir()} - {self.work.name})
-        stored = self._stored()
-        finished = self.manifest
+        stored, finished = self._held()
         held = finished or (stored and stored["settings"])
         if held:
             difference = job.difference(held)
@@ -212,8 +232,12 @@ class OutputFolder:
 
     def _empty(self) -> None:
         """Remove a set, finished or not, in an order that leaves it known as an unfinished one until the end."""
-        finished, stored = self.manifest, self._stored()
-        settings = finished or (stored and stored["settings"])
+        finished = self.manifest
+        try:
+            stored = self._stored()
+            settings = finished or (stored and stored["settings"])
+        except DamagedError:  # its folder is that of a set; of which corruptions, is not known
+            stored, settings = None, finished or {"corruptions": [*CORRUPTIONS, *EXTRA_CORRUPTIONS]}
         if not settings:
             return
         with writing(self.path):
@@ -226,11 +250,22 @@ class OutputFolder:
             for name in (MANIFEST, *self._entries(settings["corruptions"]), self.work.name):
                 remove(self.path / name, within=self.path)
 
+    def _held(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """What `job.json` holds, and the manifest of a finished set, which makes a damaged `job.json` unimportant."""
+        try:
+            stored = self._stored()
+        except DamagedError as error:
+            if finished := self.manifest:
+                return None, finished
+            raise InputError(f"{error}; --overwrite makes the set anew") from error
+        return stored, self.manifest
+
     def _stored(self) -> dict[str, Any] | None:
         """What `job.json` holds; None where there is none.
 
         Raises:
             InputError: It does not describe a set.
+            DamagedError: It was cut off or changed.
         """
         stored = read_json(self.work / _JOB)
         if stored is not None:

@@ -56,7 +56,13 @@ class Outcome:
 
     @classmethod
     def finished(cls, manifest: dict[str, Any], *, before: bool = False) -> Outcome:
-        """The outcome of a set with this manifest."""
+        """The outcome of a set with this manifest.
+
+        Raises:
+            InputError: The manifest lacks what `generate` has written into it.
+        """
+        if missing := [name for name in ("num_images", "unreadable") if name not in manifest]:
+            raise InputError(f"the manifest of the set lacks {' and '.join(missing)}; restore it, or --overwrite")
         return cls(manifest, 0, len(manifest["unreadable"]), before)
 
 

@@ -23,7 +23,7 @@ from timm_pushpull.data.corrupted.base import (
     check_complete,
     in_order,
 )
-from timm_pushpull.data.corrupted.folder import OutputFolder
+from timm_pushpull.data.corrupted.folder import SIDE_SHA256, OutputFolder
 from timm_pushpull.data.corrupted.image_files import class_folders, encode_image, suffix
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import decode_image
@@ -132,7 +132,7 @@ class ImageFolderWriter(CorruptedSetWriter):
             os.sync()
         written = self.written
         self.digests, self.written = {cell: [] for cell in self.job.cells}, []
-        return {"rows": written}
+        return {"rows": written, SIDE_SHA256: hashlib.sha256(content).hexdigest()}
 
     def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
         """One SHA-256 per `<corruption>/<severity>`: of the list of its files that sha256sum prints, in the order of

@@ -15,6 +15,8 @@ from timm_pushpull.corruptions.functional import check_uint64
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.json_text import with_checksum
+from timm_pushpull.utils.text import shortened
 
 # The libraries whose version may change a file.
 _LIBRARIES = ("timm-pushpull", "pillow", "pyarrow")
@@ -73,12 +75,12 @@ class Job:
         mine, theirs = _flat(self.settings), _flat(stored)
         for name, value in mine.items():
             if theirs.get(name) != value:
-                return f"{name} is {theirs.get(name)!r} there and {value!r} here"
+                return f"{name} is {shortened(theirs.get(name))} there and {shortened(value)} here"
         return None
 
     def to_json(self) -> str:
-        """Settings and origin, for the record in the folder."""
-        return json.dumps({"settings": self.settings, "origin": self.origin}, indent=2) + "\n"
+        """Settings and origin, with a checksum, for the record in the folder."""
+        return json.dumps(with_checksum({"settings": self.settings, "origin": self.origin}), indent=2) + "\n"
 
 
 def _flat(settings: Mapping[str, object]) -> dict[str, object]:

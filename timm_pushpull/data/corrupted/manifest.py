@@ -2,46 +2,106 @@
 
 from __future__ import annotations
 
-import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.corruptions.functional import check_uint64
+from timm_pushpull.utils import schema
+from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import read_plain
+from timm_pushpull.utils.json_text import CHECKSUM, check_checksum, parse_object
+from timm_pushpull.utils.text import shortened
 
 MANIFEST = "manifest.json"
 _LIMIT = 256 << 20  # bytes; the manifest lists a hash per Parquet file, and unreadable images
+
+
+class DamagedError(InputError):
+    """A file that was cut off or changed since it was written."""
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    row: schema.Count
+    file: str
+
+
+@dataclass(frozen=True)
+class _Types:
+    """What is read of a manifest beside its corruptions and severities. Sets made by hand may lack any of it."""
+
+    rows_sha256: str
+    format: str = ""
+    preset: str = ""
+    frost: str | None = None
+    jpeg_quality: schema.Count | None = None
+    dataset: str = ""
+    split: str = ""
+    num_images: schema.Count = 0
+    unreadable: list[_Unreadable] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
 
 
 def read_manifest(folder: Path) -> dict | None:
     """What `timm-pushpull corrupt` says about a finished set; None where it did not make the folder.
 
     Raises:
-        InputError: It names something that is no corruption or severity, or is not a plain file.
+        InputError: It is damaged, has a value of a wrong type, names something that is no corruption or severity, or is
+            not a plain file.
     """
     path = folder / MANIFEST
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except DamagedError as error:
+        raise InputError(f"{error}; restore it, or remove the folder and make the set again") from error
     if content is None or "rows_sha256" not in content:
         return None
-    return check_cells(content, path)
+    check_cells(content, path)
+    schema.check(_Types, content, repr(str(path)), "manifest of a corrupted set")
+    try:
+        check_uint64("seed", content.get("seed", 0))
+    except InputError as error:
+        raise InputError(f"{str(path)!r} is not a manifest of a corrupted set: {one_line(error)}") from error
+    return content
 
 
-def read_json(path: Path) -> dict | None:
-    """A JSON file's content; None where there is none, or no mapping.
+def read_json(path: Path, *, checksum: bool = False) -> dict | None:
+    """The object that a JSON file holds; None where there is no file.
+
+    Args:
+        checksum: Whether it must have a checksum.
 
     Raises:
         InputError: It is a symbolic link, not a regular file, or too large.
+        DamagedError: It does not hold a JSON object, or its checksum does not fit, if it has one.
     """
     if not os.path.lexists(path):
         return None
     try:
-        content = json.loads(read_plain(path, _LIMIT))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError) and os.path.lexists(path):
+        text = read_plain(path, _LIMIT)
+    except InputError:
+        if os.path.lexists(path):
             raise
-        return None  # cut off, of something else, or removed by another process just now
-    return content if isinstance(content, dict) else None
+        return None  # removed by another process just now
+    try:
+        content = parse_object(text)
+        return check_checksum(content) if checksum or CHECKSUM in content else content
+    except ValueError as error:
+        raise DamagedError(f"{str(path)!r} is damaged ({one_line(error)})") from error
+
+
+def read_work_file(path: Path) -> dict | None:
+    """The object of a JSON file in `.work` that can be made anew; None where there is none, or a damaged one.
+
+    Raises:
+        InputError: It is a symbolic link, or not a regular file.
+    """
+    try:
+        return read_json(path, checksum=True)
+    except DamagedError:
+        return None
 
 
 def check_cells(settings: object, path: Path) -> dict:
@@ -63,7 +123,7 @@ def check_cells(settings: object, path: Path) -> dict:
             strange = [entry for entry in entries if type(entry) is not kind or entry not in known]
         if strange:
             raise InputError(
-                f"{str(path)!r} does not describe a corrupted set: {strange[0]!r} among its {key}; remove the folder "
-                f"by hand, or make the set again in another one"
+                f"{str(path)!r} does not describe a corrupted set: {shortened(strange[0])} among its {key}; remove the "
+                f"folder by hand, or make the set again in another one"
             )
     return content
