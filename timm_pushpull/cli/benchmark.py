@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -284,4 +285,5 @@ def _distributed() -> tuple[Distributed, torch.device]:
         raise InputError("several processes need accelerate: pip install 'timm-pushpull[train]'") from None
     state = PartialState(cpu=device.type == "cpu")
     use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return Distributed(state.process_index, state.num_processes, reduce), state.device
+    all_reduce = functools.partial(reduce, reduction="sum")
+    return Distributed(state.process_index, state.num_processes, all_reduce), state.device
