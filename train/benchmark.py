@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from timm_pushpull.benchmark.results import Measurement, Results, RetrievalSetti
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.corruptions.presets import get_preset
 from timm_pushpull.hub.card import card_of
+from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
 from timm_pushpull.utils import hardware, provenance
 from timm_pushpull.utils.yaml_text import load_yaml
@@ -94,7 +94,7 @@ def run_benchmark(
     compared = baseline.as_baseline() if baseline else None
     results = planned.results(training=training, baseline=compared, **evaluation.as_results())
     if accelerator.is_main_process:
-        config = json.loads((folder.path / CONFIG).read_text(encoding="utf-8"))
+        config = parse_config((folder.path / CONFIG).read_bytes(), repr(str(folder.path / CONFIG)))
         recipe = load_yaml((folder.path / RECIPE).read_text(encoding="utf-8"))
         folder.write_results(card_of(model, results=results, recipe=recipe, config=config), results)
     accelerator.wait_for_everyone()

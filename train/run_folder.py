@@ -23,12 +23,14 @@ from timm_pushpull.utils.files import (
     copy_files,
     make_folder,
     new_folder,
+    read_plain,
     refuse_link,
     remove,
     sha256,
     write_error,
     write_file,
 )
+from timm_pushpull.utils.json_text import parse_object
 from train.settings import RENAMED, Settings, load_recipe
 
 RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
@@ -115,9 +117,9 @@ class RunFolder:
         """
         path = self.path / TRAINING
         try:
-            text = path.read_text(encoding="utf-8")
-            weights_sha256 = json.loads(text)["weights_sha256"]
-            training = schema.load(Training, text, TRAINING, "record of a training")
+            content = parse_object(read_plain(path, 1 << 20))
+            weights_sha256 = content["weights_sha256"]
+            training = schema.check(Training, content, TRAINING, "record of a training")
             same = sha256(self.path / WEIGHTS) == weights_sha256
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{str(path)!r} is damaged ({one_line(error)}); {_RESUME_TRAINING}") from error

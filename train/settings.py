@@ -18,8 +18,9 @@ from timm_pushpull.benchmark.results import TASKS
 from timm_pushpull.cli import Parser
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.data.augment import AUGMENTATIONS
-from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
+from timm_pushpull.utils.text import shortened
 from timm_pushpull.utils.yaml_text import load_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -151,7 +152,7 @@ class Settings:
         for old_name, value in content.items():
             name = RENAMED.get(old_name, old_name)
             if name not in known:
-                raise InputError(f"recipe {source}: {unknown('setting', name, known)}")
+                raise InputError(f"recipe {source}: {unknown('setting', str(name)[:100], known)}")
             if name in values:
                 raise InputError(f"recipe {source} sets {name} twice, also by its old name; keep one of them")
             values[name] = _convert(known[name], value, source)
@@ -238,7 +239,7 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Setting
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"recipe {path} cannot be read: {error}") from error
+        raise InputError(f"recipe {path} cannot be read: {one_line(error)}") from error
     if changes and isinstance(content, Mapping):
         content = {name: value for name, value in content.items() if RENAMED.get(name, name) not in changes} | {
             **changes
@@ -322,7 +323,7 @@ def _convert(entry: Any, value: Any, source: str) -> Any:
         return None
     if kind is dict:
         if not isinstance(value, Mapping):
-            raise InputError(f"recipe {source}: {entry.name} is {value!r}; give a mapping")
+            raise InputError(f"recipe {source}: {entry.name} is {shortened(value)}; give a mapping")
         return dict(value)
     values = value if many and isinstance(value, (list, tuple)) else [value]
     converted = []
@@ -331,8 +332,10 @@ def _convert(entry: Any, value: Any, source: str) -> Any:
             if isinstance(one, bool) != (kind is bool) or (kind is str and not isinstance(one, str)):
                 raise ValueError
             converted.append(kind(one))
-        except (TypeError, ValueError):
-            raise InputError(f"recipe {source}: {entry.name} is {one!r}; give {kind.__name__} values") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(
+                f"recipe {source}: {entry.name} is {shortened(one)}; give {kind.__name__} values"
+            ) from None
         if kind is int and converted[-1] != one:
-            raise InputError(f"recipe {source}: {entry.name} is {one!r}; give a whole number")
+            raise InputError(f"recipe {source}: {entry.name} is {shortened(one)}; give a whole number")
     return tuple(converted) if many else converted[0]

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
+import yaml
 
+from support.example_card import CONFIG as CARD_CONFIG
+from support.example_card import PAIR, card_of
+from support.example_run import TRAINING
 from support.generated import make
 from timm_pushpull.benchmark import CLEAN, ProgressLog
 from timm_pushpull.benchmark.evaluation import DETAILS
@@ -25,9 +31,15 @@ from timm_pushpull.data.corrupted.job import make_job
 from timm_pushpull.data.corrupted.layouts import set_entries
 from timm_pushpull.data.corrupted.manifest import read_manifest
 from timm_pushpull.data.loading import load_images
+from timm_pushpull.hub.card import discrepancies
+from timm_pushpull.hub.contents import check_files
+from timm_pushpull.hub.release import release_name
+from timm_pushpull.models.config import parse_config
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import sha256
 from timm_pushpull.utils.json_text import with_checksum
+from train.run_folder import Checkpoints, RunFolder
+from train.settings import RECIPES, Settings, load_recipe
 
 MUTANTS = 200
 VALUES = [None, True, 0, -1, 1 << 63, 10**400, 1e308, "x", "", "\ud800", [], [[]], ["x"], {}, {"x": {}}]
@@ -254,3 +266,90 @@ def test_a_damaged_manifest_is_refused_or_of_the_right_types(image_folder, tmp_p
     for found in filter(None, accepted):
         for name in ("rows_sha256", "seed", "classes", "unreadable", "num_images", "preset", "split"):
             assert isinstance(found.get(name, manifest[name]), type(manifest[name]))
+
+
+# The files of a run or a release
+
+
+def test_a_damaged_config_is_refused_or_of_the_right_types(tmp_path):
+    config = {**CARD_CONFIG, "pretrained_cfg": {**CARD_CONFIG["pretrained_cfg"], "tag": "cifar10"}}
+    path = tmp_path / "config.json"
+
+    def read() -> dict:
+        check_files(tmp_path, ["config.json"])
+        found = parse_config(path.read_bytes(), "config.json")
+        release_name(found, tmp_path)
+        return found
+
+    for found in outcomes(both(json.dumps(config, indent=2).encode(), random.Random(0)), path, read):
+        assert isinstance(found["pretrained_cfg"], dict)
+        assert isinstance(found.get("label_names") or [], list)
+        assert isinstance(found.get("model_args", {}), dict)
+
+
+def test_a_damaged_record_of_a_training_is_refused_or_of_the_right_types(tmp_path):
+    weights, path = tmp_path / "model.safetensors", tmp_path / "training.json"
+    weights.write_bytes(b"x")
+    folder = RunFolder(tmp_path, resume=False, overwrite=True)
+    folder.write_training(sha256(weights), TRAINING)
+    for _, training in outcomes(both(path.read_bytes(), random.Random(0)), path, folder.read_training):
+        assert isinstance(training, type(TRAINING))
+
+
+FEW = yaml.safe_load((RECIPES / "digits.yaml").read_text())
+
+
+def test_a_damaged_recipe_is_refused_or_a_recipe(tmp_path):
+    path, rng = tmp_path / "recipe.yaml", random.Random(0)
+    content = Settings.from_mapping(FEW, "test").to_yaml().encode()
+    settings = outcomes((damaged(content, rng) for _ in range(MUTANTS)), path, lambda: load_recipe(path))
+    assert all(isinstance(found, Settings) for found in settings)
+    values = json.loads(json.dumps(FEW))
+    outcomes((changed(values, rng) for _ in range(MUTANTS)), path, lambda: load_recipe(path))
+
+
+def test_the_check_of_a_damaged_card_gives_no_traceback(tmp_path):
+    card, path, rng = card_of(PAIR), tmp_path / "README.md", random.Random(0)
+    content = card.encode()
+
+    def read() -> list[str]:
+        check_files(tmp_path, ["README.md"])
+        return discrepancies(path.read_bytes().decode(), card)
+
+    # A card may be reworded; only its numbers must be right.
+    for wrong in outcomes((damaged(content[:4000], rng) + content[4000:] for _ in range(MUTANTS)), path, read):
+        assert all("\n" not in line for line in wrong)
+
+
+def test_a_damaged_checkpoint_is_refused_or_the_same(tmp_path):
+    identity = {"seed": 1}
+    saved = Checkpoints(tmp_path, identity, 1)
+    saved.save(3, {"train_state": {"step": 3}, "weights": torch.arange(20.0)})
+    (path,) = (tmp_path / "state").glob("step-*.pt")
+    rng, content = random.Random(0), path.read_bytes()
+
+    def read() -> dict:
+        found: list[dict] = []
+        said: list[str] = []
+        try:
+            Checkpoints(tmp_path, identity, 1).load(found.append, said.append)
+        finally:
+            assert all("\n" not in line for line in said)
+        return found[0]
+
+    for found in outcomes((damaged(content, rng) for _ in range(MUTANTS)), path, read):
+        assert found["train_state"] == {"step": 3}
+        assert torch.equal(found["weights"], torch.arange(20.0))
+
+
+def test_damaged_weights_are_refused_or_of_the_right_form(tmp_path):
+    tensors = {"conv.weight": torch.zeros(2, 3), "fc.weight": torch.zeros(4)}
+    content, path = safetensors.torch.save(tensors, {"avg_size": "3"}), tmp_path / "model.safetensors"
+    rng = random.Random(0)
+
+    def read() -> dict:
+        check_files(tmp_path, [path.name])
+        return safetensors.torch.load_file(path)
+
+    for found in outcomes((damaged(content, rng) for _ in range(MUTANTS)), path, read):
+        assert all(isinstance(tensor, torch.Tensor) for tensor in found.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 import warnings
@@ -19,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.images import UNREADABLE
+from timm_pushpull.models.config import parse_config
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import check_plain, check_within, read_plain, refuse_link
+from timm_pushpull.utils.json_text import parse_object
 from timm_pushpull.utils.yaml_text import load_yaml
 
 _COLUMN = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
@@ -35,13 +36,11 @@ def _text(content: bytes) -> str:
 
 
 def _config(content: bytes) -> None:
-    if not isinstance(json.loads(_text(content)), dict):
-        raise ValueError("it is not a timm model's")
+    parse_config(_text(content), "it")
 
 
 def _json(content: bytes) -> None:
-    if not isinstance(json.loads(_text(content)), dict):
-        raise ValueError("it is not a JSON object")
+    parse_object(_text(content))
 
 
 def _yaml(content: bytes) -> None:

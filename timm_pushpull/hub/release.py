@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card import HERE, card_of
 from timm_pushpull.hub.contents import check_files, present, read_file
 from timm_pushpull.models import NAMESPACE
+from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, load_model
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import sha256
+from timm_pushpull.utils.text import shortened
 from timm_pushpull.utils.yaml_text import load_yaml
 
 CARD, RESULTS, RECIPE, LOG, LICENSE = "README.md", "results.json", "recipe.yaml", "log.csv", "LICENSE"
@@ -62,7 +63,11 @@ class Release:
             raise InputError(f"{str(path)!r} is not a finished run: it lacks {', '.join(missing)}")
         check_files(path, held)
         texts = {name: read_file(path, name).decode() for name in (CONFIG, RECIPE, RESULTS, CARD)}
-        config, recipe, card = json.loads(texts[CONFIG]), load_yaml(texts[RECIPE]), texts[CARD]
+        config, recipe, card = (
+            parse_config(texts[CONFIG], repr(str(path / CONFIG))),
+            load_yaml(texts[RECIPE]),
+            texts[CARD],
+        )
         results = Results.from_json(texts[RESULTS], str(path / RESULTS))
         name = release_name(config, path)
         if not isinstance(recipe, dict):
@@ -130,10 +135,10 @@ def release_name(config: Any, path: Path) -> str:
         raise InputError(f"{place} is not the config of a timm model: it lacks pretrained_cfg")
     architecture, tag = config.get("architecture"), config["pretrained_cfg"].get("tag")
     if not isinstance(architecture, str) or not is_model(architecture):
-        raise InputError(f"{place} names the architecture {architecture!r}, which is not registered")
+        raise InputError(f"{place} names the architecture {shortened(architecture)}, which is not registered")
     name = f"{architecture}.{tag}"
     if not _NAME.fullmatch(name):
-        raise InputError(f"{place} has the tag {tag!r}; use letters, digits, '-' and '_'")
+        raise InputError(f"{place} has the tag {shortened(tag)}; use letters, digits, '-' and '_'")
     if "num_classes" in config.get("model_args", {}):
         raise InputError(f"{place} has num_classes also in model_args, which transformers cannot load; remove it there")
     return name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from timm_pushpull.cli.options import add_frost_option
 from timm_pushpull.cli.plot.shared import add_figure, add_seed
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.json_text import parse_object
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +102,7 @@ def _tradeoff(options: argparse.Namespace) -> Figure:
 def _fixed_alpha(path: Path) -> float | None:
     """The alpha that the network of a run folder was created with, if it was fixed and a single number."""
     try:
-        arguments = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_args"]
+        arguments = parse_object((path / "config.json").read_bytes())["model_args"]
         return None if arguments.get("trainable_alpha", True) else float(arguments["alpha"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

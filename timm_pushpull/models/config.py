@@ -1,0 +1,55 @@
+"""`config.json` of a model in timm's Hub format, checked on reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from timm_pushpull.utils import schema
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.json_text import parse_object
+
+_Channels = Annotated[list[float], schema.Length(3)]
+
+
+@dataclass(frozen=True)
+class _PretrainedCfg:
+    tag: str | None = None
+    input_size: Annotated[list[schema.Positive], schema.Length(3)] | None = None
+    interpolation: str | None = None
+    crop_pct: Annotated[float, schema.Bounds(1e-3, 1e3)] | None = None
+    crop_mode: str | None = None
+    mean: _Channels | None = None
+    std: _Channels | None = None
+    num_classes: schema.Count | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class _Config:
+    """The types of what is read; other entries may be anything."""
+
+    architecture: str | None = None
+    num_classes: schema.Count | None = None
+    num_features: schema.Count | None = None
+    label_names: list[str] | None = None
+    pretrained_cfg: _PretrainedCfg | None = None
+
+
+def parse_config(text: str | bytes, source: str) -> dict[str, Any]:
+    """The content of a `config.json`.
+
+    Args:
+        source: Where the text comes from, for the error.
+
+    Raises:
+        InputError: Not a JSON object, nested too deeply, or a value of the wrong type; one line.
+    """
+    try:
+        config = parse_object(text)
+    except ValueError as error:
+        raise InputError(f"{source} is not the config of a timm model: {error}") from error
+    schema.check(_Config, config, source, "config of a timm model")
+    if not isinstance(config.get("model_args", {}), dict):
+        raise InputError(f"{source} is not the config of a timm model: its model_args is not an object")
+    return config
