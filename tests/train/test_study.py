@@ -136,7 +136,7 @@ def test_results_of_something_else_are_refused(folder):
     with pytest.raises(InputError, match="cannot be compared"):
         study.Study.load(folder)
     (folder / "plain.2.json").unlink()
-    replace(found, training={**found.training, "epochs": 5}).save(folder / "plain.1.json")
+    replace(found, training=replace(found.training, epochs=5)).save(folder / "plain.1.json")
     with pytest.raises(InputError, match="training of 5 epochs, the plan says 1; remove it"):
         study.Study.load(folder)
 
