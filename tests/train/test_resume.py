@@ -112,8 +112,8 @@ def test_a_run_without_benchmark_is_copied_and_measured_elsewhere(tmp_path, run_
     assert "trained before" in process.stdout
     assert {path.name for path in there.iterdir()} == {"results.json", "README.md", WEIGHTS, CONFIG, LOG, RECIPE}
     results = Results.load(there)
-    assert (results.num_images, results.partial, results.training["images"]) == (3, False, 24)
-    assert results.training["overrides"]
+    assert (results.num_images, results.partial, results.training.images) == (3, False, 24)
+    assert results.training.overrides
     assert (there / WEIGHTS).read_bytes() == before
     process = run_inside(train.main, *folder_arguments(moved, here, seed=3), "--resume")
     assert_one_clear_line(process, "seed 1234, not 3")
