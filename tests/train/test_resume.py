@@ -125,7 +125,7 @@ def test_a_run_without_benchmark_is_copied_and_measured_elsewhere(tmp_path, run_
         (lambda run: (run / TRAINING).write_text("{}"), ("training.json' is damaged", "remove training.json")),
         (lambda run: (run / WEIGHTS).write_bytes(b""), ("are not the weights that training.json is about",)),
         (
-            lambda run: (run / BENCHMARK_LOG).write_text('{"task": "x"}\n'),
+            lambda run: (run / BENCHMARK_LOG).write_text(json.dumps(with_checksum({"task": "x"})) + "\n"),
             ("another measurement", "remove it to measure anew"),
         ),
     ],
