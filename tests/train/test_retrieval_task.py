@@ -335,5 +335,5 @@ def test_a_measurement_that_cannot_be_is_one_line(image_folder, tmp_path, run_in
 def test_options_that_do_not_go_together_are_one_line(image_folder, tmp_path, run_inside):
     given = ("--model", "resnet18", "--task", "retrieval", "--output", tmp_path / "results.json")
     run = partial(run_inside, cli.main, "timm-pushpull", "benchmark", *given)
-    assert_one_clear_line(run("--dataset", image_folder, "--details"), "--details are those of a classifier")
-    assert_one_clear_line(run("--corrupted", tmp_path), "give --dataset")
+    assert_one_clear_line(run("--dataset", image_folder, "--details"), "--details is for classifiers")
+    assert_one_clear_line(run("--corrupted", tmp_path), "give their --dataset")
