@@ -259,7 +259,8 @@ def test_a_second_queue_and_too_many_workers_are_refused(plan, run_inside):
 def test_a_reader_that_has_read_enough_ends_the_list_quietly():
     command = f"set -o pipefail; {sys.executable} {QUEUE} | head -3"
     process = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
-    assert (process.returncode, process.stderr) == (141, "")  # as for a program that SIGPIPE ends
+    assert process.stderr == ""
+    assert process.returncode in (0, 141)  # 141, as SIGPIPE gives, where head ended before the list
     assert len(process.stdout.splitlines()) == 3
 
 
