@@ -33,6 +33,7 @@ def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Meas
         weights_sha256=None,
         dataset=data.test.name,
         split=data.test.split,
+        dataset_config=data.test.config,
         preset=settings.preset,
         seed=0,
         num_images=len(data.test.subset(settings.benchmark_limit)),

@@ -49,7 +49,11 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: Splits that cannot be read or do not go together, or that have another number of classes.
     """
-    columns: dict[str, Any] = {"image_column": settings.image_column, "label_column": settings.label_column}
+    columns: dict[str, Any] = {
+        "config": settings.dataset_config,
+        "image_column": settings.image_column,
+        "label_column": settings.label_column,
+    }
     train = load_images(settings.dataset, settings.train_split, train=True, **columns)
     test = load_images(settings.dataset, settings.val_split, **columns)
     if train.classes[: len(test.classes)] == test.classes:

@@ -43,7 +43,17 @@ RENAMED = {
 #: Settings that may differ from the recipe's without making it another training: where the data lie, how the work is
 #: spread, what is measured and how it is stored.
 _NO_OVERRIDES = (
-    *("models", "dataset", "train_split", "val_split", "image_column", "label_column", "num_classes", "seed"),
+    *(
+        "models",
+        "dataset",
+        "dataset_config",
+        "train_split",
+        "val_split",
+        "image_column",
+        "label_column",
+        "num_classes",
+        "seed",
+    ),
     *("grad_accum_steps", "sync_bn", "precision", "torchcompile", "workers", "half_weights", "benchmark_limit"),
     *("interpolation", "mean", "std"),
 )
@@ -74,6 +84,7 @@ class Settings:
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
     model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
     dataset: str = setting(str, "digits", "folder or Hub id that datasets.load_dataset reads, or digits")
+    dataset_config: str | None = setting(str, None, "configuration of the dataset, where it has several")
     train_split: str = setting(str, "train", "split to train on")
     val_split: str | None = setting(str, None, "split to measure; default: the first of test, validation, valid, val")
     image_column: str | None = setting(str, None, "needed only where there are several")

@@ -117,6 +117,7 @@ def full_results() -> Results:
         image_size=32,
         fingerprint="0123456789abcdef",
         seconds=1.5,
+        dataset_config="plain_text",
         baseline=some_results("plain").as_baseline(),
     )
 

@@ -26,7 +26,18 @@ from timm_pushpull.utils.text import shortened
 OTHER_OUTPUT = "choose another --output, or --overwrite"
 _LIMIT = 1 << 30  # bytes
 _IDENTITY = (
-    *("task", "retrieval", "model", "weights_sha256", "dataset", "split", "corrupted", "preset", "seed"),
+    *(
+        "task",
+        "retrieval",
+        "model",
+        "weights_sha256",
+        "dataset",
+        "dataset_config",
+        "split",
+        "corrupted",
+        "preset",
+        "seed",
+    ),
     *("num_images", "frost", "jpeg_quality", "image_size", "precision"),
 )
 

@@ -25,13 +25,34 @@ Interval = tuple[Fraction, Fraction]
 #: The keys of a results file in their order; `mce` and `partial` follow from the others.
 KEYS = (
     *("model", "weights_sha256", "dataset", "split", "preset", "seed", "num_images", "clean_error", "errors", "mce"),
-    *("partial", "task", "retrieval", "frost", "jpeg_quality", "corrupted", "intervals", "top5_errors"),
+    *(
+        "partial",
+        "task",
+        "dataset_config",
+        "retrieval",
+        "frost",
+        "jpeg_quality",
+        "corrupted",
+        "intervals",
+        "top5_errors",
+    ),
     *("calibration_errors", "image_size", "fingerprint", "seconds", "precision", "hardware", "versions", "command"),
     *("commit", "training", "baseline"),
 )
 
 #: What two measurements share where their errors can be compared.
-_COMPARED = ("task", "dataset", "split", "preset", "seed", "num_images", "frost", "jpeg_quality", "corrupted")
+_COMPARED = (
+    "task",
+    "dataset",
+    "dataset_config",
+    "split",
+    "preset",
+    "seed",
+    "num_images",
+    "frost",
+    "jpeg_quality",
+    "corrupted",
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,7 @@ class Measurement:
         weights_sha256: SHA-256 of `model.safetensors`; None while the network is not trained yet.
         seed: Of the corruptions.
         task: classification, where an error is a wrong class, or retrieval, where it is 1 - mAP.
+        dataset_config: Configuration of the dataset; None where it has only one. Such files lack the key.
         retrieval: Of that task, else None.
         frost: Which frost textures were used, `corruptions.frost_source()`; None where frost was not measured.
         jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
@@ -129,6 +151,7 @@ class Measurement:
     seed: int
     num_images: Positive
     task: Task = "classification"
+    dataset_config: str | None = field(default=None, metadata={"omit_none": True})
     retrieval: RetrievalSettings | None = None
     frost: str | None = None
     jpeg_quality: Annotated[int, schema.Bounds(1, 100)] | None = None
@@ -250,7 +273,7 @@ class Results(Measurement):
     def to_json(self) -> str:
         """JSON with every field, `mce` and `partial`; one corruption per line."""
         content = schema.dump(self) | {"mce": self.mce, "partial": self.partial}
-        text = json.dumps({key: content[key] for key in KEYS}, indent=2, allow_nan=False)
+        text = json.dumps({key: content[key] for key in KEYS if key in content}, indent=2, allow_nan=False)
         for _ in range(2):  # numbers that belong together on one line, then pairs of them
             text = re.sub(r"\[\s+([^{}\[\]]*|(?:\[[^{}\[\]]*\],?\s+)*)\s+\]", _on_one_line, text)
         return text + "\n"

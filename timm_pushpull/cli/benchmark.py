@@ -216,6 +216,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
         return on_the_fly, {
             "dataset": images.name,
             "split": images.split,
+            "dataset_config": images.config,
             "preset": options.preset,
             "seed": options.seed,
             "frost": frost_source(options.frost_dir) if "frost" in options.corruptions else None,
@@ -236,6 +237,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     return source, {
         "dataset": images.name if images else manifest.get("dataset", files.name),
         "split": images.split if images else manifest.get("split", "as published"),
+        "dataset_config": images.config if images else manifest.get("dataset_config"),
         "preset": manifest.get("preset", options.preset),
         "seed": manifest.get("seed", 0),
         "frost": manifest.get("frost"),

@@ -12,7 +12,7 @@ from timm_pushpull.cli.tables import print_results
 from timm_pushpull.utils.text import printable
 
 _PROVENANCE = (
-    *("corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256"),
+    *("dataset_config", "corrupted", "frost", "jpeg_quality", "image_size", "fingerprint", "weights_sha256"),
     *("precision", "hardware", "seconds", "command", "commit"),
 )
 

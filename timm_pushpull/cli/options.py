@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def add_split_options(parser: argparse.ArgumentParser) -> None:
-    """Options `--split`, `--image-column` and `--label-column`."""
+    """Options `--split`, `--dataset-config`, `--image-column` and `--label-column`."""
     parser.add_argument(
         "--split", help="split of the dataset (default: the first that exists of test, validation, valid, val)"
     )
+    parser.add_argument("--dataset-config", metavar="NAME", help="configuration of the dataset (default: the only one)")
     parser.add_argument("--image-column", help="column of the images (default: the only one of its kind)")
     parser.add_argument("--label-column", help="column of the labels (default: the only one of its kind)")
 
@@ -30,7 +31,13 @@ def load(options: argparse.Namespace, dataset: str, split: str | None) -> ImageS
     """
     from timm_pushpull.data.loading import load_images
 
-    return load_images(dataset, split, image_column=options.image_column, label_column=options.label_column)
+    return load_images(
+        dataset,
+        split,
+        config=options.dataset_config,
+        image_column=options.image_column,
+        label_column=options.label_column,
+    )
 
 
 def add_corruption_options(parser: argparse.ArgumentParser, names: tuple[str, ...], described: str) -> None:

@@ -62,6 +62,7 @@ class ImageSet:
         indices: The rows of the subset, int64. The random draws of corruptions depend on the row, not on its place in
             the subset.
         origin: Where the images come from, in words, if known.
+        config: Configuration of the dataset; None where it has only one.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ImageSet:
     classes: tuple[str, ...]
     indices: np.ndarray
     origin: str = ""
+    config: str | None = None
 
     def __len__(self) -> int:
         return len(self.indices)

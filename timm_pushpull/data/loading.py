@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from timm_pushpull.data.images import EncodedImage, ImageSet, rank_in_class
-from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hub_client import quiet_hub
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def load_images(
         raise InputError(f"split {split!r} of {name!r} is empty")
     origin = DIGITS_ORIGIN if dataset == DIGITS else ""
     files = DatasetFiles(table, image_column)
-    return ImageSet(name, split, files, labels, classes, np.arange(len(labels)), origin)
+    return ImageSet(name, split, files, labels, classes, np.arange(len(labels)), origin, config)
 
 
 def read_classes(path: Path | str) -> tuple[str, ...]:
@@ -112,8 +112,22 @@ def _load_split(dataset: str, config: str | None, split: str | None, train: bool
     if looks_like_a_path and not Path(dataset).is_dir():
         raise InputError(f"no dataset folder at {dataset!r}")
     with quiet_hub():
+        _check_config(dataset, config)
         split = _choose_split(dataset, datasets.get_dataset_split_names(dataset, config), split, train)
         return datasets.load_dataset(dataset, config, split=split), split
+
+
+def _check_config(dataset: str, config: str | None) -> None:
+    """Raise InputError unless the dataset has this configuration, or None is enough to choose one."""
+    import datasets
+
+    known = datasets.get_dataset_config_names(dataset)
+    if config is not None and config not in known:
+        raise InputError(f"dataset {dataset!r} lacks it: {unknown('configuration', config, known)}")
+    if config is None and len(known) > 1 and datasets.get_dataset_default_config_name(dataset) is None:
+        raise InputError(
+            f"dataset {dataset!r} has {len(known)} configurations; choose one with --dataset-config: {', '.join(known)}"
+        )
 
 
 def _load_digits(split: str | None, train: bool) -> tuple[datasets.Dataset, str]:

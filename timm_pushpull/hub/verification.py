@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -142,8 +143,8 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
     if results.retrieval and release.recipe.get("classes"):
         yield "not measured again: the recipe retrieves only some of the classes; use timm-pushpull benchmark"
         return
-    image_column, label_column = release.recipe.get("image_column"), release.recipe.get("label_column")
-    images = load_images(dataset, results.split, image_column=image_column, label_column=label_column)
+    columns: dict[str, Any] = {name: release.recipe.get(name) for name in ("image_column", "label_column")}
+    images = load_images(dataset, results.split, config=results.dataset_config, **columns)
     images = restrict_to_classes(images, release.config.get("label_names"))
     if images.name != results.dataset:
         raise InputError(f"{dataset!r} is {images.name}, but the results are about {results.dataset}; give that")
@@ -153,7 +154,7 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
     task = None
     if results.retrieval:
         split = results.retrieval.database_split
-        database = load_images(dataset, split, image_column=image_column, label_column=label_column)
+        database = load_images(dataset, split, config=results.dataset_config, **columns)
         if len(database) < results.retrieval.database_images:
             raise InputError(
                 f"split {split!r} of {dataset!r} has {len(database)} images, but the results are about "

@@ -36,6 +36,7 @@ class Job:
         jpeg_quality: 1 to 100, or None for lossless.
         frost: Where the frost textures come from, if there is frost.
         dataset: Name of the dataset.
+        dataset_config: Configuration of the dataset; None where it has only one.
         split: Name of its split.
         rows: Number of images.
         rows_sha256: Hash of the rows, their labels and the class names.
@@ -53,6 +54,7 @@ class Job:
     jpeg_quality: int | None
     frost: str | None
     dataset: str
+    dataset_config: str | None
     split: str
     rows: int
     rows_sha256: str
@@ -128,6 +130,7 @@ def make_job(
         jpeg_quality=_jpeg_quality(jpeg_quality, preset),
         frost=frost_source(frost_dir) if "frost" in corruptions else None,
         dataset=images.name,
+        dataset_config=images.config,
         split=images.split,
         rows=len(images),
         rows_sha256=_rows_hash(images),

@@ -38,6 +38,7 @@ class _Types:
     frost: str | None = None
     jpeg_quality: schema.Count | None = None
     dataset: str = ""
+    dataset_config: str | None = None
     split: str = ""
     num_images: schema.Count = 0
     unreadable: list[_Unreadable] = field(default_factory=list)
