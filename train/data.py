@@ -25,6 +25,7 @@ from timm_pushpull.data.loading import read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
 from train.settings import RECIPES, Settings
+from train.signals import ignore_signals
 
 _ORDER, _AUGMENTATION = 0, 1
 _IN_MEMORY = 4 * 2**30  # bytes of decoded images that a process keeps
@@ -233,6 +234,7 @@ class TrainingImages(Dataset):
             num_workers=0 if self.in_memory and not self.policy else workers,
             # Not the global one: its state is set by the step, for dropout, before the first batch is asked for.
             generator=torch.Generator(),
+            worker_init_fn=ignore_signals,
         )
         for batch in loader:
             if isinstance(batch, InputError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,11 +17,14 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor, nn
 
+from timm_pushpull import cli
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.layers.push_pull_base import inhibition_strengths
+from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import make_folder, read_plain, refuse_link, write_file
 from timm_pushpull.utils.progress import progress_bar
-from train.run_folder import TRACKING
+from train.run_folder import TRACKING, RunFolder
 from train.settings import Settings
 
 _PROJECT = "timm-pushpull"
@@ -48,7 +52,7 @@ class LogWindow:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
-        self._sums = torch.zeros(self.STEPS, 2, device=accelerator.device)
+        self._sums = torch.zeros(self.STEPS, 3, device=accelerator.device)
         self._batches: list[tuple[int, float]] = []
         self.restart_clock()
 
@@ -66,15 +70,24 @@ class LogWindow:
     def is_full(self) -> bool:
         return len(self._batches) == self.STEPS
 
-    def reduce(self) -> tuple[list[StepSums], float]:
-        """The steps since the last call, summed over all processes, and the seconds they took; empties the window."""
+    def reduce(self, stop: bool = False) -> tuple[list[StepSums], float, bool]:
+        """Empty the window, in all processes at once.
+
+        Args:
+            stop: Whether this process is to stop.
+
+        Returns:
+            The steps since the last call, summed over all processes; the seconds they took; whether any process is to
+            stop.
+        """
+        self._sums[0, 2] = stop
         sums = self.accelerator.reduce(self._sums)[: len(self._batches)].tolist()
-        steps = [StepSums(loss, wrong, *batch) for (loss, wrong), batch in zip(sums, self._batches, strict=True)]
+        steps = [StepSums(loss, wrong, *batch) for (loss, wrong, _), batch in zip(sums, self._batches, strict=True)]
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         self._batches = []
         self._sums.zero_()
-        return steps, seconds
+        return steps, seconds, sums[0][2] > 0
 
 
 class TrainLog:
@@ -180,3 +193,23 @@ def alpha_statistics(network: nn.Module) -> dict[str, float]:
         return {}
     values = {"mean": alpha.mean(), "std": alpha.std(correction=0), "min": alpha.min(), "max": alpha.max()}
     return {f"alpha_{name}": value.item() for name, value in values.items()}
+
+
+def print_summary(measured: list[tuple[RunFolder, Results]], baseline: Results) -> None:
+    """The last lines: what was reached, and how to load it."""
+    found = [results for _, results in measured]
+    print()
+    cli.print_comparison([*([baseline] if baseline not in found else []), *found])
+    print("\nLoad the result:")
+    for folder, _ in measured:
+        print(
+            f'  python -c "import timm, timm_pushpull; '
+            f"model = timm.create_model('local-dir:{folder.path}', pretrained=True)\""
+        )
+
+
+def print_resume(epoch: int, step: int) -> None:
+    """Say on stderr where a run has stopped, counted from 0, and how to go on."""
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")]
+    command = provenance.command([*arguments, "--resume"])
+    print(f"train.py: stopped in epoch {epoch + 1}, step {step}; resume with: {command}", file=sys.stderr, flush=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import (
     copy_files,
+    is_temporary,
     make_folder,
     new_folder,
     read_plain,
@@ -57,9 +59,10 @@ class RunFolder:
         self.path = path
         self.resume = resume and (path / RECIPE).exists()
         try:
-            content = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+            names = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
         except OSError as error:
             raise write_error(path, error) from error
+        content = [name for name in names if not is_temporary(name)]
         if content and not (self.resume or overwrite):
             what = "a run" if RECIPE in content else f"other files ({content[0]}, ...)"
             raise InputError(
@@ -90,6 +93,12 @@ class RunFolder:
             for name in _FILES:
                 remove(self.path / name, within=self.path)
             write_file(self.path / RECIPE, settings.to_yaml())
+
+    def remove_temporary(self) -> None:
+        """Remove what killed processes have not completed; no other process may be at work here."""
+        named = [path for path in self.path.glob(".*.tmp") if is_temporary(path.name)]
+        for path in (*named, *(self.path / STATE).glob(".step-*.tmp")):
+            remove(path, within=self.path)
 
     def write_benchmark_limit(self, settings: Settings) -> None:
         """Update the recipe of a trained network with the number of images it is measured on."""
@@ -155,6 +164,27 @@ def copy_trained(run: Path, target: Path) -> None:
     with new_folder(target) as folder:
         copy_files(run, folder, needed)
         RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)
+
+
+@dataclass
+class TrainState:
+    """Where a run stands, apart from the weights.
+
+    Attributes:
+        epoch, step: The next ones, from 0; `step` counts within the epoch.
+        loss, wrong: Sums over the epoch's images so far, of all processes.
+        lr: Learning rate of the last step.
+        log: One row per finished epoch.
+        seconds: Time spent on training so far; not in the log, which does not depend on the machine.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    wrong: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    lr: float = math.nan
 
 
 class Checkpoints:

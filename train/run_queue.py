@@ -15,8 +15,6 @@ results of studies beside their plans. `python train/release.py --stage NAME` ma
 from __future__ import annotations
 
 import argparse
-import fcntl
-import io
 import os
 import signal
 import subprocess
@@ -24,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -38,6 +36,7 @@ from timm_pushpull import cli
 from timm_pushpull.hub.contents import read_file
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, make_folder, open_plain, write_file
+from timm_pushpull.utils.locks import lock_file
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.release import PlannedRelease, load_planned
 from train.run_folder import RESULTS, TRAINING
@@ -308,29 +307,6 @@ class Queue:
 
     def _path(self, name: str, kind: str) -> Path:
         return self.runs / f"{name.replace(' ', '-')}.{kind}"
-
-
-@contextmanager
-def lock_file(path: Path, stop: threading.Event | None = None) -> Iterator[IO[str] | None]:
-    """Hold the lock of a file, which is free again when its holders are dead.
-
-    Args:
-        stop: Wait for the lock until this is set; without it, do not wait.
-
-    Yields:
-        The open file; None where another process holds the lock.
-    """
-    with open_plain(path, "ab") as binary, io.TextIOWrapper(binary, encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if stop is None or stop.wait(_WAIT):
-                    yield None
-                    return
-            else:
-                yield file
-                return
 
 
 def _read_lock(path: Path) -> tuple[int | None, int | None]:

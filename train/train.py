@@ -20,7 +20,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,15 @@ from timm_pushpull.models.weights import create_model, save_model
 from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
+from timm_pushpull.utils.locks import only_process
 from train.benchmark import evaluation_options, plan_benchmark, run_benchmark
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.launch import check_gpus, grad_accum_steps, memory_advice, start_accelerator
-from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, start_tracker
+from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, print_summary, start_tracker
 from train.objectives import create_objective
-from train.run_folder import Checkpoints, RunFolder
+from train.run_folder import Checkpoints, RunFolder, TrainState
 from train.settings import Settings, parse
+from train.signals import StopRequest, stop_on_signal
 from train.sync_bn import convert_sync_bn
 
 
@@ -79,11 +81,12 @@ def main() -> None:
 
         accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
         measured = []
-        for name, folder in zip(settings.models, folders, strict=True):
-            results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
-            if results:
-                baseline = baseline or results
-                measured.append((folder, results))
+        with only_process(options.output) if accelerator.is_main_process else nullcontext():
+            for name, folder in zip(settings.models, folders, strict=True):
+                results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
+                if results:
+                    baseline = baseline or results
+                    measured.append((folder, results))
     if accelerator.is_main_process and baseline and measured:
         print_summary(measured, baseline)
 
@@ -130,6 +133,8 @@ def run(
     baseline: Results | None,
 ) -> Results | None:
     """Train and measure one network, or what --resume finds left to do; returns its results, if it is measured."""
+    if accelerator.is_main_process:
+        folder.remove_temporary()
     if folder.results:
         folder.check(settings)
         accelerator.print(f"{settings.models[0]}: finished before, in {folder.path}")
@@ -150,25 +155,6 @@ def run(
 # The loop.
 
 
-@dataclass
-class TrainState:
-    """Where a run stands, apart from the weights.
-
-    Attributes:
-        epoch, step: The next ones, from 0; `step` counts within the epoch.
-        loss, wrong: Sums over the epoch's images so far, of all processes.
-        log: One row per finished epoch.
-        seconds: Time spent on training so far; not in the log, which does not depend on the machine.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
-    wrong: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 def train(
     folder: RunFolder, data: Data, settings: Settings, options: argparse.Namespace, accelerator: Accelerator
 ) -> None:
@@ -179,17 +165,18 @@ def train(
     checkpoints = Checkpoints(folder.path, run_identity, options.save_minutes)
     state = load_checkpoint(trainer, checkpoints) if folder.resume else TrainState()
     with (
+        stop_on_signal() as stop,
         start_tracker(options.tracker, folder.path, settings, accelerator),
         TrainLog(trainer.global_step(state), trainer.total_steps, settings, accelerator) as log,
     ):
         while state.epoch < settings.epochs:
-            train_epoch(trainer, data, state, log, checkpoints)
+            train_epoch(trainer, data, state, log, checkpoints, stop)
             row = {
                 "epoch": state.epoch + 1,
                 "loss": state.loss / len(data.train),
                 "train_error": state.wrong / len(data.train),
                 "test_error": validate(trainer, data),
-                "learning_rate": trainer.last_lr,
+                "learning_rate": state.lr,
                 **alpha_statistics(trainer.network),
             }
             state.log.append(row)
@@ -199,11 +186,17 @@ def train(
                 folder.write_log(state.log)
                 if checkpoints.due() or state.epoch == settings.epochs:
                     save_checkpoint(trainer, state, checkpoints)
-    save_weights(folder, trainer, data, state.seconds, options.overrides)
+        save_weights(folder, trainer, data, state.seconds, options.overrides)
 
 
-def train_epoch(trainer: Trainer, data: Data, state: TrainState, log: TrainLog, checkpoints: Checkpoints) -> None:
-    """The rest of an epoch, from `state` on, which is updated after every window of steps; saves checkpoints."""
+def train_epoch(
+    trainer: Trainer, data: Data, state: TrainState, log: TrainLog, checkpoints: Checkpoints, stop: StopRequest
+) -> None:
+    """The rest of an epoch, from `state` on, which is updated after every window of steps; saves checkpoints.
+
+    Raises:
+        Interrupted: One of the processes is to stop; a checkpoint is saved.
+    """
     settings, accelerator = trainer.settings, trainer.accelerator
     data.train.set_epoch(state.epoch)
     order = epoch_order(len(data.train), settings.batch_size, settings.seed, state.epoch)[state.step :]
@@ -219,7 +212,7 @@ def train_epoch(trainer: Trainer, data: Data, state: TrainState, log: TrainLog, 
         log.bar.update()
         if not window.is_full() and global_step < last:
             continue
-        steps, seconds = window.reduce()
+        steps, seconds, stops = window.reduce(stop.signal is not None)
         for number, step in enumerate(steps):
             if not math.isfinite(step.loss):
                 raise diverged(f"the loss is {step.loss / step.images}", state, state.step + number, step.lr, trainer)
@@ -227,7 +220,15 @@ def train_epoch(trainer: Trainer, data: Data, state: TrainState, log: TrainLog, 
         state.loss += sum(step.loss for step in steps)
         state.wrong += round(sum(step.wrong for step in steps))
         state.seconds += seconds
+        state.lr = steps[-1].lr
         log.log_window(steps, seconds, state.epoch, trainer.global_step(state))
+        if stops:
+            log.bar.close()
+            if accelerator.is_main_process:
+                save_checkpoint(trainer, state, checkpoints)
+                print_resume(state.epoch, state.step)
+            accelerator.wait_for_everyone()  # a launcher ends all processes as soon as one has ended
+            raise stop.error(message="")
         # At the end of the epoch the checkpoint is saved with the row of the log, after the test.
         if accelerator.is_main_process and checkpoints.due() and global_step < last:
             save_checkpoint(trainer, state, checkpoints)
@@ -242,7 +243,6 @@ class Trainer:
         objective: The loss of the outputs, and the class that they stand for.
         model_ema: Moving average of the network's weights, if the settings ask for one.
         steps_per_epoch, total_steps: Optimizer steps, whatever the number of processes or parts of a batch.
-        last_lr: Learning rate of the step before the next one.
     """
 
     def __init__(self, settings: Settings, images: int, accelerator: Accelerator) -> None:
@@ -283,7 +283,6 @@ class Trainer:
             cycle_momentum=settings.cycle_momentum,
             three_phase=settings.three_phase,
         )
-        self.last_lr = math.nan
         self.model_ema = ModelEmaV3(self.network, decay=settings.model_ema_decay) if settings.model_ema_decay else None
 
     @property
@@ -328,7 +327,6 @@ class Trainer:
             wrong += (self.objective.logits(outputs.detach()).argmax(dim=1) != labels).sum()
         if settings.clip_grad:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_grad)
-        self.last_lr = self.next_lr
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
@@ -432,19 +430,6 @@ def save_weights(folder: RunFolder, trainer: Trainer, data: Data, seconds: float
         )
         folder.write_training(weights_sha256, training)
     accelerator.wait_for_everyone()
-
-
-def print_summary(measured: list[tuple[RunFolder, Results]], baseline: Results) -> None:
-    """The last lines: what was reached, and how to load it."""
-    found = [results for _, results in measured]
-    print()
-    cli.print_comparison([*([baseline] if baseline not in found else []), *found])
-    print("\nLoad the result:")
-    for folder, _ in measured:
-        print(
-            f'  python -c "import timm, timm_pushpull; '
-            f"model = timm.create_model('local-dir:{folder.path}', pretrained=True)\""
-        )
 
 
 if __name__ == "__main__":

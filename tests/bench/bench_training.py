@@ -30,6 +30,7 @@ from train.launch import start_accelerator
 from train.log import TrainLog
 from train.run_folder import Checkpoints
 from train.settings import Settings
+from train.signals import StopRequest
 from train.train import Trainer, TrainState, resolve, train_epoch
 
 
@@ -85,7 +86,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             other.optimizer.zero_grad()
 
     def loop() -> None:
-        train_epoch(trainer, data, state, log, checkpoints)
+        train_epoch(trainer, data, state, log, checkpoints, StopRequest())
         state.epoch, state.step = state.epoch + 1, 0
 
     def seconds(work) -> float:

@@ -16,8 +16,9 @@ import pytest
 from support.paths import ROOT
 from support.processes import Command, assert_one_clear_line
 from timm_pushpull.benchmark.results import Results
+from timm_pushpull.utils.locks import lock_file
 from train import run_queue
-from train.run_queue import PLAN, Job, available_cores, lock_file, plan_jobs
+from train.run_queue import PLAN, Job, available_cores, plan_jobs
 from train.settings import parse
 
 QUEUE = ROOT / "train" / "run_queue.py"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from timm_pushpull import __version__
 from timm_pushpull.cli import benchmark, compare, corrupt, info, plot, report
 from timm_pushpull.cli.parser import Parser
 from timm_pushpull.cli.tables import print_comparison
-from timm_pushpull.utils.errors import InputError, redacted
+from timm_pushpull.utils.errors import InputError, Interrupted, redacted
 from timm_pushpull.utils.text import printable
 
 __all__ = ["Parser", "command_line", "main", "print_comparison", "run"]
@@ -22,13 +25,16 @@ def run(command: Callable[[], int | None], name: str) -> NoReturn:
     """Run a command and exit with the code that it returns, 0 for None.
 
     - `InputError`: one line on stderr, exit code 2.
-    - Ctrl-C: one line on stderr, exit code 130.
+    - Ctrl-C: one line on stderr, exit code 130. SIGTERM: likewise, exit code 143; a second one ends at once.
     - The reader of stdout has ended, such as `head`: nothing, exit code 141, as for a program that SIGPIPE ends.
 
     Args:
         command: What to run.
         name: What lines on stderr begin with.
     """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {_one_line(message)}\n"
     try:
         code = command()
@@ -39,10 +45,22 @@ def run(command: Callable[[], int | None], name: str) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
         sys.exit(141)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        number, message = getattr(error, "signal", signal.SIGINT), getattr(error, "message", None)
+        if message is None:
+            message = "interrupted" if number == signal.SIGINT else "terminated"
+        if message:
+            print(f"{name}: {_one_line(message)}", file=sys.stderr)
+        sys.exit(128 + number)
+    finally:
+        if in_main_thread and signal.getsignal(signal.SIGTERM) == _terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.exit(code or 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    raise Interrupted(number)
 
 
 def _one_line(message: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder
+from timm_pushpull.utils.locks import only_process
 
 if TYPE_CHECKING:
     import torch
@@ -151,45 +153,46 @@ def _benchmark(options: argparse.Namespace) -> None:
     )
     identity = benchmark.identity(measurement, options.details)
     log_path = options.output.with_name(options.output.name + ".part")
-    if options.overwrite and distributed.is_main:
-        options.output.unlink(missing_ok=True)
-        log_path.unlink(missing_ok=True)
-    if not options.overwrite and options.output.exists():
-        finished = Results.load(options.output)
-        refuse_other(str(options.output), benchmark.identity(finished, options.details), identity)
-        if distributed.is_main:
-            log_path.unlink(missing_ok=True)  # left by a process that was killed after it had saved
-            print_results(finished)
-            print(f"{options.output} was finished before; use --overwrite to measure again")
-        return
-    log = benchmark.ProgressLog(log_path, identity) if distributed.is_main else None
-    model.to(device, memory_format=torch.channels_last)
-    shared = {
-        "batch_size": options.batch_size,
-        "device": device,
-        "precision": precision,
-        "distributed": distributed,
-        "progress": distributed.is_main,
-    }
-    task = None
-    if database is not None:
-        task = benchmark.retrieval(model, database, geometry, top=about["retrieval"].top, **shared)
-    evaluation = benchmark.evaluate(
-        model,
-        source,
-        task=task,
-        corruptions=options.corruptions,
-        severities=options.severities,
-        details=options.details,
-        log=log,
-        **shared,
-    )
-    if log is not None:
-        results = measurement.results(**evaluation.as_results())
-        results.save(options.output)
-        log.remove()
-        print_results(results)
-        print(f"written to {options.output}")
+    with only_process(options.output) if distributed.is_main else nullcontext():
+        if options.overwrite and distributed.is_main:
+            options.output.unlink(missing_ok=True)
+            log_path.unlink(missing_ok=True)
+        if not options.overwrite and options.output.exists():
+            finished = Results.load(options.output)
+            refuse_other(str(options.output), benchmark.identity(finished, options.details), identity)
+            if distributed.is_main:
+                log_path.unlink(missing_ok=True)  # left by a process that was killed after it had saved
+                print_results(finished)
+                print(f"{options.output} was finished before; use --overwrite to measure again")
+            return
+        log = benchmark.ProgressLog(log_path, identity) if distributed.is_main else None
+        model.to(device, memory_format=torch.channels_last)
+        shared = {
+            "batch_size": options.batch_size,
+            "device": device,
+            "precision": precision,
+            "distributed": distributed,
+            "progress": distributed.is_main,
+        }
+        task = None
+        if database is not None:
+            task = benchmark.retrieval(model, database, geometry, top=about["retrieval"].top, **shared)
+        evaluation = benchmark.evaluate(
+            model,
+            source,
+            task=task,
+            corruptions=options.corruptions,
+            severities=options.severities,
+            details=options.details,
+            log=log,
+            **shared,
+        )
+        if log is not None:
+            results = measurement.results(**evaluation.as_results())
+            results.save(options.output)
+            log.remove()
+            print_results(results)
+            print(f"written to {options.output}")
 
 
 def _source(options: argparse.Namespace, geometry, names: list[str] | None):

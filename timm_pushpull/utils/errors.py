@@ -1,4 +1,4 @@
-"""`InputError`, and texts for error messages of one line."""
+"""`InputError`, `Interrupted`, and texts for error messages of one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ class InputError(ValueError):
 
     Commands print it and exit with code 2; library callers can catch it as a `ValueError`.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the process: in order, as Ctrl-C does.
+
+    Attributes:
+        signal: Its number. Commands exit with 128 + this.
+        message: What to print; nothing if it is empty, `terminated` or `interrupted` if it is None.
+    """
+
+    def __init__(self, signal: int, message: str | None = None) -> None:
+        super().__init__(message or "")
+        self.signal, self.message = signal, message
 
 
 def one_line(error: BaseException) -> str:

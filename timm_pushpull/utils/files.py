@@ -226,6 +226,11 @@ def write_file(path: Path | str, content: str | bytes, *, within: Path | str | N
         raise write_error(path, error) from error
 
 
+def is_temporary(name: str) -> bool:
+    """Whether `write_file` gives such a name to a file before it is complete; after a kill, the file stays."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", name) is not None
+
+
 def remove(path: Path | str, *, within: Path | str) -> None:
     """Remove a file or a folder with all that it holds, if it is there. Of a symbolic link, the target stays.
 

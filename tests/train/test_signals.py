@@ -1,0 +1,125 @@
+"""SIGTERM and SIGINT: a training saves a checkpoint and goes on from it, other commands keep what they have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.example_training import assert_same, read_checkpoint, start
+from support.paths import ROOT
+from support.processes import Command, wait_for_all
+from train.signals import StopRequest
+
+#: No checkpoint but those of the signals and the end.
+RARELY = {"limit": 60, "batch-size": 2, "save-minutes": 100}
+STEPS = 60  # 2 epochs
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def said(command: Command) -> str:
+    path = Path(command._folder.name) / "stderr"
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("processes", "number"),
+    [(1, signal.SIGTERM), pytest.param(2, signal.SIGINT, marks=pytest.mark.slow)],
+)
+def test_a_training_that_is_told_to_stop_goes_on_to_the_same_weights(tmp_path, processes, number):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    uninterrupted = start(whole, processes, "--skip-benchmark", **RARELY)
+    commands = start(run, processes, "--skip-benchmark", **RARELY)
+    wait_until(lambda: "loss=" in said(commands[0]) or not commands[0].is_running())
+    os.kill(commands[-1]._process.pid, number)  # one of several: all end
+    ends = [command.wait(300) for command in commands]
+    for command in commands:
+        command.close()
+    codes = [end.returncode for end in ends]
+    assert codes[-1] == 128 + number, ends[-1].stderr
+    assert all(code in (128 + signal.SIGTERM, 128 + number) for code in codes)
+    last = ends[0].stderr.strip().splitlines()[-1]
+    assert last.startswith("train.py: stopped in epoch ")
+    assert "; resume with: train.py " in last
+    assert last.endswith(" --resume")
+    assert "Traceback" not in ends[0].stderr
+    (checkpoint,) = (run / "state").glob("*")
+    assert 0 < int(checkpoint.stem.removeprefix("step-")) < STEPS
+    assert not (run / "model.safetensors").exists()
+    (resumed, *others) = start(run, processes, "--skip-benchmark", "--resume", **RARELY)
+    assert "resumed in epoch" in wait_for_all([resumed, *others]).stdout
+    wait_for_all(uninterrupted)
+    assert_same(read_checkpoint(run, STEPS), read_checkpoint(whole, STEPS))
+    for name in ("model.safetensors", "log.csv"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
+    killed, request = [], StopRequest()
+    monkeypatch.setattr(os, "kill", lambda *_: killed.append(1))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    request.handle(signal.SIGINT, None)
+    request.handle(signal.SIGTERM, None)  # the launcher passes it on
+    assert (request.signal, killed) == (signal.SIGINT, [])
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 10)
+    request.handle(signal.SIGINT, None)
+    assert killed == [1]
+
+
+def test_sigterm_ends_a_command_in_order(run_inside):
+    undone = []
+
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            undone.append(1)
+
+    process = run_inside(command, "name")
+    assert (process.returncode, process.stderr, undone) == (143, "name: terminated\n", [1])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+#: Stands for SLURM's commands: notes the call; `srun` runs until it is told to end.
+SLURM = """\
+#!/usr/bin/env bash
+echo "$(basename "$0") $1 ${2-}" >> calls
+case "$(basename "$0")" in
+    scontrol) [ "$1" != show ] || echo localhost ;;
+    scancel) touch stop ;;
+    srun) while [ ! -e stop ]; do sleep 0.05; done; exit "$CODE" ;;
+esac
+"""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize("code", [1, 0])
+def test_a_slurm_job_passes_the_signal_on_and_is_queued_again_unless_it_is_done(tmp_path, code):
+    for name in ("scontrol", "scancel", "srun"):
+        (tmp_path / name).write_text(SLURM)
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a"}
+    job = subprocess.Popen(
+        ["bash", ROOT / "train" / "clusters" / "slurm.sh"], cwd=tmp_path, env=environment | {"CODE": str(code)}
+    )
+    calls = tmp_path / "calls"
+    wait_until(lambda: calls.exists() and "srun" in calls.read_text(), 20)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(20) == 0
+    lines = calls.read_text().splitlines()
+    assert "scancel --signal=TERM 7" in lines
+    assert ("scontrol requeue 7" in lines) == (code != 0)

@@ -1,0 +1,95 @@
+"""Lock files: one process at a time works on a folder or file. A dead process does not keep its locks."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import open_plain
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_WAIT = 1.0  # seconds between two tries
+
+
+@contextmanager
+def lock_file(path: Path, stop: threading.Event | None = None) -> Iterator[IO[str] | None]:
+    """Hold the lock of a file, which is free again when its holders are dead.
+
+    Where the system or the file system has no locks, every process gets it.
+
+    Args:
+        stop: Wait for the lock until this is set; without it, do not wait.
+
+    Yields:
+        The open file; None where another process holds the lock.
+
+    Raises:
+        OSError: The file cannot be created.
+    """
+    while True:
+        with open_plain(path, "ab") as binary, io.TextIOWrapper(binary, encoding="utf-8") as file:
+            if not _lock(file):
+                if stop is None or stop.wait(_WAIT):
+                    yield None
+                    return
+            elif _is_at(file, path):
+                yield file
+                return
+            # Else its holder removed it, after it was opened here: the next process would lock a new one.
+
+
+def _lock(file: IO[str]) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def only_process(place: Path) -> Iterator[None]:
+    """Be the only process that works on a file or folder, by a lock file beside it, which is removed at the end.
+
+    Where that file cannot be written, as beside a mounted folder, there is no protection.
+
+    Raises:
+        InputError: Another process works on it.
+    """
+    itself = place.resolve()
+    path = itself.parent / f".{itself.name}.lock"
+    with ExitStack() as stack:
+        protected = True
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(lock_file(path))
+        except OSError:
+            protected = False
+        if protected and lock is None:
+            raise InputError(f"another process is working on {str(place)!r}; wait for it, or stop it")
+        try:
+            yield
+        finally:
+            if protected:
+                with suppress(OSError):  # while it is locked: afterwards, it may be another process's
+                    path.unlink()

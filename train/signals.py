@@ -1,0 +1,63 @@
+"""SIGTERM and SIGINT while a network trains: the first asks for a checkpoint and the end, a second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from timm_pushpull.utils.errors import Interrupted
+
+#: A launcher passes on what the terminal or SLURM has sent to all processes: seconds in which signals count as one.
+_SAME = 2.0
+
+
+class StopRequest:
+    """Whether a signal has asked this process to stop.
+
+    Attributes:
+        signal: Its number; None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._time = 0.0
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; of a later one, the process ends."""
+        if self.signal is None:
+            self.signal, self._time = number, time.monotonic()
+        elif time.monotonic() - self._time > _SAME:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def error(self, message: str | None = None) -> Interrupted:
+        """The error to end with, here and in the other processes, which may not have got the signal."""
+        return Interrupted(self.signal or signal.SIGTERM, message)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Turn SIGTERM and SIGINT into a request, which the training loop asks for.
+
+    Raises:
+        Interrupted: A request came too late for the loop.
+    """
+    request = StopRequest()
+    before = {number: signal.signal(number, request.handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if request.signal is not None:
+        raise request.error()
+
+
+def ignore_signals(_: int) -> None:
+    """Leave the end of a data loader's worker to its main process, which still needs images for its last steps."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
