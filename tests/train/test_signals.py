@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from support.example_training import assert_same, read_checkpoint, start
+from support.example_training import assert_same, folder_arguments, read_checkpoint, start
+from support.image_folder import make_image_folder
 from support.paths import ROOT
 from support.processes import Command, wait_for_all
+from train import train
+from train.log import LogWindow
 from train.signals import StopRequest
 
 #: No checkpoint but those of the signals and the end.
@@ -34,10 +37,34 @@ def said(command: Command) -> str:
     return path.read_text() if path.exists() else ""
 
 
-@pytest.mark.parametrize(
-    ("processes", "number"),
-    [(1, signal.SIGTERM), pytest.param(2, signal.SIGINT, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("window", [1, 20])
+def test_a_signal_in_a_step_changes_nothing_but_when_the_run_ends(tmp_path, run_inside, monkeypatch, window):
+    """A run stops in the middle of an epoch, or with a long window at its end, before the test."""
+    dataset, whole, run = make_image_folder(tmp_path / "images"), tmp_path / "whole", tmp_path / "run"
+    more, train_step = ["--skip-benchmark", "--save-minutes", "100"], train.Trainer.train_step
+
+    def step_with_signal(trainer, step, *others):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer, step, *others)
+
+    assert run_inside(train.main, *folder_arguments(dataset, whole), *more).returncode == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", step_with_signal)
+        patch.setattr(LogWindow, "STEPS", window)
+        process = run_inside(train.main, *folder_arguments(dataset, run), *more)
+    assert process.returncode == 143, process.stderr
+    steps = 2 if window == 1 else 3  # of 3 an epoch
+    assert f"train.py: stopped in epoch 1, step {steps}; resume with: " in process.stderr.splitlines()[-1]
+    assert [path.name for path in (run / "state").iterdir()] == [f"step-{steps:08d}.pt"]
+    assert run_inside(train.main, *folder_arguments(dataset, run), *more, "--resume").returncode == 0
+    assert_same(read_checkpoint(run, 6), read_checkpoint(whole, 6))
+    assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (run / "log.csv").read_text() == (whole / "log.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_a_training_that_is_told_to_stop_goes_on_to_the_same_weights(tmp_path, processes, number):
     whole, run = tmp_path / "whole", tmp_path / "run"
     uninterrupted = start(whole, processes, "--skip-benchmark", **RARELY)
