@@ -19,7 +19,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,9 @@ def main() -> None:
 
         accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
         measured = []
-        with only_process(options.output) if accelerator.is_main_process else nullcontext():
+        with ExitStack() as locks:
+            for folder in folders if accelerator.is_main_process else ():
+                locks.enter_context(only_process(folder.path))
             for name, folder in zip(settings.models, folders, strict=True):
                 results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
                 if results:

@@ -82,7 +82,7 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
     assert sorted(everyone) == sorted(whole)
     assert_all_same(everyone, whole)
     assert_all_same(seen(images, order[2:]), whole)  # as after a resume
-    monkeypatch.setattr("batches._IN_MEMORY", 0)
+    monkeypatch.setattr("train.data._IN_MEMORY", 0)
     assert_all_same(seen(training_images(pictures, name), order[:1]), whole)
     plain = seen(training_images(pictures, None), order)
     others = (seen(images, order, epoch=1), seen(training_images(pictures, name, seed=1), order[:2]), plain)
@@ -118,7 +118,7 @@ def test_prime_gets_crops_between_0_and_1_and_returns_grey_levels(pictures, monk
 
     order = epoch_order(24, 6, 0, 0)
     plain = seen(training_images(pictures, None), order)
-    monkeypatch.setattr("batches.prime", fake)
+    monkeypatch.setattr("train.data.prime", fake)
     images = training_images(pictures, "prime", data="cifar")
     found = seen(images, order)
     for position, pixels in found.items():
@@ -251,31 +251,38 @@ def imported(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def source(name: str) -> Path | None:
+    """The file of ours that an imported name comes from, behind the packages that export it."""
+    *parents, last = name.split(".")
+    for stem in (ROOT.joinpath(*parents, last), ROOT.joinpath(*parents)):
+        if (file := stem.with_suffix(".py")).is_file():
+            return file
+    if not (file := ROOT.joinpath(*parents, "__init__.py")).is_file():
+        return None
+    exported = [found for found in imported(file) if found.rpartition(".")[2] == last]
+    return source(exported[0]) if exported else file
 
 
 def test_training_images_never_come_from_the_test_corruptions():
     """What makes a training batch, and what that imports of ours, down to the last, knows nothing of corruptions."""
-    ours = {f"timm_pushpull.{part}" for part in ("corruptions", "data.corrupted", "benchmark")}
-    todo = [ROOT / "train" / "batches.py", ROOT / "train" / "learner.py"]
-    todo += (ROOT / "timm_pushpull" / "data" / "augment").glob("*.py")
-    done = set()
+    rooms = [ROOT / "timm_pushpull" / room for room in ("corruptions", "data/corrupted", "benchmark")]
+    # Presets say how images are resized.
+    allowed = ROOT / "timm_pushpull" / "corruptions" / "presets.py"
+    todo = [ROOT / "train" / "data.py", *(ROOT / "timm_pushpull" / "data" / "augment").glob("*.py")]
+    done = {ROOT / "train" / "settings.py"}  # it checks the names of presets and tasks
     while todo:
         path = todo.pop()
         if path in done:
             continue
         done.add(path)
         for name in imported(path):
-            inside = any(name == one or name.startswith(f"{one}.") for one in ours)
-            # The settings check the names of presets and tasks, retrieval has its loss from the benchmark, and presets
-            # say how images are resized; none of them is part of a batch's way.
-            settings = path.name == "settings.py"
-            names = ("timm_pushpull.corruptions", "timm_pushpull.benchmark.results") if settings else ()
-            allowed = name.startswith((*names, "timm_pushpull.benchmark.hashing", "timm_pushpull.corruptions.presets"))
-            assert allowed or not inside, f"{path} imports {name}"
-            for base in () if settings else (ROOT, ROOT / "train"):
-                stem = base.joinpath(*name.split("."))
-                todo += [file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()]
+            file = source(name)
+            if file is not None and file != allowed:
+                assert not any(file.is_relative_to(room) for room in rooms), f"{path} imports {name}"
+                todo.append(file)
+    assert {ROOT / "timm_pushpull" / "data" / path for path in ("images.py", "augment/primitives.py")} < done
     assert len(done) > 10
-    assert ROOT / "timm_pushpull" / "data" / "augment" / "primitives.py" in done

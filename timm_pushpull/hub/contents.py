@@ -77,7 +77,7 @@ def _png(content: bytes) -> None:
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 image.verify()
         except UNREADABLE as error:
-            raise ValueError("it is no picture in the PNG format") from error
+            raise ValueError("it is not an image in the PNG format") from error
 
 
 def _journal(content: bytes) -> None:
