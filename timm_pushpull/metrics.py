@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
+from typing import TypeVar
 
 import numpy as np
 
-from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.utils.errors import InputError
 
 __all__ = [
@@ -35,7 +36,10 @@ __all__ = [
     "net_error_reduction",
     "relative_corruption_errors",
     "relative_mce",
+    "without_validation",
 ]
+
+T = TypeVar("T")
 
 Errors = Mapping[str, Sequence[float | None]]
 
@@ -89,18 +93,33 @@ def mean_error(errors: Sequence[float | None]) -> float:
     return fmean(error for error in errors if error is not None)
 
 
+def without_validation(table: Mapping[str, T]) -> dict[str, T]:
+    """The entries of a table that count towards a mean over corruptions.
+
+    The validation corruptions of ImageNet-C (`EXTRA_CORRUPTIONS`) never do: they are there to choose hyper-parameters
+    by (Hendrycks and Dietterich, ICLR 2019).
+
+    Example:
+        >>> without_validation({"fog": 0.5, "spatter": 0.25})
+        {'fog': 0.5}
+    """
+    return {corruption: value for corruption, value in table.items() if corruption not in EXTRA_CORRUPTIONS}
+
+
 def mean_corruption_error(errors: Errors) -> float:
     """Absolute mCE (Eq. 9): the mean over corruptions of the mean error over severities.
 
+    The four validation corruptions of ImageNet-C are left out; see `without_validation`.
+
     Raises:
-        InputError: An empty table, or an error outside [0, 1].
+        InputError: An empty table, one of validation corruptions alone, or an error outside [0, 1].
 
     Example:
         >>> mean_corruption_error({"fog": [0.25] * 5, "snow": [0.75] * 5})
         0.5
     """
     _check(errors)
-    return fmean(mean_error(row) for row in errors.values())
+    return _mean({corruption: mean_error(row) for corruption, row in errors.items()})
 
 
 def relative_corruption_errors(errors: Errors, baseline: Errors) -> dict[str, float]:
@@ -131,15 +150,17 @@ def relative_corruption_errors(errors: Errors, baseline: Errors) -> dict[str, fl
 def mean_relative_corruption_error(errors: Errors, baseline: Errors) -> float:
     """mrCE (Eq. 10): the mean over corruptions of the errors relative to the baseline's. 1 is the baseline.
 
+    The four validation corruptions of ImageNet-C are left out; see `without_validation`.
+
     Raises:
-        InputError: As `relative_corruption_errors`.
+        InputError: As `relative_corruption_errors`, or a table of validation corruptions alone.
 
     Example:
         >>> errors, baseline = {"fog": [0.25] * 5, "snow": [0.5] * 5}, {"fog": [0.5] * 5, "snow": [0.5] * 5}
         >>> mean_relative_corruption_error(errors, baseline)
         0.75
     """
-    return fmean(relative_corruption_errors(errors, baseline).values())
+    return _mean(relative_corruption_errors(errors, baseline))
 
 
 def by_frequency(values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
@@ -327,6 +348,16 @@ def confidence_bins(confidences: np.ndarray, bins: int) -> np.ndarray:
         [0, 0, 1]
     """
     return np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    counted = without_validation(values)
+    if not counted:
+        raise InputError(
+            f"only {', '.join(values)} was measured, and validation corruptions count towards no mean; measure one of "
+            f"the 15 test corruptions"
+        )
+    return fmean(counted.values())
 
 
 def _check(errors: Errors) -> None:

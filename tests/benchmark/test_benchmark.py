@@ -15,7 +15,7 @@ from support.example_run import write_run
 from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import CLEAN, Evaluation, ProgressLog, check_classes, evaluate
-from timm_pushpull.corruptions import CORRUPTIONS, corrupt
+from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.models.weights import create_model
@@ -87,6 +87,14 @@ def test_intervals_hold_what_resampling_the_images_gives():
     low, high = evaluation.intervals["fog"][2]
     assert low < evaluation.errors["fog"][2] < high
     assert high - low == pytest.approx(2 * 1.96 * (0.25 / 400) ** 0.5, rel=0.05)
+
+
+def test_the_interval_of_the_mce_is_that_of_the_test_corruptions():
+    rng = np.random.default_rng(0)
+    test = {(name, severity): rng.uniform(size=40) < 0.3 for name in CORRUPTIONS for severity in range(1, 6)}
+    validation = {(name, severity): np.ones(40, bool) for name in EXTRA_CORRUPTIONS for severity in range(1, 6)}
+    assert Evaluation(test | validation).mce_interval == Evaluation(test).mce_interval
+    assert Evaluation(validation).mce_interval is None
 
 
 def test_images_that_change_between_two_runs_are_noticed(tmp_path, image_folder):

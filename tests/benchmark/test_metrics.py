@@ -11,7 +11,7 @@ import pytest
 
 from timm_pushpull import InputError, metrics
 from timm_pushpull.benchmark import paper
-from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 
 RETRIEVAL = {row.label: row for row in paper.load("table8")}
 RESNET18, PUSH_PULL_3 = (RETRIEVAL[name].values for name in ("ResNet18", "ResNet18 PushPull avg3"))
@@ -201,6 +201,17 @@ def test_impossible_confidences_are_refused(confidences, correct, bins):
 
 def test_severities_that_were_not_measured_are_left_out():
     assert metrics.mean_corruption_error({"fog": [0.1, None, None, None, 0.3]}) == pytest.approx(0.2)
+
+
+def test_validation_corruptions_count_towards_no_mean():
+    validation = {name: [0.9] * 5 for name in EXTRA_CORRUPTIONS}
+    errors, baseline = {"fog": [0.25] * 5, **validation}, {"fog": [0.5] * 5, **validation}
+    assert metrics.mean_corruption_error(errors) == 0.25
+    assert metrics.mean_relative_corruption_error(errors, baseline) == 0.5
+    assert metrics.relative_corruption_errors(errors, baseline)["spatter"] == 1
+    for mean in (metrics.mean_corruption_error, lambda errors: metrics.mean_relative_corruption_error(errors, errors)):
+        with pytest.raises(InputError, match="count towards no mean"):
+            mean(validation)
 
 
 @pytest.mark.parametrize(

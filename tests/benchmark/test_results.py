@@ -14,8 +14,11 @@ import pytest
 from support.example_run import RETRIEVAL, TRAINING, some_results
 from support.paths import ROOT
 from timm_pushpull import InputError
+from timm_pushpull.benchmark.comparison import Comparison
 from timm_pushpull.benchmark.results import KEYS, CellValues, Intervals, Results, Training
 from timm_pushpull.cli.tables import print_results
+from timm_pushpull.corruptions import EXTRA_CORRUPTIONS
+from timm_pushpull.hub.card.robustness import error_table
 from timm_pushpull.utils import schema
 from timm_pushpull.utils.provenance import commit
 
@@ -55,6 +58,23 @@ def test_partial_if_a_corruption_or_a_severity_is_missing():
     assert some_results(errors={k: v for k, v in whole.errors.items() if k != "fog"}).partial
     assert some_results(errors={**whole.errors, "fog": [0.1, None, 0.1, 0.1, 0.1]}).partial
     assert some_results(errors={}).mce is None
+
+
+def test_validation_corruptions_are_shown_but_count_towards_no_mean(capsys):
+    test, validation = some_results(), {name: [0.9] * 5 for name in EXTRA_CORRUPTIONS}
+    both = replace(test, errors={**test.errors, **validation}, baseline=None)
+    assert (both.mce, both.partial) == (test.mce, False)
+    comparison = Comparison.of(both, both)
+    assert comparison.row.mrce == 1
+    bottom = [line for line in error_table(both, comparison).splitlines() if "**mean**" in line]
+    assert bottom == [line for line in error_table(test, Comparison.of(test, test)).splitlines() if "**mean**" in line]
+    alone = replace(both, errors=validation)
+    assert (alone.mce, alone.partial, Comparison.of(alone, alone).row.mrce) == (None, True, None)
+    assert "| **mean** | - |" in error_table(alone, None)
+    print_results(alone)
+    printed = capsys.readouterr().out
+    assert "spatter" in printed
+    assert "mCE" not in printed
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from timm_pushpull.benchmark.comparison import compare
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.figures import read_preset_image, report
+from timm_pushpull.figures.report.charts import mean_curve, severity_curves
+from timm_pushpull.figures.report.groups import load_groups
 from timm_pushpull.figures.report.sentences import MINUS, NO_BREAK, NONE, TO
 from timm_pushpull.metrics import confidence_interval
 from timm_pushpull.utils.files import sha256
@@ -335,6 +337,8 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
     assert_one_clear_line(write(given / "none.json", *picture), "cannot read results file", "none.json")
     assert_one_clear_line(write(tmp_path / "broken.json", *picture), "broken.json is not a results file")
     assert_one_clear_line(write(tmp_path / "clean.json", *picture), "measured on clean images only")
+    some_results(errors={"spatter": [0.5] * 5}).save(tmp_path / "validation.json")
+    assert_one_clear_line(write(tmp_path / "validation.json", *picture), "measured on validation corruptions only")
     assert_one_clear_line(write(tmp_path / "odd.json", *picture), "intervals is a list of 0")
     assert_one_clear_line(write(tmp_path / "odd_baseline.json", *picture), "baseline lacks")
     assert_one_clear_line(write(tmp_path / "other_baseline.json", *picture), "its baseline cannot be read")
@@ -345,6 +349,15 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
     assert_one_clear_line(write(results, *picture, output="folder.html"), "is a folder")
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     assert_one_clear_line(write(results, *picture), "pip install 'timm-pushpull[report]'")
+
+
+def test_the_mean_over_corruptions_leaves_validation_corruptions_out(tmp_path):
+    results = some_results()
+    replace(results, errors={**results.errors, "spatter": [0.99] * 5}, baseline=None).save(tmp_path / "both.json")
+    results.save(tmp_path / "test.json")
+    both, test = (load_groups([tmp_path / name])[0] for name in ("both.json", "test.json"))
+    assert mean_curve(both.entries[0]) == mean_curve(test.entries[0])
+    assert "<b>mean of 15</b>" in json.dumps(severity_curves(both))
 
 
 def test_command(given, tmp_path, run_inside):

@@ -183,7 +183,8 @@ def _measured(results: Results, baseline: Results, is_baseline: bool = False) ->
     mrce = None
     if results.errors and all(metrics.mean_error(row) > 0 for row in baseline.errors.values()):
         relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
-        mrce = metrics.mean_relative_corruption_error(results.errors, baseline.errors)
+        if results.mce is not None:
+            mrce = metrics.mean_relative_corruption_error(results.errors, baseline.errors)
     row = ComparisonRow(
         results.model,
         is_baseline,

@@ -74,12 +74,12 @@ class Evaluation:
 
     @property
     def mce_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mCE.
+        """The 95 % interval of the mCE; None without any of the test corruptions.
 
         The errors of an image in different cells are correlated. So this is the interval of a mean over images, each
         with its mean error over the cells, not one that takes the cells as independent.
         """
-        names = self._names()
+        names = list(metrics.without_validation(dict.fromkeys(self._names())))
         if not names:
             return None
         return _interval_of_mean(

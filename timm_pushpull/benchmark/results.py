@@ -232,8 +232,8 @@ class Results(Measurement):
 
     @property
     def mce(self) -> float | None:
-        """Absolute mCE (Eq. 9) over what was measured."""
-        return metrics.mean_corruption_error(self.errors) if self.errors else None
+        """Absolute mCE (Eq. 9) over what was measured; None without any of the test corruptions."""
+        return metrics.mean_corruption_error(self.errors) if metrics.without_validation(self.errors) else None
 
     @property
     def partial(self) -> bool:

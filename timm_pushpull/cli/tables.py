@@ -31,14 +31,8 @@ def print_results(results: Results) -> None:
     for corruption, errors in results.errors.items():
         cells = ["" if error is None else f"{100 * error:.2f}" for error in errors]
         rows.append([plain(corruption), *cells, f"{100 * metrics.mean_error(errors):.2f}", ""])
-    if results.errors:
-        rows.append(
-            summary(
-                "mCE (partial)" if results.partial else "mCE",
-                metrics.mean_corruption_error(results.errors),
-                intervals.mce,
-            )
-        )
+    if results.mce is not None:
+        rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, intervals.mce))
     print(table(["error in %", "1", "2", "3", "4", "5", "mean", "95 % interval"], rows, aligned=True))
 
 

@@ -74,7 +74,8 @@ def _point(results: Results) -> tuple[float, float]:
     """Clean error and mCE in percent."""
     measured_corruptions(results)
     if results.clean_error is None or results.mce is None:
-        raise InputError(f"{results.model} was not measured on clean images, and the trade-off needs that error")
+        missing = "clean images" if results.clean_error is None else "any of the 15 test corruptions"
+        raise InputError(f"{results.model} was not measured on {missing}, and the trade-off needs that error")
     return 100 * results.clean_error, 100 * results.mce
 
 

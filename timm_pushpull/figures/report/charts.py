@@ -33,7 +33,8 @@ def label(name: str) -> str:
 def severity_curves(group: Group) -> Chart:
     """Error by severity: a panel for the mean and one per corruption, a line per model; severity 0 is clean."""
     panels: list[str | None] = [*group.corruptions]
-    if len(panels) > 1:
+    counted = len(metrics.without_validation(group.shared.errors))
+    if counted > 1:
         panels.insert(0, None)  # their mean
     tops: list[float] = []  # of points and error bars
     traces = []
@@ -47,7 +48,7 @@ def severity_curves(group: Group) -> Chart:
                 tops += [interval[1] for interval in intervals.values() if interval]
             tops += points.values()
             traces.append(trace)
-    titles = [label(name.replace("_", " ")) if name else f"<b>mean of {len(panels) - 1}</b>" for name in panels]
+    titles = [label(name.replace("_", " ")) if name else f"<b>mean of {counted}</b>" for name in panels]
     layouts = [
         {"from": width, "layout": _panels(titles, min(columns, len(panels)), 105 * max(tops))}
         for width, columns in _COLUMNS.items()
@@ -62,8 +63,8 @@ def curve(entry: Entry, corruption: str) -> dict[int, float]:
 
 
 def mean_curve(entry: Entry) -> dict[int, float]:
-    """Severity to the mean error over the corruptions that were measured at it; severity 0 is the clean images."""
-    columns = enumerate(zip(*entry.results.errors.values(), strict=True), 1)
+    """Severity to the mean error over the test corruptions that were measured at it; severity 0 is the clean images."""
+    columns = enumerate(zip(*metrics.without_validation(entry.results.errors).values(), strict=True), 1)
     known = {severity: [error for error in column if error is not None] for severity, column in columns}
     clean = {} if entry.results.clean_error is None else {0: entry.results.clean_error}
     return clean | {severity: fmean(column) for severity, column in known.items() if column}

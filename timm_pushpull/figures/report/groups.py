@@ -37,7 +37,7 @@ class Entry:
     def mce(self) -> float:
         """Absolute mCE, a fraction."""
         mce = self.results.mce
-        assert mce is not None  # `load_groups` refuses results without corruptions
+        assert mce is not None  # `load_groups` refuses results without test corruptions
         return mce
 
     def interval(self, key: str) -> tuple[float, float] | None:
@@ -85,7 +85,7 @@ def load_groups(paths: Sequence[Path]) -> list[Group]:
     none is named, it is the first member.
 
     Raises:
-        InputError: No path is given, a file does not hold results, or results are of clean images only.
+        InputError: No path is given, a file does not hold results, or results have none of the test corruptions.
     """
     if not paths:
         raise InputError("no results are given; name results files or run folders")
@@ -131,8 +131,9 @@ def _distinctions(group: Group) -> list[str]:
 
 def _load(path: Path) -> Results:
     results = Results.load(path)
-    if not results.errors:
-        raise InputError(f"{path} was measured on clean images only; measure some corruptions")
+    if results.mce is None:
+        only = "validation corruptions" if results.errors else "clean images"
+        raise InputError(f"{path} was measured on {only} only; measure some of the 15 test corruptions")
     return results
 
 

@@ -75,8 +75,9 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
             cells.append(number(comparison.row.relative.get(corruption), 2))
         rows.append(cells)
     columns = [
-        [error for error in column if error is not None] for column in zip(*results.errors.values(), strict=True)
-    ]
+        [error for error in column if error is not None]
+        for column in zip(*metrics.without_validation(results.errors).values(), strict=True)
+    ] or [[]] * 5
     last = ["**mean**", *(_tenths(fmean(column) if column else None) for column in columns)]
     last.append(f"**{_tenths(results.mce)}**")
     if comparison:
@@ -102,6 +103,8 @@ def legend(results: Results, comparison: Comparison | None) -> str:
         f"split {code(results.split)}, {made}. *mean* is the mean over the severities; the mean of that column is mCE "
         f"(Eq. 9 of the paper, not divided by AlexNet's errors)."
     )
+    if len(metrics.without_validation(results.errors)) < len(results.errors):
+        text += " The validation corruptions of ImageNet-C are in the table, but count towards no mean."
     if comparison and comparison.row.mrce is not None:
         text += (
             " *baseline* is the baseline's mean, *relative* is *mean* divided by *baseline*, and the mean of that "
