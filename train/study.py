@@ -105,7 +105,10 @@ class Row:
 
     def mrce(self) -> Interval | None:
         """mrCE over the seeds, each relative to the baseline's of the same seed; None where there is no such pair."""
-        values = [statistics.fmean(metrics.without_validation(relative).values()) for relative in self.relative_errors().values()]
+        values = [
+            statistics.fmean(metrics.without_validation(relative).values())
+            for relative in self.relative_errors().values()
+        ]
         return Interval.of(values) if values else None
 
     def mrce_text(self) -> str:

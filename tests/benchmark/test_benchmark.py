@@ -140,6 +140,36 @@ def test_severities_that_were_not_asked_for_are_none():
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corruptions": ("contrast", "foog")}, "did you mean 'fog'"),
+        ({"corruptions": "fog"}, r"corruptions is 'fog'; give a sequence, such as \['fog'\]"),
+        ({"severities": (1, 6)}, "severity is 6"),
+        ({"severities": 3}, r"severities is 3; give a sequence, such as \[3\]"),
+        ({"frost_dir": "nowhere"}, "frost1.png is missing"),
+        ({"jpeg_quality": 101}, "jpeg_quality is 101"),
+        ({"seed": -1}, "seed is -1"),
+        ({"preset": "imagenet-c", "geometry": ResizeCenterCrop(28, 32)}, "needs at least 32 px"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_the_first_image(options, message):
+    def model(images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("an image was measured")
+
+    options = {"geometry": ResizeCenterCrop(32, 32), "preset": "cifar10-c", **options}
+    with pytest.raises(InputError, match=message):
+        evaluate(model, load_images("digits").subset(10), mean=MEAN, std=STD, progress=False, **options)
+
+
+def test_a_cell_that_is_named_twice_is_measured_once():
+    images, options = load_images("digits").subset(20), {"mean": MEAN, "std": STD, "progress": False}
+    run = partial(evaluate, GreyLevelClassifier(), images, ResizeCenterCrop(32, 32), **options)
+    once, twice = run(corruptions=["fog"], severities=[1]), run(corruptions=["fog", "fog"], severities=[1, np.int64(1)])
+    assert twice.errors == once.errors
+    assert once.errors["fog"][0] > 0
+
+
+@pytest.mark.parametrize(
     ("model", "message"),
     [
         (lambda x: torch.zeros(len(x), 3), "10 classes"),

@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from support.paths import GOLDEN_FOLDER
 from timm_pushpull import InputError
@@ -30,7 +33,7 @@ def test_transform_of_images_arrays_and_tensors():
     np.testing.assert_array_equal(np.asarray(fog(Image.fromarray(image))), expected)
     np.testing.assert_array_equal(fog(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).numpy(), expected)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fog))(image), expected)
-    np.testing.assert_array_equal(fog(image, 7), corrupt(image, "fog", 3, "cifar10-c", seed=2, index=7))
+    np.testing.assert_array_equal(fog(image, index=7), corrupt(image, "fog", 3, "cifar10-c", seed=2, index=7))
     other = image.copy()
     other[0, 0, 0] ^= 1
     assert (fog(other) != expected).mean() > 0.5  # another image, another fog
@@ -51,6 +54,34 @@ def test_transform_maps_over_datasets(batched):
     for index, (before, after) in enumerate(zip(images, mapped["image"], strict=True)):
         np.testing.assert_array_equal(np.asarray(after), corrupt(np.asarray(before), "shot_noise", 2, index=index))
     assert mapped["label"][:] == [0, 1]
+
+
+def test_a_label_beside_the_image_stays_as_it_is():
+    """transforms.v2 hands all that comes with an image to every transform."""
+    image = tv_tensors.Image(torch.from_numpy(GOLDEN["input_32"]).permute(2, 0, 1))
+    noise = Corruption("gaussian_noise", 3, "cifar10-c")
+    compose = v2.Compose([noise, v2.ToDtype(torch.float32)])
+    for label in (0, 5, torch.tensor(5)):
+        corrupted, kept = compose(image, label)
+        assert torch.equal(corrupted, noise(image).float())
+        assert kept is label
+        assert isinstance(noise(image), tv_tensors.Image)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_streaming_dataset_repeats_no_draws(batched):
+    """Its indices start again in every worker."""
+    images = [Image.fromarray(np.roll(GOLDEN["input_32"], shift, axis=0)) for shift in range(4)]
+    features = datasets.Features(image=datasets.Image(), place=datasets.Value("int64"))
+    dataset = datasets.Dataset.from_dict({"image": images, "place": [0, 1, 2, 3]}, features=features)
+    stream, noise = dataset.to_iterable_dataset(num_shards=2), Corruption("gaussian_noise", 3, "cifar10-c")
+    indexed = stream.map(noise.on("image"), batched=batched, with_indices=True)
+    with pytest.raises(InputError, match="leave with_indices out"):
+        list(DataLoader(indexed, batch_size=None, num_workers=2))
+    for row in DataLoader(stream.map(noise.on("image"), batched=batched), batch_size=None, num_workers=2):
+        np.testing.assert_array_equal(np.asarray(row["image"]), np.asarray(noise(images[row["place"]])))
+    for place, row in enumerate(indexed):
+        np.testing.assert_array_equal(np.asarray(row["image"]), np.asarray(noise(images[place], index=place)))
 
 
 # --- Bad input ---
@@ -74,6 +105,7 @@ def test_transform_maps_over_datasets(batched):
         ({"image": np.zeros((31, 40, 3), np.uint8)}, "31 x 40 px; preset 'imagenet-c' needs at least 32 px"),
         ({"image": np.zeros((7, 40, 3), np.uint8), "preset": "cifar10-c"}, "needs at least 8 px"),
         ({"image": [[1]]}, "the image is list"),
+        ({"image": torch.zeros(3, 40, 40, dtype=torch.uint8)}, r"the image is Tensor; .*permute\(1, 2, 0\)"),
         ({"image": Image.new("RGBA", (40, 40))}, "RGBA"),
         ({"image": Image.new("P", (40, 40))}, "'P'"),
         ({"seed": -1}, "seed is -1"),
@@ -94,6 +126,9 @@ def test_bad_input_is_named(arguments, message):
     ("images", "indices", "message"),
     [
         (np.zeros((40, 40, 3), np.uint8), None, "images have shape"),
+        (torch.zeros(2, 3, 40, 40, dtype=torch.uint8), None, r"images are Tensor; .*permute\(0, 2, 3, 1\)"),
+        ([np.zeros((40, 40, 3), np.uint8)] * 2, None, r"images are list; .*np.stack\(images\)"),
+        (Image.new("RGB", (40, 40)), None, "images are Image"),
         (np.zeros((2, 40, 40, 3), np.uint8), [1], "1 indices for 2 images"),
         (np.zeros((2, 40, 40, 3), np.uint8), [1, -2], "index is -2"),
     ],

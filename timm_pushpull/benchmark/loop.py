@@ -18,6 +18,7 @@ from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
+from timm_pushpull.corruptions.functional import cells_of
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
 from timm_pushpull.utils.errors import InputError
@@ -64,8 +65,10 @@ def evaluate(
         options: For an `ImageSet`: preset, seed, frost_dir, jpeg_quality, clean and workers of `OnTheFlyCorruptions`.
 
     Raises:
-        InputError: Outputs of the wrong shape or not finite, with the cell they come from; images other than those of
-            the log; details of another task than classification.
+        InputError: Before anything is measured: an unknown corruption or preset, a severity, seed or quality out of
+            range, a `frost_dir` without the textures, images that are too small. Then: outputs of the wrong shape or
+            not finite, with the cell they come from; images other than those of the log; details of another task than
+            classification.
 
     Example:
         >>> from timm_pushpull.data.loading import load_images
@@ -89,7 +92,9 @@ def evaluate(
     batch = batch_size or default_batch_size(device)
     workers = 1 if torch.device(device).type == "cpu" else max(1, (os.cpu_count() or 1) // distributed.world_size)
     count = len(images.labels)
-    cells = [CLEAN] * images.has_clean + [(name, severity) for name in corruptions for severity in severities]
+    corrupted = cells_of(corruptions, severities)
+    images.check(corrupted)
+    cells = [CLEAN] * images.has_clean + corrupted
     state = _State(task, count, cells, details, device, distributed, log if distributed.is_main else None)
     size = state.block_images or distributed.world_size * images.block_images(batch)
     todo = {start: [cell for cell in cells if (cell, start) not in state.done] for start in range(0, count, size)}

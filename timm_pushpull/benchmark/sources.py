@@ -14,7 +14,8 @@ from PIL import Image
 
 from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.tasks import Cell
-from timm_pushpull.corruptions import corrupt_batch
+from timm_pushpull.corruptions import check_corruption, corrupt_batch, get_preset
+from timm_pushpull.corruptions.functional import check_image_size, check_jpeg_quality, check_uint64
 from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, center_crop
@@ -40,6 +41,9 @@ class Source(Protocol):
     classes: tuple[str, ...]
     has_clean: bool
     digest: int
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raise InputError unless these corrupted cells can be measured, as far as one image shows."""
 
     def block_images(self, batch_size: int) -> int:
         """Images per block, a whole number of batches."""
@@ -79,6 +83,16 @@ class OnTheFlyCorruptions:
         self.seed, self.frost_dir, self.jpeg_quality = seed, frost_dir, jpeg_quality
         self.labels, self.classes = images.labels[images.indices], images.classes
         self.digest = 0
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raise InputError unless `corrupt` takes these cells, the other arguments and the first image."""
+        for name, severity in cells:
+            check_corruption(name, severity, self.preset, self.frost_dir)
+        check_uint64("seed", self.seed)
+        check_jpeg_quality(self.jpeg_quality)
+        if cells:
+            height, width = self.geometry(self.images.read(self.images.indices[0])).shape[:2]
+            check_image_size(height, width, get_preset(self.preset))
 
     def block_images(self, batch_size: int) -> int:
         """Images per block: whole batches of bounded size."""
@@ -167,6 +181,12 @@ class PrecomputedCorruptions:
             self.clean = OnTheFlyCorruptions(clean.subset(limit), geometry, workers=workers)
         self.has_clean = self.clean is not None
         self.digest = 0
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raise InputError unless the set has these cells, and its first image the size that the model takes."""
+        readers = [self.corrupted.batches(name, severity, 1, self.indices[:1]) for name, severity in cells]
+        for pixels, _, _ in readers[0] if readers else ():
+            self._crop(pixels[0])
 
     def block_images(self, batch_size: int) -> int:
         """All images: the cells share no work that blocks would save."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,8 +133,10 @@ def corrupt_batch(
     settings = get_preset(preset)
     function, constants = _lookup(name, severity, settings, frost_dir)
     check_jpeg_quality(jpeg_quality)
-    if getattr(images, "ndim", None) != 4:
-        raise InputError(f"images have shape {np.shape(images)}; give a uint8 array of shape (N, H, W, 3)")
+    if not isinstance(images, np.ndarray):
+        raise InputError(f"images are {type(images).__name__}; give {_array_from(images, batch=True)}")
+    if images.ndim != 4:
+        raise InputError(f"images have shape {images.shape}; give a uint8 array of shape (N, H, W, 3)")
     images = _as_rgb(images, settings)
     indices = range(len(images)) if indices is None else indices
     if len(indices) != len(images):
@@ -165,6 +167,19 @@ def check_corruption(name: str, severity: int, preset: str, frost_dir: Path | st
     _lookup(name, severity, get_preset(preset), frost_dir)
     if name == "frost":
         textures.source(frost_dir)
+
+
+def cells_of(corruptions: Sequence[str], severities: Sequence[int]) -> list[tuple[str, int]]:
+    """Every corruption at every severity, each once, in the order given.
+
+    Raises:
+        InputError: One of the two is a single value or no sequence.
+    """
+    for argument, given, example in (("corruptions", corruptions, "fog"), ("severities", severities, 3)):
+        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+            raise InputError(f"{argument} is {given!r}; give a sequence, such as [{example!r}]")
+    found = [(name, severity) for name in dict.fromkeys(corruptions) for severity in dict.fromkeys(severities)]
+    return [(name, int(severity) if isinstance(severity, _INTEGERS) else severity) for name, severity in found]
 
 
 def check_jpeg_quality(quality: int | None) -> None:
@@ -209,18 +224,33 @@ def _apply(
     return corrupted if jpeg_quality is None else digital.jpeg_round_trip(corrupted, jpeg_quality)
 
 
+def check_image_size(height: int, width: int, preset: Preset) -> None:
+    """Raise InputError unless a preset takes images of this size in px."""
+    if min(height, width) < preset.min_size:
+        raise InputError(
+            f"the image has {height} x {width} px; preset {preset.name!r} needs at least {preset.min_size} px per side"
+        )
+
+
+def _array_from(images: object, batch: bool = False) -> str:
+    """What to give in place of images that are no array, in words."""
+    if hasattr(images, "permute"):  # a tensor of torch
+        return f"a numpy array: images.permute({'0, 2, 3, 1' if batch else '1, 2, 0'}).cpu().numpy(), uint8"
+    if batch and isinstance(images, (list, tuple)):
+        return "an array: np.stack(images) if all have one size, else call corrupt for each"
+    return "a uint8 array of shape (N, H, W, 3)" if batch else "a uint8 array of shape (H, W, 3), or a PIL image"
+
+
 def _as_rgb(images: np.ndarray, preset: Preset) -> np.ndarray:
     """Check one image or a batch, and repeat the channel of grey ones."""
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        raise InputError(f"the image is {getattr(images, 'dtype', type(images).__name__)}; give uint8, 0 to 255")
+    if not isinstance(images, np.ndarray):
+        raise InputError(f"the image is {type(images).__name__}; give {_array_from(images)}")
+    if images.dtype != np.uint8:
+        raise InputError(f"the image is {images.dtype}; give uint8, 0 to 255")
     if images.ndim == 2:
         images = images[..., None]
     if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3):
         hint = "; remove the alpha channel first" if images.shape[-1] == 4 else ""
         raise InputError(f"the image has shape {images.shape}; give (H, W, 3), or (H, W) for a grey image{hint}")
-    height, width = images.shape[-3:-1]
-    if min(height, width) < preset.min_size:
-        raise InputError(
-            f"the image has {height} x {width} px; preset {preset.name!r} needs at least {preset.min_size} px per side"
-        )
+    check_image_size(images.shape[-3], images.shape[-2], preset)
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from timm_pushpull.corruptions import check_corruption, frost_source, get_preset
-from timm_pushpull.corruptions.functional import check_uint64
+from timm_pushpull.corruptions.functional import cells_of, check_uint64
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError
@@ -113,18 +113,18 @@ def make_job(
     Raises:
         InputError: An unknown preset or corruption; a severity, seed or quality out of range.
     """
-    for name in corruptions:
-        for severity in severities:
-            check_corruption(name, severity, preset, frost_dir)
-    if not corruptions or not severities:
+    cells = cells_of(corruptions, severities)
+    for name, severity in cells:
+        check_corruption(name, severity, preset, frost_dir)
+    if not cells:
         raise InputError("no corruption or no severity is given; name at least one of each")
     check_uint64("seed", seed)
     versions = {**provenance.versions(), "pyarrow": version("pyarrow")}
     return Job(
         preset=preset,
-        seed=seed,
-        corruptions=list(dict.fromkeys(corruptions)),
-        severities=sorted(set(severities)),
+        seed=int(seed),  # of numpy's integers JSON knows nothing
+        corruptions=list(dict.fromkeys(name for name, _ in cells)),
+        severities=sorted({severity for _, severity in cells}),
         format=format,
         size=size,
         jpeg_quality=_jpeg_quality(jpeg_quality, preset),
