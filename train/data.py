@@ -57,8 +57,13 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
     }
     train = load_images(settings.dataset, settings.train_split, train=True, **columns)
     test = load_images(settings.dataset, settings.val_split, **columns)
-    if train.classes[: len(test.classes)] == test.classes:
-        test = replace(test, classes=train.classes)  # bare numbers: test images may lack the last ones
+    if settings.val_split is None and test.split == train.split:
+        raise InputError(
+            f"{train.name!r} has no images to test on: its only split is {train.split!r}; put them into a folder of "
+            f"their own, such as test/CLASS, or choose a --val-split"
+        )
+    if set(test.classes) <= set(train.classes):
+        test = test.renumbered(train.classes)  # test images may lack some classes
     else:
         raise InputError(f"splits {train.split!r} and {test.split!r} of {train.name!r} have different classes")
     if settings.classes:

@@ -113,6 +113,12 @@ class ImageSet:
             return self
         return replace(self, indices=self.indices[balanced_subset(self.labels[self.indices], count)])
 
+    def renumbered(self, classes: Sequence[str]) -> ImageSet:
+        """The same images, whose labels are positions in `classes`, which has all of their classes."""
+        position = {name: number for number, name in enumerate(classes)}
+        numbers = np.array([position[name] for name in self.classes], np.int64)
+        return replace(self, labels=numbers[self.labels], classes=tuple(classes))
+
     def select_classes(self, names: Sequence[str]) -> ImageSet:
         """The images of some classes; a label is then the position of its class in `names`.
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import glob
+import os
+import re
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.data.images import EncodedImage, ImageSet, rank_in_class
+from timm_pushpull.data import tables
+from timm_pushpull.data.class_folders import (
+    find_split,
+    has_images,
+    image_files,
+    is_image,
+    no_split,
+    split_name,
+    subfolders,
+)
+from timm_pushpull.data.images import ImageSet, rank_in_class
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hub_client import quiet_hub
 
@@ -21,32 +35,11 @@ DIGITS_ORIGIN = (
     "scikit-learn's copy of the test part of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, "
     "1998; CC BY 4.0), 8x8 px enlarged to 32x32; every fifth image of a class is a test image"
 )
+#: Files by which `datasets` reads a folder of images, and its tables.
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
+_TABLES = (".parquet", ".arrow")
 _TEST_SPLITS = ("test", "validation", "valid", "val")
-
-
-class DatasetFiles:
-    """The image files in a column of a Hugging Face dataset; they are not decoded.
-
-    Attributes:
-        column: Name of the column.
-    """
-
-    def __init__(self, dataset: datasets.Dataset, column: str) -> None:
-        import datasets
-
-        self.column = column
-        self._dataset = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-
-    def read(self, rows: Sequence[int]) -> list[EncodedImage]:
-        """The files in these rows."""
-        return self._dataset[list(rows)][self.column]
-
-    def paths(self, rows: Sequence[int]) -> list[str | None]:
-        """The paths of the files in these rows, without their content."""
-        import pyarrow.compute as pc
-
-        column = self._dataset.with_format("arrow")[:][self.column]
-        return pc.struct_field(column, "path").take(np.asarray(rows)).to_pylist()
 
 
 def load_images(
@@ -61,9 +54,11 @@ def load_images(
     """Load one split of an image classification dataset.
 
     Args:
-        dataset: A folder or Hub id that `datasets.load_dataset` reads, or `digits`, the 1,797 handwritten digits that
-            come with scikit-learn.
+        dataset: A folder with a folder of images per class, below a folder per split or without (torchvision's
+            `ImageFolder`); a folder or Hub id that `datasets.load_dataset` reads, with Parquet or metadata files; or
+            `digits`, the 1,797 handwritten digits that come with scikit-learn.
         split: Its name; by default `train` if `train`, else the first of test, validation, valid, val that exists.
+            Class folders without folders for splits are one split.
         train: Whether the training split is the default.
         config: Name of the configuration, if the dataset has several.
         image_column, label_column: Needed only if several columns have a suitable type.
@@ -72,19 +67,27 @@ def load_images(
         InputError: No such dataset, split, image or label column; labels outside the classes.
     """
     dataset = str(dataset)
-    name = Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    folder = Path(dataset)
+    name = folder.resolve().name if folder.exists() else dataset
     try:
-        table, split = _load_digits(split, train) if dataset == DIGITS else _load_split(dataset, config, split, train)
+        if _holds_class_folders(folder):
+            return _from_class_folders(folder, name, split, train, config, image_column, label_column)
+        is_digits = dataset == DIGITS and not _holds_tables(folder)
+        if is_digits:
+            _refuse_config(DIGITS, config)
+            table, split = _load_digits(split, train)
+        else:
+            table, split = _load_table(dataset, config, split, train)
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # any builder, file system or network error: the user can only correct name or data
         raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}") from error
-    image_column = _image_column(table, name, image_column)
-    labels, classes = _labels(table, name, _label_column(table, name, label_column))
+    image_column = tables.image_column(table, name, image_column)
+    labels, classes = tables.labels_and_classes(table, name, tables.label_column(table, name, label_column))
     if len(table) == 0:
         raise InputError(f"split {split!r} of {name!r} is empty")
-    origin = DIGITS_ORIGIN if dataset == DIGITS else ""
-    files = DatasetFiles(table, image_column)
+    files = tables.DatasetFiles(table, image_column)
+    origin = DIGITS_ORIGIN if is_digits else ""
     return ImageSet(name, split, files, labels, classes, np.arange(len(labels)), origin, config)
 
 
@@ -104,17 +107,112 @@ def read_classes(path: Path | str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _load_split(dataset: str, config: str | None, split: str | None, train: bool) -> tuple[datasets.Dataset, str]:
+def _holds_class_folders(folder: Path) -> bool:
+    """Whether a folder is read by the rule of class folders: it has images and no tables that describe them."""
+    if not folder.is_dir() or _holds_tables(folder):
+        return False
+    if any(has_images(folder / name) for name in subfolders(folder)):
+        return True
+    # Images that are in no class folder are refused there; those of a run folder or beside archives are no dataset.
+    names = os.listdir(folder)
+    return str(folder) != DIGITS and any(map(is_image, names)) and not any(name.endswith(_ARCHIVES) for name in names)
+
+
+def _holds_tables(folder: Path) -> bool:
+    """Whether a folder is for `datasets` to read: it has Parquet files, metadata files or named configurations."""
+    if not folder.is_dir():
+        return False
+    places = [folder, *(folder / name for name in subfolders(folder))]
+    if any(name in _METADATA or name.endswith(_TABLES) for place in places for name in os.listdir(place)):
+        return True
+    return _names_configurations(folder)
+
+
+def _names_configurations(folder: Path) -> bool:
+    readme = folder / "README.md"
+    return readme.is_file() and re.search(rb"^configs:", readme.read_bytes()[: 1 << 20], re.MULTILINE) is not None
+
+
+def _from_class_folders(
+    folder: Path,
+    name: str,
+    split: str | None,
+    train: bool,
+    config: str | None,
+    image_column: str | None,
+    label_column: str | None,
+) -> ImageSet:
+    """A folder of class folders."""
+    if str(folder) == DIGITS:
+        warnings.warn(f"{DIGITS!r} is the folder of this name here, not scikit-learn's digits", stacklevel=3)
+    _refuse_config(name, config)
+    for column, known in ((image_column, "image"), (label_column, "label")):
+        if column == "image" != known:
+            raise InputError(f"label column 'image' of {name!r} holds images, not class numbers or names")
+        if column not in (None, known):
+            raise InputError(f"dataset {name!r} has no column {column!r}; it has: image (Image), label (ClassLabel)")
+    found = find_split(folder, split, _wanted(None, train))
+    return ImageSet(name, found.split, found.files, found.labels, found.classes, np.arange(len(found.labels)))
+
+
+def _refuse_config(name: str, config: str | None) -> None:
+    if config is not None:
+        raise InputError(f"dataset {name!r} has no configurations, so none called {config!r}; leave it out")
+
+
+def _load_table(dataset: str, config: str | None, split: str | None, train: bool) -> tuple[datasets.Dataset, str]:
     """A folder or Hub id, as `datasets` reads it."""
     import datasets
 
     looks_like_a_path = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
-    if looks_like_a_path and not Path(dataset).is_dir():
+    if (looks_like_a_path or Path(dataset).exists()) and not Path(dataset).is_dir():
         raise InputError(f"no dataset folder at {dataset!r}")
     with quiet_hub():
-        _check_config(dataset, config)
-        split = _choose_split(dataset, datasets.get_dataset_split_names(dataset, config), split, train)
-        return datasets.load_dataset(dataset, config, split=split), split
+        if places := _metadata_splits(Path(dataset)):
+            _refuse_config(dataset, config)
+            split = _choose_split(dataset, list(places), split, train)
+            patterns = {name: f"{glob.escape(place)}/**" for name, place in places.items()}
+            table = datasets.load_dataset("imagefolder", data_files=patterns, split=split)
+        else:
+            refuse_wildcards(dataset)
+            _check_config(dataset, config)
+            split = _choose_split(dataset, datasets.get_dataset_split_names(dataset, config), split, train)
+            table = datasets.load_dataset(dataset, config, split=split)
+    if places:
+        _warn_of_missing_rows(places[split], len(table))
+    return table, split
+
+
+def refuse_wildcards(dataset: str) -> None:
+    """Raise InputError for a folder in whose path `datasets` would take characters for wildcards."""
+    if Path(dataset).is_dir() and (found := re.search(r"[][*?]", os.path.abspath(dataset))):
+        raise InputError(f"datasets cannot read a folder with {found[0]!r} in its path, {dataset!r}; rename it")
+
+
+def _metadata_splits(folder: Path) -> dict[str, str]:
+    """The folder of each split of a folder with metadata files, by the names of its folders alone: `datasets` would
+    also guess splits from the names of images. Empty for other folders."""
+    if not folder.is_dir() or _names_configurations(folder):
+        return {}
+    here = os.path.abspath(folder)
+    if any((folder / name).is_file() for name in _METADATA):
+        if splits := [name for name in subfolders(folder) if split_name(name) and has_images(folder / name)]:
+            raise InputError(
+                f"{str(folder)!r} holds a metadata file beside the folder {splits[0]!r} of a split; give every split a "
+                f"metadata file in its own folder"
+            )
+        return {"train": here}
+    held = [name for name in subfolders(folder) if any((folder / name / file).is_file() for file in _METADATA)]
+    return {split_name(name) or name: os.path.join(here, name) for name in held}
+
+
+def _warn_of_missing_rows(folder: str, rows: int) -> None:
+    """`datasets` leaves out images that no metadata file names."""
+    if (images := len(image_files(folder))) > rows:
+        warnings.warn(
+            f"{images - rows:,} of {images:,} images in {folder!r} have no row in a metadata file; left out",
+            stacklevel=2,
+        )
 
 
 def _check_config(dataset: str, config: str | None) -> None:
@@ -147,64 +245,13 @@ def _load_digits(split: str | None, train: bool) -> tuple[datasets.Dataset, str]
     return datasets.Dataset.from_dict({"image": images, "label": digits.target[chosen]}, features=features), split
 
 
+def _wanted(split: str | None, train: bool) -> tuple[str, ...]:
+    return (split,) if split else ("train",) if train else _TEST_SPLITS
+
+
 def _choose_split(dataset: str, splits: Sequence[str], split: str | None, train: bool) -> str:
-    wanted = (split,) if split else ("train",) if train else _TEST_SPLITS
+    wanted = _wanted(split, train)
     for candidate in wanted:
-        if candidate in splits:
-            return candidate
-    raise InputError(f"dataset {dataset!r} has no split {' or '.join(wanted)}; it has: {', '.join(splits)}")
-
-
-def _image_column(table: datasets.Dataset, name: str, given: str | None) -> str:
-    import datasets
-
-    return _column(table, name, "image", given, lambda feature: isinstance(feature, datasets.Image))
-
-
-def _label_column(table: datasets.Dataset, name: str, given: str | None) -> str:
-    """The column of class labels, or else the column of integers."""
-    import datasets
-
-    return _column(
-        table,
-        name,
-        "label",
-        given,
-        lambda feature: isinstance(feature, datasets.ClassLabel),
-        lambda feature: isinstance(feature, datasets.Value) and "int" in str(feature.dtype),
-    )
-
-
-def _column(
-    table: datasets.Dataset, name: str, kind: str, given: str | None, *suitable: Callable[[object], bool]
-) -> str:
-    """The given column, or the only one whose type is suitable; the first test that any column passes decides."""
-    features = table.features
-    described = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in features.items())
-    if given is not None:
-        if given not in features:
-            raise InputError(f"dataset {name!r} has no column {given!r}; it has: {described}")
-        return given
-    for test in suitable:
-        found = [column for column, feature in features.items() if test(feature)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InputError(
-                f"dataset {name!r} has {len(found)} {kind} columns; choose one with --{kind}-column: {', '.join(found)}"
-            )
-    raise InputError(f"dataset {name!r} holds no {kind}s; its columns are: {described}")
-
-
-def _labels(table: datasets.Dataset, name: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    labels = np.asarray(table.select_columns([column]).with_format("numpy")[:][column])
-    feature = table.features[column]
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"label column {column!r} of {name!r} holds {labels.dtype}, not class numbers")
-    classes = tuple(getattr(feature, "names", None) or (str(c) for c in range(int(labels.max(initial=-1)) + 1)))
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise InputError(
-            f"label column {column!r} of {name!r} has labels from {labels.min()} to {labels.max()} for "
-            f"{len(classes)} classes; is this split unlabelled?"
-        )
-    return labels.astype(np.int64), classes
+        if found := next((name for name in (candidate, split_name(candidate)) if name in splits), None):
+            return found
+    raise InputError(no_split(dataset, wanted, ", ".join(splits)))

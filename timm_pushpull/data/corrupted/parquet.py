@@ -29,7 +29,7 @@ from timm_pushpull.data.corrupted.folder import OutputFolder, writing
 from timm_pushpull.data.corrupted.image_files import encode_image, suffix
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.loading import load_images
+from timm_pushpull.data.loading import load_images, refuse_wildcards
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import remove, sha256
 from timm_pushpull.utils.hub_client import quiet_hub
@@ -168,6 +168,7 @@ def _severity_splits(place: str) -> dict[str, dict[int, str]]:
     import datasets
 
     found: dict[str, dict[int, str]] = {}
+    refuse_wildcards(place)
     try:
         with quiet_hub():
             for config in datasets.get_dataset_config_names(place):
