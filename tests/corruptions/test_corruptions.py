@@ -300,7 +300,6 @@ def test_frost_textures_are_looked_for_in_order(frost_dir, tmp_path, monkeypatch
         corrupt(image, "frost", 3, "cifar10-c", frost_dir=tmp_path)
     for number, suffix in enumerate(("png", "png", "png", "jpg", "jpg"), 1):
         Image.new("RGB", (9, 9)).save(tmp_path / f"frost{number}.{suffix}")
-    textures._missing.cache_clear()
     with pytest.raises(InputError, match=r"frost1.png is a different file"):
         corrupt(image, "frost", 3, "cifar10-c", frost_dir=tmp_path)
 

@@ -177,6 +177,7 @@ def test_frost_draws_each_of_five_textures_and_any_place(legacy, monkeypatch):
         np.ascontiguousarray(np.broadcast_to(np.stack([sides + 20 * k, sides, sides], -1), (9, 12, 3)))
         for k in range(5)
     ]
+    ramps = [textures.Texture(ramp, *ramp.shape[:2]) for ramp in ramps]
     monkeypatch.setattr(textures, "frost", lambda folder, scale, height, width: ramps)
     rng = np.random.RandomState(0)
     images, count = np.zeros((4000, 8, 8, 3), np.uint8), 4000

@@ -9,12 +9,14 @@ The result depends on the image and on (seed, name, severity, index) alone, not 
 workers: every image has its own counter-based random stream (Philox). With `legacy_rng` the draws of the published
 generator are replayed instead. The tests use this to show that the pixels are those of the published code.
 
-A `Preset` holds constants for images of one size (224, 32 or 64 px). For other sizes and aspect ratios:
+A `Preset` holds constants for images of one size (224, 32 or 64 px). Images may have up to 65,500 px per side, and
+time and memory grow with their pixels. For other sizes and aspect ratios:
 
 - Lengths in pixels stay the same: blur radii, the shift of glass blur, the size of snowflakes.
 - Factors and grey levels stay the same.
 - Elastic distortions are relative to the shorter side.
-- The plasma map of fog has the next power of two that covers both the image and the preset's size.
+- The plasma map of fog has the next power of two that covers both the image and the preset's size. It repeats along a
+  side of more than 2048 px that is more than eight times the other.
 - Frost textures that are smaller than the image are enlarged.
 - Zoom blur and snow crop the centre of each axis separately.
 """
@@ -22,6 +24,7 @@ A `Preset` holds constants for images of one size (224, 32 or 64 px). For other 
 from timm_pushpull.corruptions.functional import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
+    MAX_SIDE,
     check_corruption,
     corrupt,
     corrupt_batch,
@@ -33,6 +36,7 @@ from timm_pushpull.corruptions.transform import Corruption
 __all__ = [
     "CORRUPTIONS",
     "EXTRA_CORRUPTIONS",
+    "MAX_SIDE",
     "PRESETS",
     "SEVERITIES",
     "Corruption",

@@ -12,6 +12,7 @@ from timm_pushpull.corruptions.filters import filter_row, gaussian_weights, refl
 from timm_pushpull.utils.jit import jit_cached, jit_exact
 
 _DENSE = 32  # from this many taps on, a matrix product is faster than a filter
+_LARGE = 1024  # above this side in px, Fourier transforms are faster than a matrix product, and take less memory
 
 
 def elastic_transform(images: np.ndarray, constants: tuple[float, float, float, int, int], draws: Draws) -> np.ndarray:
@@ -58,8 +59,21 @@ def _smooth(fields: np.ndarray, sigma: float) -> np.ndarray:
         return fields
     if len(weights) < _DENSE:
         return _filter(fields, weights)
+    if max(fields.shape[1:]) > _LARGE:
+        return _filter_by_fourier(_filter_by_fourier(fields, weights, 1), weights, 2)
     rows, columns = (_matrix(fields.shape[axis], sigma) for axis in (1, 2))
     return rows @ fields @ columns.T
+
+
+def _filter_by_fourier(fields: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
+    """The filter of `_smooth` along one axis: a circular convolution with the fields and their mirror images."""
+    size = fields.shape[axis]
+    kernel, offsets = np.zeros(2 * size), np.arange(1 - len(weights), len(weights))
+    np.add.at(kernel, offsets % (2 * size), weights[np.abs(offsets)])
+    response = np.fft.rfft(kernel).real  # the kernel is symmetric
+    spectrum = np.fft.rfft(np.concatenate([fields, np.flip(fields, axis)], axis), axis=axis)
+    spectrum *= response[:, None] if axis == 1 else response
+    return np.fft.irfft(spectrum, 2 * size, axis=axis)[:, : fields.shape[1], : fields.shape[2]]
 
 
 @lru_cache(maxsize=8)

@@ -43,6 +43,9 @@ CORRUPTIONS = tuple(_FUNCTIONS)[:15]
 #: The four validation corruptions of ImageNet-C. They never count towards a mean corruption error.
 EXTRA_CORRUPTIONS = tuple(_FUNCTIONS)[15:]
 
+#: The longest side in px of an image that can be corrupted, which is also that of JPEG files.
+MAX_SIDE = 65_500
+
 # Part of the key of every random stream: these numbers must never change.
 _STREAM_NUMBERS = {name: number for number, name in enumerate(_FUNCTIONS)}
 _BATCH_VALUES = 1 << 16  # values processed at a time, so that all intermediate arrays stay in the CPU's cache
@@ -69,8 +72,9 @@ def corrupt(
         (32, 32, 3)
 
     Args:
-        image: uint8 array of shape (H, W, 3), or a PIL image. Grey images, (H, W) or (H, W, 1), are converted to RGB.
-            Images with an alpha channel raise an error; blend them with a background first.
+        image: uint8 array of shape (H, W, 3), or a PIL image, with `Preset.min_size` to `MAX_SIDE` px per side. Grey
+            images, (H, W) or (H, W, 1), are converted to RGB. Images with an alpha channel raise an error; blend them
+            with a background first.
         name: One of `CORRUPTIONS` or `EXTRA_CORRUPTIONS`.
         severity: 1 to 5.
         preset: A name in `PRESETS`.
@@ -86,7 +90,7 @@ def corrupt(
 
     Raises:
         InputError: An unknown corruption or preset, a severity outside 1 to 5, an image of another dtype or shape or
-            with a side below `Preset.min_size`, or a `frost_dir` without the textures.
+            with a side below `Preset.min_size` or above `MAX_SIDE`, or a `frost_dir` without the textures.
     """
     settings = get_preset(preset)
     function, constants = _lookup(name, severity, settings, frost_dir)
@@ -230,6 +234,8 @@ def check_image_size(height: int, width: int, preset: Preset) -> None:
         raise InputError(
             f"the image has {height} x {width} px; preset {preset.name!r} needs at least {preset.min_size} px per side"
         )
+    if max(height, width) > MAX_SIDE:
+        raise InputError(f"the image has {height} x {width} px; resize or crop it to {MAX_SIDE:,} px per side or less")
 
 
 def _array_from(images: object, batch: bool = False) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import stat
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from PIL import Image
 
 from timm_pushpull.corruptions.draws import Streams
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.jit import jit_cached
 
 ENVIRONMENT = "TIMM_PUSHPULL_FROST_DIR"
 ORIGINAL, PROCEDURAL = "original", "procedural, not comparable with published results"
@@ -37,28 +40,58 @@ def source(folder: Path | str | None = None) -> str:
     return PROCEDURAL if _folder(folder) is None else ORIGINAL
 
 
-def frost(folder: Path | str | None, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:
-    """Five RGB textures, uint8 (H, W, 3), each with more rows than `height` and more columns than `width`.
+@dataclass(frozen=True)
+class Texture:
+    """A texture, enlarged where an image needs that, of which only the part that is used is ever computed.
+
+    Attributes:
+        pixels: uint8 (H, W, 3).
+        rows, columns: Its size in px, which differs from that of `pixels` where it is enlarged.
+    """
+
+    pixels: np.ndarray
+    rows: int
+    columns: int
+
+    def window(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, int, int]:
+        """An array with a part of the texture, and the place of that part in it: (pixels, top, left)."""
+        rows, columns = self.pixels.shape[:2]
+        if (self.rows, self.columns) == (rows, columns):
+            return self.pixels, top, left
+        return _resize(self.pixels, rows / self.rows, columns / self.columns, top, left, height, width), 0, 0
+
+
+def frost(folder: Path | str | None, scale: float, height: int, width: int) -> tuple[Texture, ...]:
+    """Five textures, each with more rows than `height` and more columns than `width`.
 
     They are resized by `scale`. A texture that is too small then is resized, with its aspect ratio, to just exceed the
     image.
     """
     found = _folder(folder)
-    return _prepared(None if found is None else str(found), scale, height, width)
+    originals = _procedural() if found is None else _original(os.path.abspath(found), _stamps(found))
+    return tuple(_enough(texture, scale, height, width) for texture in originals)
 
 
-@lru_cache(maxsize=8)
-def _prepared(folder: str | None, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:
-    scaled = []
-    for texture in _original(folder) if folder else _procedural():
-        rows, columns = (round(side * scale) for side in texture.shape[:2])
-        needed = max((height + 1) / rows, (width + 1) / columns)
-        if needed > 1:
-            rows, columns = max(height + 1, round(rows * needed)), max(width + 1, round(columns * needed))
-            scaled.append(_resize(texture, rows, columns, texture.shape[0] / rows, texture.shape[1] / columns))
-        else:
-            scaled.append(texture if scale == 1 else _resize(texture, rows, columns, 1 / scale, 1 / scale))
-    return tuple(scaled)
+def _enough(texture: _Original, scale: float, height: int, width: int) -> Texture:
+    rows, columns = (round(side * scale) for side in texture.pixels.shape[:2])
+    needed = max((height + 1) / rows, (width + 1) / columns)
+    if needed > 1:
+        rows, columns = max(height + 1, round(rows * needed)), max(width + 1, round(columns * needed))
+        return Texture(texture.pixels, rows, columns)
+    return Texture(_reduced(texture, scale), rows, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class _Original:
+    """A texture as it was found, uint8 (H, W, 3); hashed by identity."""
+
+    pixels: np.ndarray
+
+
+@lru_cache(maxsize=5 * 8)  # the five textures of some presets
+def _reduced(texture: _Original, scale: float) -> np.ndarray:
+    rows, columns = (round(side * scale) for side in texture.pixels.shape[:2])
+    return texture.pixels if scale == 1 else _resize(texture.pixels, 1 / scale, 1 / scale, 0, 0, rows, columns)
 
 
 def _folder(requested: Path | str | None) -> Path | None:
@@ -70,66 +103,101 @@ def _folder(requested: Path | str | None) -> Path | None:
     spec = importlib.util.find_spec("imagecorruptions")
     if spec and spec.origin:
         folder = Path(spec.origin).parent / "frost"
-        if _missing(str(folder)) is None:
+        if _problem(folder) is None:
             return folder
     return None
 
 
 def _check(folder: Path) -> None:
-    if wrong := _missing(str(folder)):
+    if wrong := _problem(folder):
         raise InputError(
             f"frost textures in {str(folder)!r}: {wrong}; give the folder with frost1.png to frost5.jpg as published "
             f"with ImageNet-C, or no folder"
         )
 
 
-@cache
-def _missing(folder: str) -> str | None:
+def _problem(folder: Path) -> str | None:
     """The first problem with a folder of textures, or None."""
-    for name, digest in _FILES.items():
-        path = Path(folder) / name
-        if not path.is_file():
+    for (name, digest), stamp in zip(_FILES.items(), _stamps(folder), strict=True):
+        if stamp is None:
             return f"{name} is missing"
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        found = _md5(os.path.abspath(folder / name), stamp)
         if not found.startswith(digest):
             return f"{name} is a different file (MD5 {found[:8]}, not {digest})"
     return None
 
 
-@cache
-def _original(folder: str) -> tuple[np.ndarray, ...]:
-    return tuple(np.array(Image.open(Path(folder) / name).convert("RGB")) for name in _FILES)
+#: What changes when a file is replaced: inode, time of change in ns, size.
+_Stamp = tuple[int, int, int]
 
 
-def _resize(texture: np.ndarray, rows: int, columns: int, row_step: float, column_step: float) -> np.ndarray:
-    """Resize bilinearly in OpenCV's fixed-point arithmetic for bytes, with weights of 11 bits."""
-    (top, row_weights), (left, column_weights) = (
-        _linear(texture.shape[0], rows, row_step),
-        _linear(texture.shape[1], columns, column_step),
-    )
-    pixels = texture.astype(np.int64)
-    right = np.minimum(left + 1, texture.shape[1] - 1)
-    lines = pixels[:, left] * column_weights[0][:, None] + pixels[:, right] * column_weights[1][:, None]
-    bottom = np.minimum(top + 1, texture.shape[0] - 1)
-    upper = (row_weights[0][:, None, None] * (lines[top] >> 4)) >> 16
-    lower = (row_weights[1][:, None, None] * (lines[bottom] >> 4)) >> 16
-    return ((upper + lower + 2) >> 2).astype(np.uint8)
+def _stamps(folder: Path) -> tuple[_Stamp | None, ...]:
+    """The stamps of the textures, part of the key of whatever is kept of them; None where there is no file."""
+    found: list[_Stamp | None] = []
+    for name in _FILES:
+        try:
+            status = os.stat(folder / name)
+        except OSError:
+            found.append(None)
+        else:
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            found.append(stamp if stat.S_ISREG(status.st_mode) else None)
+    return tuple(found)
 
 
-def _linear(size: int, target: int, step: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Lower neighbours along an axis and the integer weights of both neighbours, each of shape (target,)."""
-    positions = ((np.arange(target) + 0.5) * step - 0.5).astype(np.float32)
+@lru_cache(maxsize=4 * len(_FILES))
+def _md5(path: str, stamp: _Stamp) -> str:
+    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _original(folder: str, stamps: tuple[_Stamp | None, ...]) -> tuple[_Original, ...]:
+    return tuple(_Original(np.array(Image.open(Path(folder) / name).convert("RGB"))) for name in _FILES)
+
+
+def _resize(
+    texture: np.ndarray, row_step: float, column_step: float, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """A part of a bilinearly resized texture, uint8 (height, width, 3), in OpenCV's fixed-point arithmetic for bytes.
+
+    Args:
+        row_step, column_step: Distance of the rows and columns of the result in those of the texture.
+        top, left: Of the part, in the resized texture.
+    """
+    output = np.empty((height, width, 3), np.uint8)
+    rows = _linear(texture.shape[0], top, height, row_step)
+    _interpolate(texture, *rows, *_linear(texture.shape[1], left, width, column_step), output)
+    return output
+
+
+def _linear(size: int, start: int, count: int, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower neighbours along an axis, (count,), and the integer weights of both neighbours, (2, count), of 11 bits."""
+    positions = ((np.arange(start, start + count) + 0.5) * step - 0.5).astype(np.float32)
     lower = np.floor(positions).astype(np.int64)
     fraction = positions - lower
     fraction = np.where((lower < 0) | (lower >= size - 1), np.float32(0), fraction)
-    weights = np.rint((1 - fraction) * 2048).astype(np.int64), np.rint(fraction * 2048).astype(np.int64)
-    return np.clip(lower, 0, size - 1), weights
+    return np.clip(lower, 0, size - 1), np.rint(np.stack([1 - fraction, fraction]) * 2048).astype(np.int64)
+
+
+@jit_cached
+def _interpolate(texture, tops, row_weights, lefts, column_weights, output):
+    rows, columns = texture.shape[:2]
+    for y in range(output.shape[0]):
+        upper, lower = texture[tops[y]], texture[min(tops[y] + 1, rows - 1)]
+        for x in range(output.shape[1]):
+            left, right = lefts[x], min(lefts[x] + 1, columns - 1)
+            for channel in range(3):
+                above = upper[left, channel] * column_weights[0, x] + upper[right, channel] * column_weights[1, x]
+                below = lower[left, channel] * column_weights[0, x] + lower[right, channel] * column_weights[1, x]
+                above = (row_weights[0, y] * (above >> 4)) >> 16
+                below = (row_weights[1, y] * (below >> 4)) >> 16
+                output[y, x, channel] = (above + below + 2) >> 2
 
 
 @cache
-def _procedural() -> tuple[np.ndarray, ...]:
+def _procedural() -> tuple[_Original, ...]:
     """Bright veins along the ridges of smooth noise, about as bright and as rough as the original textures."""
-    return tuple(_texture(number) for number in range(5))
+    return tuple(_Original(_texture(number)) for number in range(5))
 
 
 def _texture(number: int, side: int = 768) -> np.ndarray:

@@ -41,11 +41,11 @@ def frost(images: np.ndarray, constants: tuple[float, float, float, Path | str |
     prepared = textures.frost(folder, scale, height, width)
     # The published code has six textures but never draws the sixth.
     chosen = [prepared[i] for i in draws.below(np.full(len(images), 5))]
-    tops = draws.below(np.array([len(texture) - height for texture in chosen]))
-    lefts = draws.below(np.array([texture.shape[1] - width for texture in chosen]))
+    tops = draws.below(np.array([texture.rows - height for texture in chosen]))
+    lefts = draws.below(np.array([texture.columns - width for texture in chosen]))
     output = np.empty_like(images)
     for image, texture, top, left, after in zip(images, chosen, tops, lefts, output, strict=True):
-        _add_frost(image, texture, top, left, weight, texture_weight, after)
+        _add_frost(image, *texture.window(int(top), int(left), height, width), weight, texture_weight, after)
     return output
 
 
@@ -56,7 +56,9 @@ def fog(images: np.ndarray, constants: tuple[float, float, int], draws: Draws) -
         constants: Strength, decay of the fractal's roughness with scale, side in px that the fractal covers at least.
     """
     strength, decay, min_side = constants
-    side = 1 << (max(min_side, *images.shape[1:3]) - 1).bit_length()
+    short, long = sorted(images.shape[1:3])
+    # The fractal is a square. Along a much longer side it repeats, without a seam, so that it grows with the image.
+    side = 1 << (max(min_side, short, min(long, max(2048, 8 * short))) - 1).bit_length()
     return _add_fog(images, strength, draws.uniform(side * side - 1), decay, side)
 
 
@@ -150,7 +152,7 @@ def _add_fog(images, strength, uniform, decay, side):
         highest = images[n].max() / 255.0
         for y in range(height):
             for x in range(width):
-                mist = strength * plasma[y, x]
+                mist = strength * plasma[y & (side - 1), x & (side - 1)]
                 for channel in range(3):
                     value = (images[n, y, x, channel] / 255.0 + mist) * highest / (highest + strength)
                     output[n, y, x, channel] = np.int32(min(value, 1.0) * 255)
