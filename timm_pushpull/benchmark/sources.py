@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from timm_pushpull.benchmark.evaluation import CLEAN
+from timm_pushpull.benchmark.pairing import pair
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import check_corruption, corrupt_batch, get_preset
 from timm_pushpull.corruptions.functional import check_image_size, check_jpeg_quality, check_uint64
@@ -147,13 +149,14 @@ class PrecomputedCorruptions:
     Args:
         corrupted: The corrupted images.
         size: Side that the model takes, px.
-        clean: The dataset without corruption, with as many images.
+        clean: The dataset without corruption. Its images are paired with the corrupted ones by file name, else by
+            their order; the labels have to agree.
         geometry: Resize and crop of the clean images.
         limit: Measure on a fixed, class-balanced subset of this many images.
         workers: Threads that decode the clean images; by default as in `OnTheFlyCorruptions`.
 
     Raises:
-        InputError: The numbers of clean and of corrupted images differ.
+        InputError: The clean images are not those of the set (`pairing.pair`).
     """
 
     def __init__(
@@ -166,11 +169,6 @@ class PrecomputedCorruptions:
         limit: int | None = None,
         workers: int | None = None,
     ) -> None:
-        if clean is not None and len(clean) != len(corrupted):
-            raise InputError(
-                f"{clean.name!r} has {len(clean):,} images and {corrupted.name!r} {len(corrupted):,}; give the clean "
-                f"images that these were made from"
-            )
         self.corrupted, self.size = corrupted, size
         self.indices = balanced_subset(corrupted.labels, limit)
         self.labels = corrupted.labels[self.indices]
@@ -178,7 +176,9 @@ class PrecomputedCorruptions:
         self.clean = None
         if clean is not None:
             geometry = geometry or ResizeCenterCrop(size, size)
-            self.clean = OnTheFlyCorruptions(clean.subset(limit), geometry, workers=workers)
+            self.clean = OnTheFlyCorruptions(
+                replace(clean, indices=pair(clean, corrupted)[self.indices]), geometry, workers=workers
+            )
         self.has_clean = self.clean is not None
         self.digest = 0
 

@@ -127,7 +127,7 @@ class ImageSet:
         Raises:
             InputError: The dataset has no such class, or no image of any of them.
         """
-        known = self.classes if set(names) <= set(self.classes) else _wordnet_ids(self.classes)
+        known = self.classes if set(names) <= set(self.classes) else wordnet_ids(self.classes)
         position = {name: index for index, name in enumerate(known)}
         for name in names:
             if name not in position:
@@ -141,7 +141,7 @@ class ImageSet:
         return replace(self, labels=labels, classes=tuple(names), indices=indices)
 
 
-def _wordnet_ids(classes: Sequence[str]) -> Sequence[str]:
+def wordnet_ids(classes: Sequence[str]) -> Sequence[str]:
     """The WordNet ids of the classes of ImageNet-1k, if these are their names; else the names themselves."""
     if len(classes) != 1000 or "tench" not in classes[0]:
         return classes

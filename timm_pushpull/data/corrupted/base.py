@@ -51,6 +51,10 @@ class CorruptedSet(ABC):
     def __len__(self) -> int:
         """Number of images under each corruption and severity."""
 
+    def names(self) -> list[str] | None:
+        """`<class folder>/<file stem>` of every image; None for images without file names."""
+        return None
+
     def batches(
         self, corruption: str, severity: int, batch_size: int, indices: Sequence[int] | np.ndarray | None = None
     ) -> Iterator[Batch]:

@@ -69,6 +69,6 @@ def image_stems(images: ImageSet) -> dict[int, str]:
 
 def _file_name(text: str) -> str:
     """Text as the name of a file or folder that is not hidden."""
-    text = re.sub(r"[/\\\x00-\x1f]", "_", text)
+    text = re.sub(r"[/\\\x00-\x1f\ud800-\udfff]", "_", text)  # names that are not UTF-8 hold surrogates
     text = text.encode()[:200].decode(errors="ignore")
     return re.sub(r"^\.", "_", text) or "_"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from timm_pushpull.corruptions import SEVERITIES
+from timm_pushpull.data.class_folders import is_image, subfolders
 from timm_pushpull.data.corrupted.base import (
     Batch,
     Cell,
@@ -28,8 +29,6 @@ from timm_pushpull.data.corrupted.image_files import class_folders, encode_image
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import decode_image
 from timm_pushpull.utils.errors import InputError
-
-_EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 
 
 class ImageFolderSet(CorruptedSet):
@@ -57,6 +56,12 @@ class ImageFolderSet(CorruptedSet):
             raise InputError(f"{self.name!r} holds no images in {self.corruptions[0]}/{self.severities[0]}")
         self.classes = tuple(manifest.get("classes", held))
         numbers = {name: number for number, name in enumerate(class_folders(self.classes) if manifest else held)}
+        empty = [name for name in subfolders(self._place(self.corruptions[0], self.severities[0])) if name not in held]
+        if empty and not manifest:  # else the manifest numbers the classes
+            raise InputError(
+                f"{self.name!r}: the class folder {empty[0]!r} in {self.corruptions[0]}/{self.severities[0]} holds no "
+                f"images; restore them, or remove the folder if it is no class"
+            )
         strange = [name for name in held if name not in numbers]
         if strange:
             raise InputError(f"{self.name!r} has a class folder {strange[0]!r} that is not in its manifest")
@@ -64,6 +69,10 @@ class ImageFolderSet(CorruptedSet):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def names(self) -> list[str]:
+        """`<class folder>/<file stem>` of every image."""
+        return [os.path.splitext(name)[0] for name in self._files]
 
     def _read(self, corruption: str, severity: int, batches: list[np.ndarray]) -> Iterator[Batch]:
         files = self._list(corruption, severity)
@@ -73,7 +82,7 @@ class ImageFolderSet(CorruptedSet):
                 f"{self.name!r}: {corruption}/{severity} holds {len(files):,} images, "
                 f"{self.corruptions[0]}/{self.severities[0]} {len(self):,}; only one of the two has {odd[0]!r}"
             )
-        place = self._folders[corruption] / str(severity)
+        place = self._place(corruption, severity)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for indices in batches:
                 images = list(threads.map(_decode, [place / files[index] for index in indices.tolist()]))
@@ -81,13 +90,16 @@ class ImageFolderSet(CorruptedSet):
 
     def _list(self, corruption: str, severity: int) -> list[str]:
         """`<class>/<file>` of every image of a corruption and severity, in order."""
-        place = self._folders[corruption] / str(severity)
+        place = self._place(corruption, severity)
         return [
             f"{folder}/{file}"
-            for folder in sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
-            for file in sorted(os.listdir(place / folder))
-            if file.lower().endswith(_EXTENSIONS) and not file.startswith(".")
+            for folder in subfolders(place)
+            for file in sorted(entry.name for entry in os.scandir(place / folder) if not entry.is_dir())
+            if is_image(file)
         ]
+
+    def _place(self, corruption: str, severity: int) -> Path:
+        return self._folders[corruption] / str(severity)
 
 
 class ImageFolderWriter(CorruptedSetWriter):
@@ -156,10 +168,14 @@ class ImageFolderWriter(CorruptedSetWriter):
 def _corruption_folders(folder: Path) -> dict[str, Path]:
     """Folders with a sub-folder per severity, by name, in `folder` or one level below."""
     found: dict[str, Path] = {}
-    for place in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+    for place in (folder / name for name in subfolders(folder)):
         # A class may be called 1, too: nothing below a corruption is looked at.
-        candidates = [place] if _severities(place) else sorted(place.iterdir())
-        found |= {candidate.name: candidate for candidate in candidates if _severities(candidate)}
+        candidates = [place] if _severities(place) else [place / name for name in subfolders(place)]
+        for candidate in candidates:
+            if _severities(candidate) and found.setdefault(candidate.name, candidate) != candidate:
+                raise InputError(
+                    f"{str(found[candidate.name])!r} and {str(candidate)!r} are one corruption; remove one"
+                )
     return found
 
 

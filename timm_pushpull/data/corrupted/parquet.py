@@ -26,7 +26,7 @@ from timm_pushpull.data.corrupted.base import (
     in_order,
 )
 from timm_pushpull.data.corrupted.folder import OutputFolder, writing
-from timm_pushpull.data.corrupted.image_files import encode_image, suffix
+from timm_pushpull.data.corrupted.image_files import encode_image, image_stems, suffix
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.loading import load_images, refuse_wildcards
@@ -65,6 +65,12 @@ class ParquetSet(CorruptedSet):
 
     def __len__(self) -> int:
         return self._length
+
+    def names(self) -> list[str] | None:
+        """`<class folder>/<file stem>` of every image, if all rows have a path."""
+        first = self._open(self.corruptions[0], self.severities[0])
+        stems = image_stems(first)
+        return list(stems.values()) if all(first.files.paths(range(len(first)))) else None
 
     def _read(self, corruption: str, severity: int, batches: list[np.ndarray]) -> Iterator[Batch]:
         images = self._open(corruption, severity)
