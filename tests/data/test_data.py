@@ -105,6 +105,17 @@ def test_geometry_is_torchvisions_resize_and_centre_crop(size):
     np.testing.assert_array_equal(ResizeCenterCrop(224, 256)(image), np.asarray(expected))
 
 
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3001), (6401, 20)])
+def test_a_very_long_image_is_cropped_before_it_is_resized(size):
+    ramp = np.linspace(0, 255, max(size)).astype(np.uint8)[None, :, None].repeat(min(size), 0).repeat(3, 2)
+    image = Image.fromarray(ramp if size[0] > size[1] else ramp.transpose(1, 0, 2))
+    geometry = ResizeCenterCrop(224, 256)
+    pixels = geometry(image)
+    assert pixels.shape == (224, 224, 3)
+    assert np.abs(pixels.astype(int) - 127).max() <= 1  # the centre, whichever side is long
+    assert geometry.resized(image).size <= 17 * 256 * 256 * 3
+
+
 def test_normalise():
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)

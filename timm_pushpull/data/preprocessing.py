@@ -22,6 +22,7 @@ from timm_pushpull.utils.errors import InputError
 
 #: As `size`: leave images as they are.
 KEEP = "keep"
+_MAX_ASPECT = 16
 _INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 
 
@@ -49,7 +50,15 @@ class ResizeCenterCrop:
             raise InputError(f"image size {self.size} does not fit into a resized side of {self.resize}")
 
     def resized(self, image: Image.Image) -> np.ndarray:
-        """The image with its shorter side at `resize`, uint8 of shape (H, W, 3)."""
+        """The image with its shorter side at `resize`, uint8 of shape (H, W, 3).
+
+        Of an image more than `_MAX_ASPECT` times as long as wide it is the centre, because all of it would take
+        gigabytes: 20000 x 1 px would become 5 million x 256.
+        """
+        longest = _MAX_ASPECT * min(image.size)
+        if max(image.size) > longest:
+            left, top = (max(0, side - longest) // 2 for side in image.size)
+            image = image.crop((left, top, image.width - left, image.height - top))
         scale = self.resize / min(image.size)
         if scale != 1:
             # The longer side is truncated, as in torchvision and the published recipes.
