@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame, StdConv2d
 from torch import nn
+from torch.nn.utils import prune
 
 from support.paths import GOLDEN_FOLDER
-from timm_pushpull import PushPullConv2d, set_fused
+from timm_pushpull import PushPull2020Conv2d, PushPullConv2d, set_fused
+from timm_pushpull.layers.blur_pool import BlurredPushPullConv2d
 
 GOLDEN = np.load(GOLDEN_FOLDER / "pushpull_unit.npz")
 
@@ -138,6 +141,65 @@ def test_from_conv_refuses_other_padding():
         PushPullConv2d.from_conv(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))
 
 
+@pytest.mark.parametrize(
+    ("conv", "message"),
+    [
+        (Conv2dSame(3, 4, 3, 2), "not Conv2dSame, which may do more"),
+        (StdConv2d(3, 4, 3), "not StdConv2d, which may do more"),
+        (PushPullConv2d(3, 4, 3), "not PushPullConv2d, which may do more"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), "not ParametrizedConv2d, which may do more"),
+        (prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5), "forward hooks"),
+        (nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), "forward hooks"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_from_conv_refuses_what_is_more_than_a_convolution(conv, message):
+    for layer in (PushPullConv2d, PushPull2020Conv2d):
+        with pytest.raises(ValueError, match=message):
+            layer.from_conv(conv)
+
+
+def test_from_conv_keeps_what_is_frozen():
+    conv = nn.Conv2d(3, 4, 3).requires_grad_(False)
+    unit = PushPullConv2d.from_conv(conv)
+    assert {name for name, tensor in unit.named_parameters() if tensor.requires_grad} == {"alpha"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "expected"),
+    [
+        (PushPullConv2d, {"alpha": 0.7}, 0.7),
+        (PushPullConv2d, {"alpha": [0.1, 0.2, 0.3, -0.4], "trainable_alpha": False}, [0.1, 0.2, 0.3, -0.4]),
+        (PushPullConv2d, {"alpha": torch.tensor([0.5])}, 0.5),
+        (PushPullConv2d, {}, (0, 1)),
+        (PushPull2020Conv2d, {}, 1.0),
+        (PushPull2020Conv2d, {"trainable_alpha": True}, (0.5 - 12**-0.5, 0.5 + 12**-0.5)),
+        (PushPull2020Conv2d, {"alpha": 2.0}, 2.0),
+        (BlurredPushPullConv2d, {"alpha": 0.7, "filt_size": 4}, 0.7),
+    ],
+)
+def test_reset_parameters_initialises_the_whole_layer(layer, arguments, expected):
+    """After `to_empty`, as FSDP2 and torchtitan do it."""
+    with torch.device("meta"):
+        unit = layer(3, 4, 3, bias=True, **arguments)
+    unit.to_empty(device="cpu")
+    for tensor in unit.state_dict().values():
+        tensor.fill_(torch.nan)
+    torch.manual_seed(5)
+    for module in unit.modules():
+        module.reset_parameters()
+    torch.manual_seed(5)
+    fresh = layer(3, 4, 3, bias=True, **arguments)
+    for name, tensor in fresh.state_dict().items():
+        torch.testing.assert_close(unit.state_dict()[name], tensor, rtol=0, atol=0)
+    if isinstance(expected, tuple):
+        assert expected[0] <= unit.alpha.min() < unit.alpha.max() <= expected[1]
+    else:
+        torch.testing.assert_close(unit.alpha.detach(), torch.as_tensor(expected).expand(4))
+    x = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(unit(x), fresh(x), rtol=0, atol=0)
+
+
 def test_autocast_gives_maps_in_its_own_type():
     unit = PushPullConv2d(3, 4, 3, bias=True)
     with torch.autocast("cpu", torch.bfloat16):
@@ -156,4 +218,4 @@ def test_another_pooling_size_is_noticed_when_weights_are_loaded(tmp_path):
     for state in (source.state_dict(), torch.load(tmp_path / "weights.pt", weights_only=True)):
         with pytest.raises(RuntimeError, match="0 has avg_size 3 but these weights were saved with 5"):
             other.load_state_dict(state)
-    other.load_state_dict(dict(source.state_dict()))  # names and numbers alone say nothing of the pooling
+    other.load_state_dict(dict(source.state_dict()))  # the tensors alone do not show the pooling

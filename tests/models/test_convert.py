@@ -103,6 +103,26 @@ def test_every_kind_of_convolution_keeps_its_response(conv):
     assert unit.weight.grad.abs().sum() > 0
 
 
+def test_what_cannot_be_converted_is_named():
+    class Scaled(nn.Conv2d):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    with pytest.raises(InputError, match="0 is a Scaled; only plain and timm's own"):
+        convert_stem(nn.Sequential(Scaled(3, 4, 3)))
+    with pytest.raises(InputError, match="0 cannot be converted: the convolution has forward hooks"):
+        convert_stem(nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))))
+    with pytest.raises(InputError, match="0 cannot be converted: padding_mode is 'reflect'"):
+        convert_stem(nn.Sequential(nn.Conv2d(3, 4, 3, padding_mode="reflect")))
+
+
+def test_a_converted_layer_can_be_initialised_anew():
+    unit = convert_stem(nn.Sequential(ScaledStdConv2d(3, 4, 3)), alpha=0.5)[0].to_empty(device="cpu")
+    unit.reset_parameters()
+    assert (unit.alpha == 0.5).all()
+    assert (unit.gain == 1).all()
+
+
 @pytest.mark.parametrize("name", ["tf_efficientnet_b0", "nf_resnet50", "vit_tiny_r_s16_p8_224", "fastvit_t8"])
 def test_converted_networks_run_train_and_survive_a_round_trip(name, tmp_path):
     model = convert_stem(timm.create_model(name, num_classes=3), alpha=0.5)

@@ -14,7 +14,8 @@ import torch
 
 import timm_pushpull
 from support.processes import run_command
-from timm_pushpull import PushPullConv2d
+from timm_pushpull import InputError, PushPullConv2d
+from timm_pushpull.layers.push_pull_base import push_pull_layers
 
 PLAIN = ("resnet18_cifar", "resnet50_cifar")
 PUSH_PULL = {
@@ -78,6 +79,33 @@ def test_stem_is_a_push_pull_unit_of_the_plain_networks_shape(name):
     assert set(model.state_dict()) == set(plain.state_dict()) | {f"{model.pretrained_cfg['first_conv']}.alpha"}
     for key, tensor in plain.state_dict().items():
         assert model.state_dict()[key].shape == tensor.shape
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0_pushpull", "mobilenetv3_large_100_pushpull"])
+def test_padding_of_tensorflow_is_kept(name):
+    plain = timm.create_model(plain_name(name), pad_type="same")
+    model = timm.create_model(name, pad_type="same", alpha=0.0)
+    model.conv_stem.load_state_dict(plain.conv_stem.state_dict(), strict=False)
+    x = torch.randn(1, 3, 37, 64)
+    torch.testing.assert_close(model.conv_stem(x), plain.conv_stem(x).relu())
+    assert model.conv_stem(x).shape[-2:] == (19, 32)
+
+
+@pytest.mark.parametrize("name", ["resnet18_pushpull", "resnet18_pushpull2020", "resnet18_cifar_pushpull"])
+def test_a_stem_of_several_convolutions_is_refused(name):
+    with pytest.raises(InputError, match=r"one convolution"):
+        timm.create_model(name, stem_type="deep")
+
+
+@pytest.mark.parametrize("name", [*PUSH_PULL, "resnet18_pushpull2020", "resnet18_cifar_blurconv2_pushpull"])
+def test_init_weights_initialises_alpha(name):
+    with torch.device("meta"):
+        model = timm.create_model(name, alpha=0.25)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        inhibition = push_pull_layers(model)[0].alpha.fill_(torch.nan)
+    model.init_weights()
+    assert (inhibition == 0.25).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -242,6 +242,18 @@ def test_a_stranger_s_config_is_data(hub, installed, run, tmp_path):
         assert not [request for request in hub.requests if "evil" in request.path]
 
 
+def test_the_file_that_is_named_is_the_one_that_loads(hub, installed, run, tmp_path):
+    write_run(tmp_path / "other", classes=tuple("abcdefghij"))
+    other = (tmp_path / "other" / "model.safetensors").read_bytes()
+    hub.add(MINE, {**files(run), "other.safetensors": other, "other.bin": b""})
+    overlay = {"hf_hub_id": MINE, "hf_hub_filename": "other.safetensors", "num_classes": 10}
+    model = timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=overlay)
+    assert equal(model, tmp_path / "other")
+    assert not equal(model, run)
+    with pytest.raises(InputError, match=r"hf_hub_filename is 'other.bin'; only safetensors"):
+        timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay={**overlay, "hf_hub_filename": "other.bin"})
+
+
 @pytest.mark.parametrize("name", ["../../outside.json", "/tmp/outside.json", "a/../../../outside.json"])
 def test_a_file_name_cannot_leave_the_cache(hub, installed, tmp_path, name):
     hub.add(MINE, {name: b"{}"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 
 import pytest
 import safetensors.torch
@@ -83,6 +84,51 @@ def test_weights_of_another_pooling_are_refused_wherever_they_come_from(tmp_path
     with pytest.raises(InputError, match=message):
         timm.create_model(name, **options)
     assert stem_avg_size(timm.create_model(name, avg_size=5, **options)) == 5
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "pth.tar", "ddp.pth"])
+def test_timm_s_own_routes_refuse_weights_of_another_pooling(tmp_path, kind):
+    """timm's readers drop the metadata of state dicts and the headers of safetensors files."""
+    name, path = "resnet18_cifar_pushpull", tmp_path / "run" / f"model.{kind}"
+    model = write_run(tmp_path / "run", name, avg_size=5)
+    wrapped = {"ddp.pth": torch.nn.Sequential(OrderedDict(module=model))}.get(kind, model)
+    if kind != "safetensors":
+        torch.save({"state_dict": wrapped.state_dict()} if kind == "pth.tar" else wrapped.state_dict(), path)
+    options = {"num_classes": model.num_classes}
+    x = torch.randn(1, 3, 32, 32)
+    same = timm.create_model(name, avg_size=5, checkpoint_path=str(path), **options).eval()
+    torch.testing.assert_close(same(x), model(x))
+    other = timm.create_model(name, **options)
+    message = "conv1 has avg_size 3 but these weights were saved with 5"
+    with pytest.raises(RuntimeError, match=message):
+        timm.create_model(name, checkpoint_path=str(path), **options)
+    for strict in (True, False):
+        with pytest.raises(RuntimeError, match=message):
+            timm.models.load_checkpoint(other, str(path), strict=strict)
+    if kind == "pth.tar":  # timm's train.py --resume
+        with pytest.raises(RuntimeError, match=message):
+            timm.models.resume_checkpoint(other, str(path))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_transformers_initialises_a_missing_alpha(tmp_path, trainable):
+    """It creates networks on the meta device, and what the weights lack is uninitialised memory at first."""
+    from transformers import AutoModelForImageClassification
+
+    model = write_run(tmp_path / "run", alpha=0.25, trainable_alpha=trainable)
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("alpha")}
+    safetensors.torch.save_file(state, tmp_path / "run" / "model.safetensors", metadata={"format": "pt"})
+    loaded = AutoModelForImageClassification.from_pretrained(tmp_path / "run").timm_model
+    assert (loaded.conv1.alpha == 0.25).all()
+    assert torch.equal(loaded.conv1.weight, model.conv1.weight)
+
+
+def test_push_pull_weights_do_not_load_into_a_plain_network(tmp_path):
+    model = write_run(tmp_path / "run", "resnet18_cifar_pushpull")
+    overlay = {"file": str(tmp_path / "run" / "model.safetensors"), "num_classes": model.num_classes}
+    for classes in (model.num_classes, 2):  # with another head, timm loads with strict=False
+        with pytest.raises(InputError, match=r"conv1\.alpha"):
+            timm.create_model("resnet18_cifar", pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
 
 
 @pytest.mark.parametrize("source", ["folder", "weights folder", "weights file"])

@@ -75,6 +75,8 @@ class BlurredPushPullConv2d(PushPullConv2d):
         args, kwargs: As in `PushPullConv2d`.
     """
 
+    convertible = (PushPullConv2d,)
+
     def __init__(
         self,
         in_channels: int,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timm_pushpull.layers import fused
-from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase, alpha_tensor
+from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase
 
 
 class PushPullConv2d(PushPullBase):
@@ -24,6 +24,9 @@ class PushPullConv2d(PushPullBase):
     The layer is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so checkpoints of plain networks load
     into it. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which `torch.save` keeps, has
     `avg_size`; loading weights that were saved with another value raises an error.
+
+    The output is not linear in `weight`: adapters that add to a convolution's output and are later merged into its
+    weight, such as LoRA, must leave the unit out (in PEFT, `exclude_modules` or `modules_to_save=["conv1"]`).
 
     On CPUs the forward and backward passes use fused operations if possible; see `timm_pushpull.set_fused`.
 
@@ -76,12 +79,10 @@ class PushPullConv2d(PushPullBase):
             dtype=dtype,
         )
         self.avg_size = avg_size
-        value = torch.empty_like(self.weight[:, 0, 0, 0].detach())
-        if alpha is None:
-            nn.init.uniform_(value)
-        else:
-            value.copy_(alpha_tensor(alpha, out_channels))
-        self._set_alpha(value, trainable_alpha)
+        self._add_alpha(alpha, trainable_alpha)
+
+    def _init_alpha(self, alpha: Tensor) -> None:
+        nn.init.uniform_(alpha)
 
     def pad_input(self, input: Tensor) -> Tensor:
         """Padding before the convolution that `padding` cannot express; a hook for subclasses."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase, alpha_tensor
+from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase
 
 
 class PushPull2020Conv2d(PushPullBase):
@@ -79,15 +79,14 @@ class PushPull2020Conv2d(PushPullBase):
             d * (pull - k) // 2 for d, pull, k in zip(self.dilation, self.pull_size, self.kernel_size, strict=True)
         ]
         self.pull_padding = (top + growth[0], left + growth[1])
-        value = torch.empty_like(self.weight[:, 0, 0, 0].detach())
-        if alpha is not None:
-            value.copy_(alpha_tensor(alpha, out_channels))
-        elif trainable_alpha:
-            half_range = 1 / math.sqrt(in_channels * out_channels)
-            nn.init.uniform_(value, 0.5 - half_range, 0.5 + half_range)
+        self._add_alpha(alpha, trainable_alpha)
+
+    def _init_alpha(self, alpha: Tensor) -> None:
+        if isinstance(alpha, nn.Parameter):
+            half_range = 1 / math.sqrt(self.in_channels * self.out_channels)
+            nn.init.uniform_(alpha, 0.5 - half_range, 0.5 + half_range)
         else:
-            nn.init.ones_(value)
-        self._set_alpha(value, trainable_alpha)
+            nn.init.ones_(alpha)
 
     def pull_weight(self) -> Tensor:
         """The pull kernel: the negative push kernel, upsampled bilinearly with aligned corners.

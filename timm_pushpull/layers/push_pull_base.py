@@ -22,9 +22,13 @@ class PushPullBase(nn.Conv2d):
     Attributes:
         metadata_key: Name of an argument that the weights depend on. Its value is stored in the state dict's metadata,
             which `torch.save` keeps. Loading weights that were saved with another value raises an error.
+        convertible: The types that `from_conv` accepts. A subclass of `nn.Conv2d` may do more than a convolution.
+        initial_alpha: What `reset_parameters` sets `alpha` to; None for the layer's own distribution.
     """
 
     metadata_key: ClassVar[str]
+    convertible: ClassVar[tuple[type[nn.Conv2d], ...]] = (nn.Conv2d,)
+    initial_alpha: tuple[float, ...] | None
     if TYPE_CHECKING:  # TorchScript would try to read the annotation
         alpha: Tensor
 
@@ -33,13 +37,21 @@ class PushPullBase(nn.Conv2d):
         """Make the layer from a plain convolution, with its geometry, weights, device, dtype and training mode.
 
         Args:
-            conv: Any `nn.Conv2d` that pads with zeros.
+            conv: An `nn.Conv2d` that pads with zeros, not of a subclass and without hooks.
             bias: Add a bias, initialised as in `nn.Conv2d`, if the convolution has none.
             kwargs: The layer's own arguments.
 
         Raises:
-            ValueError: The convolution pads with something other than zeros.
+            ValueError: The convolution pads with something other than zeros, or does more than an `nn.Conv2d`, which
+                the layer would drop.
         """
+        if type(conv) not in cls.convertible:
+            raise ValueError(
+                f"{cls.__name__}.from_conv takes {' or '.join(kind.__name__ for kind in cls.convertible)}, not "
+                f"{type(conv).__name__}, which may do more than a convolution; convert_stem takes timm's own types"
+            )
+        if conv._forward_pre_hooks or conv._forward_hooks:  # torch's weight_norm, spectral_norm and pruning
+            raise ValueError("the convolution has forward hooks, which the layer would drop; remove them first")
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode is {conv.padding_mode!r}; push-pull layers support 'zeros' only")
         layer = cls(**conv_kwargs(conv), bias=bias or conv.bias is not None, **kwargs)
@@ -47,7 +59,32 @@ class PushPullBase(nn.Conv2d):
             layer.weight.copy_(conv.weight)
             if layer.bias is not None and conv.bias is not None:
                 layer.bias.copy_(conv.bias)
+        layer.weight.requires_grad_(conv.weight.requires_grad)
+        if layer.bias is not None and conv.bias is not None:
+            layer.bias.requires_grad_(conv.bias.requires_grad)
         return layer.train(conv.training)
+
+    def reset_parameters(self) -> None:
+        """Initialise the weights and the bias as `nn.Conv2d` does, and `alpha` as the arguments say.
+
+        A layer that was created on the meta device is complete after `to_empty` and this.
+        """
+        super().reset_parameters()
+        if hasattr(self, "alpha"):  # nn.Conv2d calls this before there is one
+            self.reset_alpha()
+
+    def reset_alpha(self) -> None:
+        """Set `alpha` to the values that the layer was created with, or draw it anew from its distribution."""
+        with torch.no_grad():
+            if self.initial_alpha is None:
+                self._init_alpha(self.alpha)
+            else:
+                self.alpha.copy_(torch.tensor(self.initial_alpha, device="cpu"))
+
+    def init_non_persistent_buffers(self) -> None:
+        """Initialise `alpha` if transformers has loaded weights without it; see its `_init_weights`."""
+        if getattr(self.weight, "_is_hf_initialized", False) and not getattr(self.alpha, "_is_hf_initialized", False):
+            self.reset_alpha()
 
     def push_weight(self) -> Tensor:
         """The push kernel, shape `(out_channels, in_channels / groups, kh, kw)`."""
@@ -57,11 +94,21 @@ class PushPullBase(nn.Conv2d):
         """The pull kernel, shape `(out_channels, in_channels / groups, kh', kw')`."""
         raise NotImplementedError
 
-    def _set_alpha(self, value: Tensor, trainable: bool) -> None:
+    def _init_alpha(self, alpha: Tensor) -> None:
+        """Fill `alpha` from the distribution that it has if no value is given."""
+        raise NotImplementedError
+
+    def _add_alpha(self, alpha: Alpha | None, trainable: bool) -> None:
+        self.initial_alpha = None
+        if alpha is not None:
+            given = alpha_tensor(alpha, self.out_channels)
+            self.initial_alpha = None if given.is_meta else tuple(given.tolist())
+        value = torch.empty_like(self.weight[:, 0, 0, 0].detach())
         if trainable:
             self.alpha = nn.Parameter(value)
         else:
             self.register_buffer("alpha", value)
+        self.reset_alpha()
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -93,7 +140,8 @@ def alpha_tensor(alpha: Alpha, channels: int) -> Tensor:
     Raises:
         InputError: It is neither one number nor one per channel.
     """
-    tensor = torch.as_tensor(alpha)
+    # On the CPU, whatever torch's default device: on the meta device, the values would be lost.
+    tensor = alpha.detach() if isinstance(alpha, Tensor) else torch.tensor(alpha, device="cpu")
     if tensor.numel() != 1 and tensor.shape != (channels,):
         raise InputError(f"alpha has shape {tuple(tensor.shape)}; give one number or {channels} of them")
     return tensor.reshape(-1)

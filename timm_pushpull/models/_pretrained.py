@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError, safe_open
 from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 from torch import Tensor, nn
 
+from timm_pushpull.models._checkpoints import check_avg_size
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
@@ -23,8 +23,6 @@ NAMESPACE = "timm-pushpull"
 RELEASES = Path(__file__).resolve().parents[2] / "hub" / "releases"
 #: The names that have published weights, such as `resnet18_cifar.cifar10`.
 PUBLISHED: list[str] = []
-#: The key in the metadata of safetensors files; the tensors do not show the pooling.
-AVG_SIZE = "avg_size"
 
 
 def published(name: str, cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -37,7 +35,7 @@ def build_model(model_cls: type[nn.Module], variant: str, pretrained: bool, kwar
     """Build a registered model: timm's `build_model_with_cfg` with our two hooks.
 
     Args:
-        model_cls: The network. Its `checkpoint_filter_fn`, if it has one, sees the pretrained state dict.
+        model_cls: The network. Its `checkpoint_filter_fn`, or `plain_filter_fn`, sees the pretrained state dict.
         variant: Registered name.
         pretrained: Load pretrained weights.
         kwargs: Arguments of the network and of `build_model_with_cfg`.
@@ -45,7 +43,7 @@ def build_model(model_cls: type[nn.Module], variant: str, pretrained: bool, kwar
     Raises:
         InputError: There are no such weights, they cannot be downloaded, or they do not fit the model.
     """
-    filter_fn = getattr(model_cls, "checkpoint_filter_fn", None)
+    filter_fn = getattr(model_cls, "checkpoint_filter_fn", plain_filter_fn)
     kwargs = {"pretrained_filter_fn": filter_fn, **kwargs}
     return build_model_with_cfg(model_cls, variant, pretrained, **with_weights(variant, pretrained, kwargs))
 
@@ -85,12 +83,26 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
     file = RELEASES / name / WEIGHTS
     if cfg.source != "hf-hub" and namespace == NAMESPACE and file.is_file():
         return {**kwargs, "pretrained_cfg_overlay": {**overlay, "file": str(file)}}
+    name = cfg.hf_hub_filename or WEIGHTS
+    if not name.endswith(".safetensors"):
+        raise InputError(f"hf_hub_filename is {name!r}; only safetensors files are loaded")
     repository, revision = split_revision(cfg.hf_hub_id)
-    file = download(repository, revision=revision, cache_dir=kwargs.get("cache_dir"))
+    file = download(repository, name, revision=revision, cache_dir=kwargs.get("cache_dir"))
     if "avg_size" in kwargs:
         check_avg_size(file, kwargs["avg_size"])
     # timm now finds the file in the cache. With a file name it tries no other format.
-    return {**kwargs, "pretrained_cfg_overlay": {**overlay, "hf_hub_filename": WEIGHTS}}
+    return {**kwargs, "pretrained_cfg_overlay": {**overlay, "hf_hub_filename": name}}
+
+
+def plain_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The `checkpoint_filter_fn` of models without a push-pull unit: timm would drop `alpha` if the classes differ.
+
+    Raises:
+        InputError: The weights are of a push-pull network.
+    """
+    if found := next((name for name in state_dict if name.endswith(".alpha")), None):
+        raise InputError(f"the weights have {found}, so they are of a push-pull network; this model has no such unit")
+    return state_dict
 
 
 def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -137,20 +149,9 @@ def weights_file(cfg: dict[str, Any]) -> Path | None:
         path = Path(cfg["file"])
     elif cfg.get("hf_hub_id"):
         repository, revision = split_revision(cfg["hf_hub_id"])
-        cached = try_to_load_from_cache(repository, WEIGHTS, revision=revision)
+        cached = try_to_load_from_cache(repository, cfg.get("hf_hub_filename") or WEIGHTS, revision=revision)
         path = Path(cached) if isinstance(cached, str) else None
     return path if path and path.suffix == ".safetensors" and path.is_file() else None
-
-
-def check_avg_size(path: Path, avg_size: int) -> None:
-    """Raise InputError if the metadata of a safetensors file names another `avg_size`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            saved = (file.metadata() or {}).get(AVG_SIZE)
-    except (OSError, SafetensorError):
-        return  # timm reports it when it reads the tensors
-    if saved is not None and int(saved) != avg_size:
-        raise InputError(f"avg_size is {avg_size} but these weights were trained with {saved}; use avg_size={saved}")
 
 
 def _not_published(name: str) -> InputError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
-from timm_pushpull.layers.push_pull_base import Alpha
+from timm_pushpull.layers.push_pull_base import Alpha, push_pull_layers
 from timm_pushpull.models._pretrained import push_pull_2020_filter_fn, push_pull_filter_fn
+from timm_pushpull.models.convert import push_pull_unit
+from timm_pushpull.utils.errors import InputError
 
 #: The entries of a default cfg for weights trained on Tiny ImageNet, if the network has ImageNet's strides.
 TINY_IMAGENET = {"num_classes": 200, "input_size": (3, 64, 64), "pool_size": (2, 2)}
@@ -32,7 +34,20 @@ def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
-class PushPullStem(nn.Module):
+class _Stem(nn.Module):
+    """Mixin for a timm network: `init_weights` also initialises `alpha`."""
+
+    @torch.jit.ignore
+    def init_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Initialise the weights as timm does, and `alpha` as the arguments say."""
+        initialise: Any = getattr(super(), "init_weights", None)
+        if initialise is not None:
+            initialise(*args, **kwargs)
+        for layer in push_pull_layers(self):
+            layer.reset_alpha()
+
+
+class PushPullStem(_Stem):
     """Mixin for a timm network: replaces the convolution `stem_conv` by a push-pull unit with the same weights.
 
     The replacement is in `__init__`, before timm's builder wraps the model and loads weights.
@@ -54,12 +69,12 @@ class PushPullStem(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        conv: Any = self.get_submodule(self.stem_conv)
-        unit = PushPullConv2d.from_conv(conv, avg_size=avg_size, alpha=alpha, trainable_alpha=trainable_alpha)
-        self.set_submodule(self.stem_conv, unit)
+        conv = _one_convolution(self, self.stem_conv)
+        options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
+        self.set_submodule(self.stem_conv, push_pull_unit(conv, self.stem_conv, **options))
 
 
-class PushPull2020Stem(nn.Module):
+class PushPull2020Stem(_Stem):
     """Mixin for timm's ResNet: replaces `conv1` by a push-pull layer of 2020 with the same weights.
 
     The layer has a bias, as in the published code behind the paper's figures.
@@ -83,5 +98,15 @@ class PushPull2020Stem(nn.Module):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.conv1 = PushPull2020Conv2d.from_conv(
-            self.conv1, bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
+            _one_convolution(self, "conv1"), bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
         )
+
+
+def _one_convolution(model: nn.Module, name: str) -> nn.Conv2d:
+    conv = model.get_submodule(name)
+    if not isinstance(conv, nn.Conv2d):
+        raise InputError(
+            f"{name} is a {type(conv).__name__}, not one convolution; use the default stem, or "
+            f"timm_pushpull.convert_stem on a plain network with this stem"
+        )
+    return conv

@@ -43,7 +43,8 @@ def convert_stem(
         InputError: The network does not begin with a convolution, or its type cannot be converted.
     """
     convolutions = _first_convolutions(model)
-    units = {name: _unit_of(conv, name, avg_size, alpha, trainable_alpha) for name, conv in convolutions.items()}
+    options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
+    units = {name: push_pull_unit(conv, name, **options) for name, conv in convolutions.items()}
     for name, unit in units.items():
         model.set_submodule(name, unit)
     return model
@@ -70,12 +71,16 @@ def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
             layer.alpha.copy_(value)
 
 
+_STANDARDIZED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
+
+
 class AdaptedPushPullConv2d(PushPullConv2d):
     """A push-pull unit that replaces timm's convolutions with dynamic 'SAME' padding or standardised weights.
 
     The push kernel has the standardised weights, and the pull kernel is its complement.
     """
 
+    convertible = (Conv2dSame, *_STANDARDIZED)
     if TYPE_CHECKING:  # TorchScript would try to read the annotation
         gain: Tensor | None
 
@@ -83,6 +88,12 @@ class AdaptedPushPullConv2d(PushPullConv2d):
         super().__init__(*args, **kwargs)
         self.same_pad, self.standardized, self.eps, self.scale = False, False, 0.0, 1.0
         self.register_parameter("gain", None)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        gain = getattr(self, "gain", None)
+        if gain is not None:
+            nn.init.ones_(gain)
 
     def push_weight(self) -> Tensor:
         if not self.standardized:
@@ -112,16 +123,29 @@ def _first_convolutions(model: nn.Module) -> dict[str, Any]:
     return {entry: named[entry] for entry in names}
 
 
-def _unit_of(conv: nn.Conv2d, name: str, avg_size: int, alpha: Alpha | None, trainable_alpha: bool) -> PushPullConv2d:
-    options: dict[str, Any] = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
-    if type(conv) is nn.Conv2d:
-        return PushPullConv2d.from_conv(conv, **options)
-    standardized = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
-    if type(conv) not in (Conv2dSame, *standardized):
+def push_pull_unit(conv: Any, name: str, **kwargs: Any) -> PushPullConv2d:
+    """The push-pull unit that replaces a convolution, with its weights.
+
+    Args:
+        conv: An `nn.Conv2d`, or a convolution of timm with dynamic padding or standardised weights.
+        name: Its name in the network, for the error.
+        kwargs: `avg_size`, `alpha` and `trainable_alpha` of `PushPullConv2d`.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if type(conv) not in (nn.Conv2d, *AdaptedPushPullConv2d.convertible):
         raise InputError(f"{name} is a {type(conv).__name__}; only plain and timm's own convolutions can be converted")
-    unit = AdaptedPushPullConv2d.from_conv(conv, **options)
+    try:
+        if type(conv) is nn.Conv2d:
+            return PushPullConv2d.from_conv(conv, **kwargs)
+        unit = AdaptedPushPullConv2d.from_conv(conv, **kwargs)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name} cannot be converted: {error}") from error
     unit.same_pad = isinstance(conv, Conv2dSame) or getattr(conv, "same_pad", False)
-    if isinstance(conv, standardized):
+    if isinstance(conv, _STANDARDIZED):
         unit.standardized, unit.eps = True, conv.eps
     if isinstance(conv, (ScaledStdConv2d, ScaledStdConv2dSame)):
         unit.scale, unit.gain = conv.scale, conv.gain

@@ -15,6 +15,7 @@ from torch import nn
 
 from timm_pushpull.models._pretrained import build_model, published
 from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
+from timm_pushpull.utils.errors import InputError
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
@@ -45,6 +46,8 @@ class CifarResNet(ResNet):
         super().__init__(
             block, layers, in_chans=in_chans, output_stride=4 * output_stride, device=device, dtype=dtype, **kwargs
         )
+        if not isinstance(self.conv1, nn.Conv2d):
+            raise InputError(f"the CIFAR stem is one convolution; {kwargs.get('stem_type')!r} is no stem_type for it")
         width = self.conv1.out_channels
         self.conv1 = nn.Conv2d(in_chans, width, 3, stride=1, padding=1, bias=False, device=device, dtype=dtype)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")

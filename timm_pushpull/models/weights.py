@@ -16,7 +16,8 @@ from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
 from timm_pushpull.layers.push_pull import push_pull_units
-from timm_pushpull.models._pretrained import AVG_SIZE, check_avg_size, weights_file
+from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size
+from timm_pushpull.models._pretrained import weights_file
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
 from timm_pushpull.utils.hub_client import WEIGHTS, download, quiet_hub, split_revision

@@ -83,13 +83,15 @@ class BlurConv2(nn.Module):
     def _blurred(self, conv: Any) -> nn.Conv2d:
         """The convolution or push-pull unit with its weights, and blur pooling that has its stride."""
         if isinstance(conv, PushPullConv2d):
-            return BlurredPushPullConv2d.from_conv(
+            unit = BlurredPushPullConv2d.from_conv(
                 conv,
                 filt_size=self.filt_size,
                 avg_size=conv.avg_size,
                 alpha=conv.alpha.detach(),
                 trainable_alpha=isinstance(conv.alpha, nn.Parameter),
             )
+            unit.initial_alpha = conv.initial_alpha
+            return unit
         blurred = BlurredConv2d(**conv_kwargs(conv), filt_size=self.filt_size)
         blurred.weight = conv.weight  # no convolution of timm's ResNets has a bias
         return blurred
