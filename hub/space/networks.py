@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from timm.data import ImageNetInfo
 from torch import nn
 
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
-from timm_pushpull.data.images import UNREADABLE
+from timm_pushpull.data.images import UNREADABLE, upright
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
 from timm_pushpull.models import NAMESPACE, RELEASES
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
@@ -146,7 +146,7 @@ def read_image(path: Path | str) -> Image.Image:
                 raise InputError(f"the image has {width} x {height} px; use one with up to {MAX_PIXELS:,} px")
             if max(width, height) > MAX_ASPECT * min(width, height):
                 raise InputError(f"the image has {width} x {height} px; crop it, because both networks see a square")
-            image = ImageOps.exif_transpose(file)
+            image = upright(file)
             if image.has_transparency_data:
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -97,7 +97,12 @@ def corrupt(
     check_jpeg_quality(jpeg_quality)
     if isinstance(image, Image.Image):
         if image.mode not in ("RGB", "L"):
-            raise InputError(f"the image has PIL mode {image.mode!r}; convert it to 'RGB' first")
+            advice = "convert it to 'RGB' first"
+            if image.mode[0] in "IF":
+                advice = "scale it to 8 bits first"  # Pillow would clip it
+            elif image.has_transparency_data:
+                advice = "blend it with a background first"
+            raise InputError(f"the image has PIL mode {image.mode!r}; {advice}")
         pixels = _as_rgb(np.asarray(image), settings)
     else:
         if np.ndim(image) > 3:

@@ -11,25 +11,67 @@ from pathlib import Path
 from typing import Protocol, TypedDict
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 
-#: What Pillow raises for files that are damaged or not images.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+#: What Pillow raises for files that are damaged or not images: its readers of rare formats raise almost anything.
+UNREADABLE: tuple[type[Exception], ...] = (Exception,)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode_image(file: str | Path | io.BytesIO) -> Image.Image:
-    """Decode an image file to RGB, rotated as its EXIF orientation says.
+    """Decode an image file to RGB, turned as its EXIF orientation says.
+
+    Grey levels of 16 bits lose the lower 8, as those of colour images do in Pillow. An alpha channel that hides nothing
+    is dropped.
 
     Raises:
-        InputError: The file is damaged or not an image; the message is the reason alone, for the caller to add where.
+        InputError: The file is damaged or not an image; it has transparent pixels, whose colour is not what anybody
+            sees, or pixels without a known range. The message is the reason alone, for the caller to add where.
     """
     try:
         with Image.open(file) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            image.load()
+            return _to_rgb(upright(image))
+    except InputError:
+        raise
     except UNREADABLE as error:
         raise InputError(one_line(error).split(" <_io")[0]) from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image, turned as its EXIF orientation says. EXIF that cannot be read says nothing.
+
+    `ImageOps.exif_transpose` also writes the other fields again, which fails where one of them is odd.
+    """
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except UNREADABLE:
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if 0 in image.size:
+        raise InputError(f"it has {image.width} x {image.height} px")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # whose readers scale to 16 bits
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "decimal numbers"
+        raise InputError(f"its grey levels are {kind} of unknown range; save it with 8 or 16 bits")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise InputError("it has transparent pixels; blend it with a background and save it without alpha channel")
+    return image.convert("RGB")
 
 
 class EncodedImage(TypedDict):
@@ -93,6 +135,8 @@ class ImageSet:
         """
         content, path = encoded["bytes"], encoded["path"]
         try:
+            if content is None and not path:
+                raise InputError("the row holds no image")
             return decode_image(io.BytesIO(content) if content is not None else path or "")
         except InputError as error:
             where = f" ({path})" if path else ""

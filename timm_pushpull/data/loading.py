@@ -86,7 +86,10 @@ def load_images(
     labels, classes = tables.labels_and_classes(table, name, tables.label_column(table, name, label_column))
     if len(table) == 0:
         raise InputError(f"split {split!r} of {name!r} is empty")
-    files = tables.DatasetFiles(table, image_column)
+    try:
+        files = tables.DatasetFiles(table, image_column)
+    except Exception as error:  # whatever the column holds
+        raise InputError(f"column {image_column!r} of {name!r} holds no images: {one_line(error)}") from None
     origin = DIGITS_ORIGIN if is_digits else ""
     return ImageSet(name, split, files, labels, classes, np.arange(len(labels)), origin, config)
 

@@ -33,7 +33,7 @@ class DatasetFiles:
 
     def read(self, rows: Sequence[int]) -> list[EncodedImage]:
         """The files in these rows."""
-        return self._dataset[list(rows)][self.column]
+        return [file or {"bytes": None, "path": None} for file in self._dataset[list(rows)][self.column]]
 
     def paths(self, rows: Sequence[int]) -> list[str | None]:
         """The paths of the files in these rows, without their content."""
