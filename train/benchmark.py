@@ -88,7 +88,7 @@ def run_benchmark(
         task=task,
         preset=settings.preset,
         corruptions=CORRUPTIONS,
-        jpeg_quality=planned.jpeg_quality,
+        jpeg_quality=planned.jpeg_quality or "none",
         log=log,
         **shared,
     )

@@ -20,7 +20,7 @@ from torch import nn
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.data.images import UNREADABLE, upright
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry, normalise
+from timm_pushpull.data.preprocessing import Geometry, model_geometry, normalise
 from timm_pushpull.models import NAMESPACE, RELEASES
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
 from timm_pushpull.utils.errors import InputError, unknown
@@ -37,7 +37,7 @@ class Network:
 
     model: nn.Module
     classes: tuple[str, ...]
-    geometry: ResizeCenterCrop
+    geometry: Geometry
 
     @torch.inference_mode()
     def probabilities(self, images: np.ndarray) -> np.ndarray:

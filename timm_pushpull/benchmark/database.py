@@ -13,7 +13,7 @@ from timm_pushpull.benchmark.hashing import TOP, pack
 from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, geometry_of, normalisation
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
+from timm_pushpull.data.preprocessing import Geometry, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
@@ -22,7 +22,7 @@ from timm_pushpull.utils.progress import progress_bar
 def retrieval(
     model: Callable[[Tensor], Tensor],
     database: ImageSet,
-    geometry: ResizeCenterCrop | None = None,
+    geometry: Geometry | None = None,
     *,
     top: int = TOP,
     mean: Sequence[float] | None = None,

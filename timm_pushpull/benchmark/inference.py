@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, model_geometry
+from timm_pushpull.data.preprocessing import Geometry, model_geometry
 from timm_pushpull.utils.errors import InputError
 
 
-def geometry_of(model: object, geometry: ResizeCenterCrop | None) -> ResizeCenterCrop:
+def geometry_of(model: object, geometry: Geometry | None) -> Geometry:
     """Resize and crop, by default those of a timm model's data config.
 
     Raises:

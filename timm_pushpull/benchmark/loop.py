@@ -20,7 +20,7 @@ from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
 from timm_pushpull.corruptions.functional import cells_of
 from timm_pushpull.data.images import ImageSet
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
+from timm_pushpull.data.preprocessing import Geometry, normalise
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
@@ -29,7 +29,7 @@ from timm_pushpull.utils.progress import progress_bar
 def evaluate(
     model: Callable[[Tensor], Tensor],
     images: ImageSet | Source,
-    geometry: ResizeCenterCrop | None = None,
+    geometry: Geometry | None = None,
     *,
     task: Task | None = None,
     mean: Sequence[float] | None = None,
@@ -71,7 +71,7 @@ def evaluate(
             classification.
 
     Example:
-        >>> from timm_pushpull.data.loading import load_images
+        >>> from timm_pushpull.data import ResizeCenterCrop, load_images
         >>> def brightness(x):  # class 0 for dark images to 9 for bright ones
         ...     return torch.nn.functional.one_hot((9 * x.mean(dim=(1, 2, 3))).long(), 10).float()
         >>> evaluation = evaluate(

@@ -18,9 +18,10 @@ from timm_pushpull.benchmark.pairing import pair
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import check_corruption, corrupt_batch, get_preset
 from timm_pushpull.corruptions.functional import check_image_size, check_jpeg_quality, check_uint64
+from timm_pushpull.corruptions.presets import choose_jpeg_quality
 from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
-from timm_pushpull.data.preprocessing import ResizeCenterCrop, center_crop
+from timm_pushpull.data.preprocessing import Geometry, ResizeCenterCrop, center_crop
 from timm_pushpull.utils.errors import InputError
 
 #: A batch on its way to the model: its cell, the images' positions in the source, int64 (N,), their pixels, uint8
@@ -64,7 +65,9 @@ class OnTheFlyCorruptions:
     Args:
         images: The images to measure on.
         geometry: From an image to the pixels that are corrupted, uint8 (H, W, 3).
-        preset, seed, frost_dir, jpeg_quality: As in `corrupt`.
+        preset, seed, frost_dir: As in `corrupt`.
+        jpeg_quality: Of a JPEG round trip after the corruption, 1 to 100; None for the preset's, as in the command and
+            in `generate`; `none` for lossless.
         clean: Whether to measure on the clean images too.
         workers: Threads that decode and corrupt; by default one on a CPU, where the model needs the cores, else all.
     """
@@ -77,12 +80,12 @@ class OnTheFlyCorruptions:
         preset: str = "imagenet-c",
         seed: int = 0,
         frost_dir: Path | str | None = None,
-        jpeg_quality: int | None = None,
+        jpeg_quality: int | str | None = None,
         clean: bool = True,
         workers: int | None = None,
     ) -> None:
         self.images, self.geometry, self.preset, self.has_clean, self.workers = images, geometry, preset, clean, workers
-        self.seed, self.frost_dir, self.jpeg_quality = seed, frost_dir, jpeg_quality
+        self.seed, self.frost_dir, self.jpeg_quality = seed, frost_dir, choose_jpeg_quality(jpeg_quality, preset)
         self.labels, self.classes = images.labels[images.indices], images.classes
         self.digest = 0
 
@@ -165,7 +168,7 @@ class PrecomputedCorruptions:
         size: int,
         *,
         clean: ImageSet | None = None,
-        geometry: ResizeCenterCrop | None = None,
+        geometry: Geometry | None = None,
         limit: int | None = None,
         workers: int | None = None,
     ) -> None:

@@ -21,6 +21,7 @@ from timm_pushpull.cli.options import (
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
+from timm_pushpull.corruptions.presets import CIFAR10_C, IMAGENET_C, TINY_IMAGENET_C
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder
 from timm_pushpull.utils.locks import only_process
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from timm_pushpull.benchmark import Distributed
+    from timm_pushpull.data.corrupted import CorruptedSet
 
 
 def add(commands) -> None:
@@ -213,7 +215,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
             preset=options.preset,
             seed=options.seed,
             frost_dir=options.frost_dir,
-            jpeg_quality=options.jpeg_quality,
+            jpeg_quality=options.jpeg_quality or "none",
             workers=options.workers,
         )
         return on_the_fly, {
@@ -241,12 +243,30 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
         "dataset": images.name if images else manifest.get("dataset", files.name),
         "split": images.split if images else manifest.get("split", "as published"),
         "dataset_config": images.config if images else manifest.get("dataset_config"),
-        "preset": manifest.get("preset", options.preset),
+        "preset": _preset_of(files, options.preset_given),
         "seed": manifest.get("seed", 0),
         "frost": manifest.get("frost"),
         "jpeg_quality": manifest.get("jpeg_quality"),
         "corrupted": files.name,
     }
+
+
+def _preset_of(files: CorruptedSet, given: str | None) -> str:
+    """The preset of a set's constants: what its manifest says, or the user; else that of the published set whose images
+    have this size.
+
+    Raises:
+        InputError: The manifest says another than the user.
+    """
+    made_with = files.manifest.get("preset")
+    if made_with and given not in (None, made_with):
+        raise InputError(f"{files.name!r} was made with preset {made_with}, not {given}; leave --preset out")
+    if made_with or given:
+        return made_with or given
+    images, _, _ = next(files.batches(files.corruptions[0], files.severities[0], 1, [0]))
+    side = min(images[0].shape[:2])
+    smaller = [preset for preset in (CIFAR10_C, TINY_IMAGENET_C) if side <= preset.image_size]
+    return (smaller or [IMAGENET_C])[0].name
 
 
 def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...], bits: int):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from timm_pushpull.data.images import ImageSet
 
 
+_PRESET = "imagenet-c"
+
+
 def add_split_options(parser: argparse.ArgumentParser) -> None:
     """Options `--split`, `--dataset-config`, `--image-column` and `--label-column`."""
     parser.add_argument(
@@ -48,7 +51,9 @@ def add_corruption_options(parser: argparse.ArgumentParser, names: tuple[str, ..
         described: The same in words.
     """
     parser.add_argument(
-        "--preset", default="imagenet-c", help=f"constants: {', '.join(corruptions.PRESETS)} (default: %(default)s)"
+        "--preset",
+        help=f"constants: {', '.join(corruptions.PRESETS)} (default: {_PRESET}; for files that do not say theirs, by "
+        "their size)",
     )
     parser.add_argument(
         "--corruptions", nargs="+", default=list(names), metavar="NAME", help=f"names (default: {described})"
@@ -86,7 +91,8 @@ def add_jpeg_option(parser: argparse.ArgumentParser) -> None:
 def check_corruption_options(options: argparse.Namespace) -> None:
     """Check the options of the other functions here, and bring them into their final form.
 
-    Repeated names are dropped, severities sorted, the JPEG quality becomes a number or None.
+    Repeated names are dropped, severities sorted, the JPEG quality becomes a number or None. `preset_given` is the
+    preset that was asked for, if any.
 
     Raises:
         InputError: An unknown name, severity or quality, or a folder without the textures.
@@ -94,6 +100,8 @@ def check_corruption_options(options: argparse.Namespace) -> None:
     quality = options.jpeg_quality
     if quality not in (None, "none") and not (quality.isdecimal() and 1 <= int(quality) <= 100):
         raise InputError(f"--jpeg-quality is {quality!r}; use 1 to 100 or none")
+    options.preset_given = options.preset
+    options.preset = options.preset or _PRESET
     options.corruptions = list(dict.fromkeys(options.corruptions))
     options.severities = sorted(set(options.severities))
     for name in options.corruptions:

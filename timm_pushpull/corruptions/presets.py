@@ -241,3 +241,18 @@ def get_preset(name: str) -> Preset:
     if not isinstance(name, str) or name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     return PRESETS[name]
+
+
+def choose_jpeg_quality(quality: int | str | None, preset: str) -> int | None:
+    """The JPEG quality of corrupted images: None means that of the preset, and `none` lossless.
+
+    Raises:
+        InputError: It is not 1 to 100; an unknown preset.
+    """
+    if quality is None:
+        return get_preset(preset).jpeg_quality
+    if quality == "none":
+        return None
+    if isinstance(quality, str) or not 1 <= quality <= 100:
+        raise InputError(f"jpeg_quality is {quality!r}; use 1 to 100, or none")
+    return quality

@@ -1,6 +1,6 @@
 """From an image to the input of a network.
 
-    RGB image -> resized and cropped uint8 (`ResizeCenterCrop`) -> corrupted uint8 -> normalised float (`normalise`)
+    RGB image -> resized and cropped uint8 (`TimmTransform`) -> corrupted uint8 -> normalised float (`normalise`)
 
 Images stay uint8 until the last step because the corruptions are defined on grey levels.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -18,12 +18,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from timm_pushpull.corruptions.presets import get_preset
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, one_line
 
 #: As `size`: leave images as they are.
 KEEP = "keep"
 _MAX_ASPECT = 16
+_CROP_MODES = ("center", "squash", "border")
 _INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
+
+
+class Geometry(Protocol):
+    """How an image becomes the square that a network sees."""
+
+    @property
+    def size(self) -> int:
+        """Side of the square in px."""
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """From an RGB image to uint8 of shape (size, size, 3)."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +71,11 @@ class ResizeCenterCrop:
         if max(image.size) > longest:
             left, top = (max(0, side - longest) // 2 for side in image.size)
             image = image.crop((left, top, image.width - left, image.height - top))
-        scale = self.resize / min(image.size)
-        if scale != 1:
-            # The longer side is truncated, as in torchvision and the published recipes.
-            side = [self.resize if s == min(image.size) else max(int(s * scale), self.resize) for s in image.size]
-            image = image.resize((side[0], side[1]), _INTERPOLATIONS[self.interpolation])
+        shorter = min(image.size)
+        if shorter != self.resize:
+            # In torchvision's order of operations: others round the longer side to another px now and then.
+            width, height = (int(self.resize * side / shorter) for side in image.size)
+            image = image.resize((width, height), _INTERPOLATIONS[self.interpolation])
         return np.asarray(image)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
@@ -92,16 +104,64 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
-def model_geometry(model: nn.Module, image_size: int | None = None) -> ResizeCenterCrop:
-    """The test preprocessing in a timm model's data config.
+@dataclass(frozen=True)
+class TimmTransform:
+    """timm's transform for evaluation, `timm.data.create_transform`, up to the pixels that it normalises.
+
+    Attributes:
+        size: Side of the square in px.
+        crop_pct: Part of the resized side that is cropped.
+        crop_mode: center crops the image, squash ignores its aspect ratio, border pads it with `mean`.
+        interpolation: A name that timm knows, such as bicubic.
+        mean: Channel means of intensities in [0, 1].
+    """
+
+    size: int
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: tuple[float, ...]
+
+    @cached_property
+    def steps(self) -> list[Callable[[Image.Image], Image.Image]]:
+        """Its steps from image to image; the last one, which makes a tensor, is left out."""
+        from timm.data import create_transform
+
+        options = {"crop_pct": self.crop_pct, "crop_mode": self.crop_mode, "interpolation": self.interpolation}
+        transform: Any = create_transform(self.size, mean=self.mean, use_prefetcher=True, **options)
+        return transform.transforms[:-1]
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """The square that the network sees, uint8 of shape (size, size, 3)."""
+        for step in self.steps:
+            image = step(image)
+        return np.asarray(image)
+
+
+def model_geometry(model: nn.Module, image_size: int | None = None) -> TimmTransform:
+    """The preprocessing of a timm model at evaluation, from its data config.
 
     Args:
         image_size: Another side in px; the crop fraction stays that of the data config.
+
+    Raises:
+        InputError: The model takes no squares and `image_size` is not given; a data config that timm does not know.
     """
-    config = cast(dict[str, Any], model.pretrained_cfg)
-    size = image_size or config["input_size"][-1]
-    interpolation = config.get("interpolation") or "bilinear"
-    return ResizeCenterCrop(size, int(size / (config.get("crop_pct") or 1.0)), interpolation)
+    from timm.data import resolve_data_config
+
+    config = resolve_data_config(pretrained_cfg=cast(dict[str, Any], model.pretrained_cfg))
+    height, width = config["input_size"][-2:]
+    if image_size is None and height != width:
+        raise InputError(f"the model takes images of {height} x {width} px; give one --image-size")
+    if (mode := config["crop_mode"]) not in _CROP_MODES:
+        raise InputError(f"crop_mode is {mode!r} in the model's data config; use one of {', '.join(_CROP_MODES)}")
+    size, mean = image_size or width, tuple(config["mean"])
+    transform = TimmTransform(size, config["crop_pct"], mode, config["interpolation"], mean)
+    try:
+        transform.steps  # noqa: B018 - builds them
+    except (KeyError, AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"timm has no such preprocessing as the model's data config says: {one_line(error)}") from None
+    return transform
 
 
 def preset_geometry(preset: str, size: int | str | None = None) -> Callable[[Image.Image], np.ndarray]:

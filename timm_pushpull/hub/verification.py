@@ -172,7 +172,7 @@ def _check_errors(model: nn.Module, release: Release, dataset: str | None, count
         corruptions=[name] if known is not None else [],
         severities=[severity],
         seed=results.seed,
-        jpeg_quality=results.jpeg_quality,
+        jpeg_quality=results.jpeg_quality or "none",
         precision=precision,
     )
     for what, error, expected in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,12 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         return timm.create_model(name, **kwargs)
     except TypeError as error:
         raise InputError(f"cannot create {name}: {one_line(error)}; check the model's arguments") from error
+
+
+def _crop_pct(geometry: ResizeCenterCrop) -> float:
+    """The fraction from which timm, which rounds down, gets the resized side again."""
+    fraction = geometry.size / geometry.resize
+    return fraction if math.floor(geometry.size / fraction) == geometry.resize else math.nextafter(fraction, 0)
 
 
 def save_model(
@@ -83,7 +90,7 @@ def save_model(
             "input_size": [3, geometry.size, geometry.size],
             "fixed_input_size": bool(cfg.get("fixed_input_size")),
             "interpolation": geometry.interpolation,
-            "crop_pct": geometry.size / geometry.resize,
+            "crop_pct": _crop_pct(geometry),
             "crop_mode": "center",
             "mean": list(mean),
             "std": list(std),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from timm_pushpull.corruptions import check_corruption, frost_source, get_preset
+from timm_pushpull.corruptions import check_corruption, frost_source
 from timm_pushpull.corruptions.functional import cells_of, check_uint64
+from timm_pushpull.corruptions.presets import choose_jpeg_quality
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError
@@ -127,7 +128,7 @@ def make_job(
         severities=sorted({severity for _, severity in cells}),
         format=format,
         size=size,
-        jpeg_quality=_jpeg_quality(jpeg_quality, preset),
+        jpeg_quality=choose_jpeg_quality(jpeg_quality, preset),
         frost=frost_source(frost_dir) if "frost" in corruptions else None,
         dataset=images.name,
         dataset_config=images.config,
@@ -142,16 +143,6 @@ def make_job(
             "commit": provenance.commit(),
         },
     )
-
-
-def _jpeg_quality(quality: int | str | None, preset: str) -> int | None:
-    if quality is None:
-        return get_preset(preset).jpeg_quality
-    if quality == "none":
-        return None
-    if isinstance(quality, str) or not 1 <= quality <= 100:
-        raise InputError(f"the JPEG quality is {quality}; use 1 to 100, or none")
-    return quality
 
 
 def _rows_hash(images: ImageSet) -> str:
