@@ -9,6 +9,9 @@ import time
 import pytest
 
 from support.generated import FORMATS, content, make, start
+from support.processes import assert_one_clear_line
+from timm_pushpull import cli
+from timm_pushpull.utils.locks import only_process
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -21,6 +24,26 @@ def test_two_shards_at_once_make_the_same_set_as_one_run(tmp_path, image_folder,
             process.join(60)
             assert process.exitcode == 0
         assert content(output) == content(tmp_path / "one")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_process_is_refused(tmp_path, image_folder, run_inside, overwrite):
+    def second(*options: str):
+        options += ("--format", "npy", "--size", "32", *["--overwrite"] * overwrite)
+        return run_inside(cli.main, "timm-pushpull", "corrupt", image_folder, tmp_path / "out", *options)
+
+    make(image_folder, tmp_path / "out", format="npy", shard=(1, 2))
+    before = content(tmp_path / "out")
+    with only_process(tmp_path / "out"):
+        assert_one_clear_line(second(), "another process is working on", "out")
+    with only_process(tmp_path / "out", "shard-1-of-2"):
+        assert_one_clear_line(second(), "another process is working on", "out")
+        if not overwrite:
+            assert_one_clear_line(second("--shard", "1/2"), "another process is working on", "out")
+    assert content(tmp_path / "out") == before
+    with only_process(tmp_path / "out", "shard-1-of-2"):
+        assert make(image_folder, tmp_path / "out", format="npy", shard=(2, 2)).manifest
+    assert not list(tmp_path.glob(".*.lock"))
 
 
 @pytest.mark.parametrize(("format", "first"), [("npy", 3), ("imagefolder", 9), ("parquet", 9)])

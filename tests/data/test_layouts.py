@@ -18,6 +18,7 @@ from timm_pushpull.corruptions import corrupt
 from timm_pushpull.data.corrupted import generate, open_corrupted
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import preset_geometry
+from timm_pushpull.utils.json_text import with_checksum
 
 CORRUPTIONS = ("contrast", "gaussian_noise", "pixelate")
 
@@ -203,6 +204,9 @@ def test_a_corruption_that_the_manifest_names_is_missed(tmp_path, image_folder, 
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["corruptions"].append("fog")
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"manifest.json' is damaged \(its checksum does not fit"):
+        open_corrupted(folder)
+    (folder / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
     with pytest.raises(InputError, match=r"lacks fog\.npy|fog/1 is missing"):
         open_corrupted(folder)
 

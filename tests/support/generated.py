@@ -65,7 +65,7 @@ def content(folder: Path) -> dict[str, bytes | dict]:
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     found = {name: path.read_bytes() for name, path in sorted(files.items())}
     if "manifest.json" in found:
-        found["manifest.json"] = {**json.loads(found["manifest.json"]), "commit": None}
+        found["manifest.json"] = {**json.loads(found["manifest.json"]), "commit": None, "checksum": None}
     return found
 
 

@@ -84,6 +84,21 @@ def test_one_at_a_time_works_on_a_place_that_has_two_paths(tmp_path):
         pass
 
 
+def test_parts_are_worked_on_side_by_side(tmp_path):
+    place = tmp_path / "set"
+    with only_process(place, "a"):
+        with only_process(place, "b"):
+            for part in ("a", None):
+                with pytest.raises(InputError, match="another process is working on"), only_process(place, part):
+                    pass
+        with pytest.raises(InputError, match="another process is working on"), only_process(place):
+            pass
+    assert not list(tmp_path.iterdir())
+    with only_process(place), pytest.raises(InputError), only_process(place, "a"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_killed_processes_have_not_completed_is_removed(tmp_path, run_inside):
     dataset, run = make_image_folder(tmp_path / "images"), tmp_path / "run"
     stale = [run / f".recipe.yaml.{'0a' * 8}.tmp", run / "state" / f".step-00000003.pt.{'0a' * 8}.tmp"]

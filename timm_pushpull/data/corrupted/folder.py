@@ -1,8 +1,8 @@
 """The folder that a set is generated into: which job it belongs to, and which chunks are finished.
 
 Until the set is finished the folder has a `.work` with `job.json`, a record per finished chunk, and temporary files.
-The files of the set appear by a rename when they are complete. There are no locks: two processes that work on the same
-chunk write the same bytes.
+The files of the set appear by a rename when they are complete. Several shards may work in the folder at once; where
+two processes make the same chunk nevertheless, on a file system without locks, they write the same bytes.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt_batch
@@ -31,6 +32,8 @@ from timm_pushpull.data.images import ImageSet
 from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import write_error
+from timm_pushpull.utils.json_text import with_checksum
+from timm_pushpull.utils.locks import only_process
 from timm_pushpull.utils.progress import progress_bar
 
 CHUNK = 1000
@@ -102,8 +105,9 @@ def generate(
         progress: Whether to show a progress bar.
 
     Raises:
-        InputError: Settings out of range; a folder that holds something else or another set; images of several sizes
-            for `npy`; no readable image; a place that cannot be written to or is full.
+        InputError: Settings out of range; a folder that holds something else or another set, or that another process
+            works on, unless on another shard; images of several sizes for `npy`; no readable image; a place that cannot
+            be written to or is full.
     """
     number, shards = shard
     if not 1 <= number <= shards:
@@ -129,13 +133,28 @@ def generate(
         command=command,
     )
     transform = preset_geometry(preset, size)
-    folder = OutputFolder(output, job, set_entries, overwrite=overwrite)
-    if folder.manifest:
-        return Outcome.finished(folder.manifest, before=True)
+    with only_process(Path(output), f"shard-{number}-of-{shards}" if shards > 1 else None):
+        folder = OutputFolder(output, job, set_entries, overwrite=overwrite)
+        if folder.manifest:
+            return Outcome.finished(folder.manifest, before=True)
+        return _generate(folder, job, images, transform, workers, frost_dir, progress, shard)
+
+
+def _generate(
+    folder: OutputFolder,
+    job: Job,
+    images: ImageSet,
+    transform: Callable[[Image.Image], np.ndarray],
+    workers: int,
+    frost_dir: Path | str | None,
+    progress: bool,
+    shard: tuple[int, int],
+) -> Outcome:
+    """Make the chunks of a shard in a folder that is this job's."""
     threads = ThreadPoolExecutor(workers)
     try:
         decoder = Decoder(images, transform, threads, ahead=2 * workers)
-        return _Run(decoder, job, folder, workers, frost_dir, progress).run(number, shards)
+        return _Run(decoder, job, folder, workers, frost_dir, progress).run(*shard)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and folder.manifest:  # another shard has just completed the set
             folder.remove_temporary()
@@ -194,14 +213,16 @@ class _Run:
         unreadable = unreadable + [row for record in records.values() for row in record["unreadable"]]
         if len(unreadable) == len(self.images):
             raise InputError(f"none of the {len(unreadable):,} images of {self.images.name!r} can be read")
-        manifest = {
-            **self.job.settings,
-            "num_images": len(self.images) - len(unreadable),
-            "unreadable": [{"row": row, "file": self.stems[row]} for row in unreadable],
-            "classes": list(self.images.classes),
-            **self.folder.origin,
-            "sha256": writer.finish(records, self.threads),
-        }
+        manifest = with_checksum(
+            {
+                **self.job.settings,
+                "num_images": len(self.images) - len(unreadable),
+                "unreadable": [{"row": row, "file": self.stems[row]} for row in unreadable],
+                "classes": list(self.images.classes),
+                **self.folder.origin,
+                "sha256": writer.finish(records, self.threads),
+            }
+        )
         self.folder.finish(manifest)
         return Outcome.finished(manifest)
 

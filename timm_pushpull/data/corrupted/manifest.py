@@ -56,7 +56,10 @@ def read_manifest(folder: Path) -> dict | None:
     try:
         content = read_json(path)
     except DamagedError as error:
-        raise InputError(f"{error}; restore it, or remove the folder and make the set again") from error
+        raise InputError(
+            f"{error}; restore it, or remove the folder and make the set again; if you changed it on purpose, remove "
+            f"its entry {CHECKSUM!r}"
+        ) from error
     if content is None or "rows_sha256" not in content:
         return None
     check_cells(content, path)
@@ -88,21 +91,24 @@ def read_json(path: Path, *, checksum: bool = False) -> dict | None:
         return None  # removed by another process just now
     try:
         content = parse_object(text)
-        return check_checksum(content) if checksum or CHECKSUM in content else content
+        if checksum or CHECKSUM in content:
+            check_checksum(content)
+        return content
     except ValueError as error:
         raise DamagedError(f"{str(path)!r} is damaged ({one_line(error)})") from error
 
 
 def read_work_file(path: Path) -> dict | None:
-    """The object of a JSON file in `.work` that can be made anew; None where there is none, or a damaged one.
+    """The object of a JSON file in `.work` that can be made anew, without its checksum; None for none or a damaged one.
 
     Raises:
         InputError: It is a symbolic link, or not a regular file.
     """
     try:
-        return read_json(path, checksum=True)
+        content = read_json(path, checksum=True)
     except DamagedError:
         return None
+    return content and {name: value for name, value in content.items() if name != CHECKSUM}
 
 
 def check_cells(settings: object, path: Path) -> dict:
