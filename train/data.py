@@ -6,6 +6,7 @@ the number of processes or workers nor on where a run was resumed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
+from train.augment import Erasing, Mixing, RandomResizedCrop, color_jitter
 from train.settings import RECIPES, Settings
 from train.signals import ignore_signals
 
@@ -89,9 +91,9 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
         InputError: An image that cannot be read, where the training images fit into memory.
     """
     assert settings.img_size
-    assert settings.resize
     assert settings.interpolation
-    geometry = ResizeCenterCrop(settings.img_size, settings.resize, settings.interpolation)
+    size, test_size = settings.img_size, settings.test_img_size or settings.img_size
+    geometry = ResizeCenterCrop(size, settings.resize or size, settings.interpolation)
     images = TrainingImages(
         train,
         geometry,
@@ -101,12 +103,41 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
         device,
         settings.augmentation,
         get_preset(settings.preset).augmentation,
+        color_jitter=settings.color_jitter,
+        **_timm_augmentation(settings),
     )
-    data = Data(images, test, replace(geometry, resize=settings.img_size))
+    data = Data(images, test, ResizeCenterCrop(test_size, test_size, settings.interpolation))
     if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch
         for _ in read_batches(test, data.geometry, batch_size=256):
             pass
     return data
+
+
+def _timm_augmentation(settings: Settings) -> dict[str, Any]:
+    """What timm's flags add to the paper's crop and flip, as arguments of `TrainingImages`."""
+    found: dict[str, Any] = {}
+    if settings.scale:
+        interpolation = settings.train_interpolation or settings.interpolation
+        assert settings.img_size
+        assert interpolation
+        ratio = settings.ratio or (3 / 4, 4 / 3)
+        found["resized_crop"] = RandomResizedCrop(settings.img_size, settings.scale, ratio, interpolation)
+    if settings.reprob:
+        assert settings.mean
+        assert settings.std
+        found["erasing"] = Erasing(settings.reprob, settings.remode, settings.recount, settings.mean, settings.std)
+    if settings.mixes:
+        assert settings.num_classes
+        found["mixing"] = Mixing(
+            settings.mixup,
+            settings.cutmix,
+            settings.mixup_prob,
+            settings.mixup_switch_prob,
+            settings.mixup_off_epoch,
+            settings.num_classes,
+            settings.seed,
+        )
+    return found
 
 
 def _draws(seed: int, epoch: int, purpose: int) -> np.random.Generator:
@@ -125,41 +156,55 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def process_shares(
-    batches: Sequence[np.ndarray], rank: int, world_size: int, grad_accum_steps: int
+    batches: Sequence[np.ndarray], rank: int, world_size: int, grad_accum_steps: int, group: int = 1
 ) -> list[np.ndarray]:
-    """The images of one process: its share of every batch, in `grad_accum_steps` parts; in order."""
-    return [part for batch in batches for part in np.array_split(batch[rank::world_size], grad_accum_steps)]
+    """The images of one process: its share of every batch, in `grad_accum_steps` parts; in order.
+
+    Args:
+        group: So many images that follow each other in a batch stay together, 2 for those that are mixed.
+    """
+    shares = []
+    for batch in batches:
+        mine = np.arange(0, len(batch), group)[rank::world_size]
+        for starts in np.array_split(mine, grad_accum_steps):
+            places = (starts[:, None] + np.arange(group)).ravel()
+            shares.append(batch[places[places < len(batch)]])
+    return shares
 
 
 def check_batch(settings: Settings, images: int, world_size: int) -> None:
     """Raise InputError unless every batch has an image for every process and every part of its share."""
     assert settings.grad_accum_steps
-    parts = world_size * settings.grad_accum_steps
+    parts = world_size * settings.grad_accum_steps * (2 if settings.mixes else 1)
     if images < parts:
         raise InputError(
             f"there are {images} training images for {world_size} processes with {settings.grad_accum_steps} parts "
-            f"each; use fewer processes or more images"
+            f"each{', of two images at least to mix' if settings.mixes else ''}; use fewer processes or more images"
         )
     smallest = images // steps_per_epoch(images, settings.batch_size)
     if settings.batch_size > images or smallest < parts:
         raise InputError(
-            f"batch_size is {settings.batch_size}; use one from {parts} (processes times grad_accum_steps) to "
-            f"{images}, the number of training images"
+            f"batch_size is {settings.batch_size}; use one from {parts} (processes times grad_accum_steps"
+            f"{', twice to mix images' if settings.mixes else ''}) to {images}, the number of training images"
         )
 
 
 class TrainingImages(Dataset):
-    """Batches of images with random crop and mirroring.
+    """Batches of images, cropped at random and mirrored, by default as in the paper: a square out of the resized image.
 
     Decoded once where they fit into memory. Those that also have one size stay in one tensor, on the device, and are
-    cropped a batch at a time; larger sets are decoded in workers. A policy augments each image before its crop, in
-    workers as well; PRIME each batch after it, on the device.
+    cropped a batch at a time; larger sets are decoded in workers. A policy augments each image before its crop (after a
+    random resized one), and colour jitter each crop, in workers as well; PRIME, mixing and erasing work on batches, on
+    the device.
 
     Args:
         padding: Zeros on every side before the crop, px.
         flip: Whether half of the images are mirrored.
         augmentation: One of `timm_pushpull.data.augment.AUGMENTATIONS`, if any.
         data: The kind of data that it is made for, imagenet or cifar.
+        resized_crop: Takes the place of resize, padding and crop.
+        color_jitter: Strength of the colour jitter, if any.
+        erasing, mixing: What is done with every batch, if anything.
     """
 
     def __init__(
@@ -172,26 +217,43 @@ class TrainingImages(Dataset):
         device: torch.device,
         augmentation: str | None = None,
         data: str = "imagenet",
+        *,
+        resized_crop: RandomResizedCrop | None = None,
+        color_jitter: float | None = None,
+        erasing: Erasing | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         self.images, self.geometry, self.padding, self.flip, self.seed = images, geometry, padding, flip, seed
         self.device = device
         self.policy = Policy(augmentation, data) if augmentation in POLICIES else None
         self.prime_preset = data if augmentation == "prime" else None
-        # 4/3: photographs are about that much longer than wide.
-        self.in_memory = len(images) * geometry.resize**2 * 3 * 4 / 3 <= _IN_MEMORY
+        self.resized_crop, self.color_jitter, self.erasing, self.mixing = resized_crop, color_jitter, erasing, mixing
+        self.group = 2 if mixing else 1  # images that a process's share keeps together
+        self.works_on_images = bool(self.policy or resized_crop or color_jitter)
+        self.in_memory = len(images) * self._image_bytes() <= _IN_MEMORY
         self.decoded: list[np.ndarray] | None = None
         self.pixels: Tensor | None = None
         if self.in_memory:
-            ready = geometry.resized if self.policy else self._padded
-            decoded = [image for batch, _ in read_batches(images, ready, 1024) for image in batch]
-            if not self.policy and len({image.shape for image in decoded}) == 1:
+            decoded = [image for batch, _ in read_batches(images, self._ready, 1024) for image in batch]
+            if not self.works_on_images and len({image.shape for image in decoded}) == 1:
                 self.pixels = torch.from_numpy(np.stack(decoded)).to(device)
                 self.labels = torch.from_numpy(images.labels[images.indices]).to(device)
             else:
                 self.decoded = decoded
 
-    def _padded(self, image: Image.Image) -> np.ndarray:
-        return self._pad(self.geometry.resized(image))
+    def _image_bytes(self) -> float:
+        """About how much memory a decoded image takes."""
+        if not self.resized_crop:
+            return self.geometry.resize**2 * 3 * 4 / 3  # photographs are about that much longer than wide
+        some = self.images.indices[:: -(-len(self.images) // 32)]
+        return float(np.mean([3 * math.prod(self.images.read(row).size) for row in some]))
+
+    def _ready(self, image: Image.Image) -> np.ndarray:
+        """As much of the way to the network as does not depend on draws."""
+        if self.resized_crop:
+            return np.asarray(image)
+        resized = self.geometry.resized(image)
+        return resized if self.policy else self._pad(resized)
 
     def _pad(self, image: np.ndarray) -> np.ndarray:
         edge = (self.padding, self.padding)
@@ -200,32 +262,42 @@ class TrainingImages(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Draw every image's crop, mirroring and key of its augmentation for an epoch, counted from 0."""
         rng = _draws(self.seed, epoch, _AUGMENTATION)
+        self.epoch = epoch
         self.draws, self.keys = rng.random((len(self.images), 3)), rng.integers(2**63 - 1, size=len(self.images))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, order: Sequence[np.ndarray], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, order: Sequence[np.ndarray], workers: int, first: int = 0, parts: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the images at these positions, in order.
 
         Args:
-            order: One array of positions per batch.
+            order: One array of positions per batch or part of one.
             workers: Decoding processes, where the images are not in memory.
+            first: Number of the first batch in the epoch; those that are mixed are drawn by it.
+            parts: How many entries of `order` are parts of one batch.
 
         Yields:
-            (images, labels) on the device: grey levels of shape (N, size, size, 3), uint8 or, after PRIME, float32; and
-            int64 of shape (N,).
+            (images, targets) on the device: grey levels of shape (N, size, size, 3), uint8 or, after PRIME, mixing or
+            erasing, float32; and classes, int64 of shape (N,), or, where images are mixed, probabilities of shape
+            (N, classes).
 
         Raises:
             InputError: An image that is decoded on the way cannot be read.
         """
-        if self.prime_preset is None:
-            yield from self._cropped(order, workers)
-            return
-        for positions, (crops, labels) in zip(order, self._cropped(order, workers), strict=True):
-            images = crops.permute(0, 3, 1, 2).float() / 255
-            images = prime(images, preset=self.prime_preset, keys=torch.from_numpy(self.keys[positions]))
-            yield 255 * images.permute(0, 2, 3, 1).contiguous(), labels
+        for index, (positions, (images, targets)) in enumerate(zip(order, self._cropped(order, workers), strict=True)):
+            keys = self.keys[positions]
+            if self.prime_preset:
+                images = images.permute(0, 3, 1, 2).float() / 255
+                images = prime(images, preset=self.prime_preset, keys=torch.from_numpy(keys))
+                images = 255 * images.permute(0, 2, 3, 1).contiguous()
+            if self.mixing:
+                images, targets = self.mixing(images, targets, self.epoch, first + index // parts)
+            if self.erasing:
+                images = self.erasing(images, keys)
+            yield images, targets
 
     def _cropped(self, order: Sequence[np.ndarray], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.pixels is not None:
@@ -236,7 +308,7 @@ class TrainingImages(Dataset):
             batch_sampler=order,  # type: ignore[arg-type]  # arrays instead of lists: __getitems__ takes them
             collate_fn=_as_is,
             pin_memory=self.device.type == "cuda",
-            num_workers=0 if self.in_memory and not self.policy else workers,
+            num_workers=0 if self.in_memory and not self.works_on_images else workers,
             # Not the global one: its state is set by the step, for dropout, before the first batch is asked for.
             generator=torch.Generator(),
             worker_init_fn=ignore_signals,
@@ -261,26 +333,36 @@ class TrainingImages(Dataset):
             crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
             yield crops, self.labels[chosen]
 
-    def _source(self, position: int, row: int) -> np.ndarray:
-        """What an image's crop is taken from, uint8 of shape (H, W, 3)."""
-        if not self.policy:
-            return self.decoded[position] if self.decoded is not None else self._padded(self.images.read(row))
-        resized = self.decoded[position] if self.decoded is not None else self.geometry.resized(self.images.read(row))
-        return self._pad(self.policy(resized, int(self.keys[position])))
+    def _image(self, position: int, row: int) -> np.ndarray:
+        """What the network gets of an image before its batch is worked on, uint8 of shape (size, size, 3)."""
+        key, decoded = int(self.keys[position]), self.decoded[position] if self.decoded is not None else None
+        down, right, mirror = self.draws[position]
+        if self.resized_crop and decoded is not None:
+            crop = self.resized_crop(Image.fromarray(decoded), key)
+        elif self.resized_crop:
+            crop = self.resized_crop.read(self.images, row, key)
+        else:
+            image = decoded if decoded is not None else self._ready(self.images.read(row))
+            if self.policy:
+                image = self._pad(self.policy(image, key))
+            size = self.geometry.size
+            top, left = (int(u * (side - size + 1)) for u, side in zip((down, right), image.shape[:2], strict=True))
+            crop = image[top : top + size, left : left + size]
+        if self.flip and mirror < 0.5:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+        if self.resized_crop and self.policy:
+            crop = self.policy(crop, key)
+        return color_jitter(crop, self.color_jitter, key) if self.color_jitter else crop
 
     def __getitems__(self, positions: np.ndarray) -> tuple[Tensor, Tensor] | InputError:
         """One batch for the loader. An error is returned, not raised: a worker's exception would not be one line."""
+        rows, size = self.images.indices[positions], self.geometry.size
+        batch = np.empty((len(positions), size, size, 3), np.uint8)
         try:
-            rows = self.images.indices[positions]
-            sources = [self._source(position, row) for position, row in zip(positions, rows, strict=True)]
+            for output, position, row in zip(batch, positions, rows, strict=True):
+                output[:] = self._image(position, row)
         except InputError as error:
             return error
-        size = self.geometry.size
-        batch = np.empty((len(positions), size, size, 3), np.uint8)
-        for output, image, (down, right, mirror) in zip(batch, sources, self.draws[positions], strict=True):
-            top, left = (int(u * (side - size + 1)) for u, side in zip((down, right), image.shape[:2], strict=True))
-            crop = image[top : top + size, left : left + size]
-            output[:] = crop[:, ::-1] if self.flip and mirror < 0.5 else crop
         return torch.from_numpy(batch), torch.from_numpy(self.images.labels[rows])
 
 

@@ -15,14 +15,14 @@ class CrossEntropy:
     def __init__(self, settings: Settings) -> None:
         self.smoothing = settings.smoothing
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum of the losses of the images.
 
         Args:
             outputs: Shape (N, classes).
-            labels: int64 of shape (N,).
+            targets: Classes, int64 of shape (N,), or probabilities of shape (N, classes).
         """
-        return F.cross_entropy(outputs, labels, reduction="sum", label_smoothing=self.smoothing)
+        return F.cross_entropy(outputs, targets, reduction="sum", label_smoothing=self.smoothing)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """A number per class, shape (N, classes); the largest is that of the predicted class."""

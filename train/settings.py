@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import operator
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from timm_pushpull.utils.text import shortened
 from timm_pushpull.utils.yaml_text import load_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
+CROP_INTERPOLATIONS = ("random", "nearest", "bilinear", "bicubic", "lanczos")
+ERASING = ("pixel", "rand", "const")
 
 #: Names of settings in the recipes of older runs and releases, and today's.
 RENAMED = {
@@ -112,10 +115,30 @@ class Settings:
     seed: int = setting(int, 1234, "of initialisation, order and augmentation", at_least=0, below=2**32)
 
     img_size: int | None = setting(int, None, "side of the network's input, px; default: the model's own", at_least=1)
+    test_img_size: int | None = setting(int, None, "that of test images, px; default: the image size", at_least=1)
     resize: int | None = setting(int, None, "shorter side before the crop, px; default: the image size", at_least=1)
     crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px", at_least=0)
     flip: bool = setting(bool, True, "mirror half of the training images")
     augmentation: str | None = setting(str, None, f"{', '.join(AUGMENTATIONS)}; default: none", choices=AUGMENTATIONS)
+    # Under timm's names and with its formulas; by default none of them.
+    scale: tuple[float, ...] | None = setting(
+        float, None, "random resized crop: smallest and largest share of the area; default: the crop above", many=True
+    )
+    ratio: tuple[float, ...] | None = setting(
+        float, None, "of it: smallest and largest width by height; default: 3/4 and 4/3", many=True
+    )
+    train_interpolation: str | None = setting(
+        str, None, f"of it: {', '.join(CROP_INTERPOLATIONS)}; default: as tests", choices=CROP_INTERPOLATIONS
+    )
+    color_jitter: float | None = setting(float, None, "vary brightness, contrast and saturation by so much", above=0)
+    reprob: float = setting(float, 0.0, "probability of random erasing", at_least=0, at_most=1)
+    remode: str = setting(str, "pixel", f"noise of random erasing: {', '.join(ERASING)}", choices=ERASING)
+    recount: int = setting(int, 1, "erased rectangles per image at most", at_least=1)
+    mixup: float = setting(float, 0.0, "alpha of mixup; 0 for none", at_least=0)
+    cutmix: float = setting(float, 0.0, "alpha of cutmix; 0 for none", at_least=0)
+    mixup_prob: float = setting(float, 1.0, "probability of a batch to be mixed", at_least=0, at_most=1)
+    mixup_switch_prob: float = setting(float, 0.5, "probability of cutmix where both are on", at_least=0, at_most=1)
+    mixup_off_epoch: int = setting(int, 0, "mix up to this epoch; 0 for all", at_least=0)
     interpolation: str | None = setting(str, None, "nearest, bilinear, bicubic or lanczos; default: the model's own")
     mean: tuple[float, ...] | None = setting(float, None, "channel means, 0 to 1; default: the model's own", many=True)
     std: tuple[float, ...] | None = setting(float, None, "channel deviations; default: the model's own", many=True)
@@ -136,13 +159,20 @@ class Settings:
             raise InputError(f"warmup is {self.warmup}; in three phases, where it counts twice, use 0.5 or less")
         if self.hash_bits < 8 or self.hash_bits % 8:
             raise InputError(f"hash_bits is {self.hash_bits}; use a multiple of 8")
-        if self.task == "retrieval" and self.smoothing:
-            raise InputError(f"smoothing is {self.smoothing}, but the task is retrieval; leave it out")
+        for name in ("smoothing", "mixup", "cutmix"):
+            if self.task == "retrieval" and getattr(self, name):
+                raise InputError(f"{name} is {getattr(self, name)}, but the task is retrieval; leave it out")
+        _check_resized_crop(self)
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed with each other."""
+        return bool(self.mixup or self.cutmix) and self.mixup_prob > 0
 
     @property
     def outputs(self) -> int | None:
@@ -227,6 +257,8 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     }
     if "model" in options:
         given["models"] = (options.model,)
+    if "dataset" in given and settings.dataset_config:
+        given.setdefault("dataset_config", None)  # the recipe's is one of the recipe's dataset
     changed = replace(settings, **given)
     options.overrides = changed.overrides(settings)
     options.output = getattr(options, "output", Path("runs") / Path(options.recipe).stem)
@@ -290,7 +322,7 @@ def training_command(recipe: str, model: str, output: Path, changes: Mapping[str
         elif isinstance(value, Mapping):
             command += [f"--{flag}", *(f"{key}={json.dumps(part)}" for key, part in value.items())]
         else:
-            command += [f"--{flag}", str(value)]
+            command += [f"--{flag}", *map(str, value if isinstance(value, (list, tuple)) else [value])]
     return command
 
 
@@ -321,10 +353,29 @@ def _check_bounds(entry: Field, value: Any) -> None:
         ("above", operator.gt, "a value above"),
         ("at_least", operator.ge, "at least"),
         ("below", operator.lt, "a value below"),
+        ("at_most", operator.le, "at most"),
     )
     wanted = [f"{words} {rules[rule]}" for rule, _, words in bounds if rule in rules]
     if not all(holds(value, rules[rule]) for rule, holds, _ in bounds if rule in rules):
         raise InputError(f"{name} is {value}; use {' and '.join(wanted)}")
+
+
+def _check_resized_crop(settings: Settings) -> None:
+    """Raise InputError unless the settings of a random resized crop are two in order, and go with nothing else."""
+    for name, largest in (("scale", 1), ("ratio", math.inf)):
+        values = getattr(settings, name)
+        if values is not None and not (len(values) == 2 and 0 < values[0] <= values[1] <= largest):
+            given = " ".join(map(str, values))
+            bounds = "above 0, the smaller one first" + (", at most 1" if name == "scale" else "")
+            raise InputError(f"{name} is {given}; give two numbers {bounds}")
+    for name in ("ratio", "train_interpolation"):
+        if settings.scale is None and getattr(settings, name):
+            raise InputError(f"{name} is that of a random resized crop; add --scale, such as --scale 0.35 1")
+    for name in ("resize", "crop_padding"):
+        if settings.scale and getattr(settings, name):
+            raise InputError(
+                f"{name} is {getattr(settings, name)}, but a random resized crop (scale) takes its place; leave one out"
+            )
 
 
 def _convert(entry: Any, value: Any, source: str) -> Any:

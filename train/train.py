@@ -119,7 +119,7 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
         num_classes=len(train.classes),
         val_split=test.split,
         img_size=img_size,
-        resize=settings.resize or img_size,
+        resize=settings.resize or (None if settings.scale else img_size),
         interpolation=settings.interpolation or cfg["interpolation"],
         mean=settings.mean or tuple(cfg["mean"]),
         std=settings.std or tuple(cfg["std"]),
@@ -203,7 +203,8 @@ def train_epoch(
     data.train.set_epoch(state.epoch)
     order = epoch_order(len(data.train), settings.batch_size, settings.seed, state.epoch)[state.step :]
     rank, world_size, parts = accelerator.process_index, accelerator.num_processes, trainer.grad_accum_steps
-    batches = data.train.batches(process_shares(order, rank, world_size, parts), settings.workers)
+    shares = process_shares(order, rank, world_size, parts, data.train.group)
+    batches = data.train.batches(shares, settings.workers, state.step, parts)
     first, last = trainer.global_step(state), trainer.global_step(state) + len(order) - 1
     window = LogWindow(accelerator)
     trainer.model.train()
@@ -318,14 +319,15 @@ class Trainer:
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
         losses, wrong = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
         for part in range(self.grad_accum_steps):
-            pixels, labels = next(batches)
+            pixels, targets = next(batches)
             is_last = part == self.grad_accum_steps - 1
             with nullcontext() if is_last else accelerator.no_sync(self.model):
                 outputs = self.model(normalise(pixels, self.mean, self.std, accelerator.device))
-                loss = self.objective.loss(outputs, labels)
+                loss = self.objective.loss(outputs, targets)
                 # Divided by the whole batch, for shares may differ by an image; DDP averages over processes.
                 accelerator.backward(loss * (accelerator.num_processes / batch_size))
             losses += loss.detach()
+            labels = targets.argmax(dim=1) if targets.is_floating_point() else targets
             wrong += (self.objective.logits(outputs.detach()).argmax(dim=1) != labels).sum()
         if settings.clip_grad:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_grad)

@@ -161,9 +161,9 @@ def test_the_policy_follows_the_recipe_s_data(pictures, recipe, data, monkeypatc
     asked = []
 
     class Kept(TrainingImages):
-        def __init__(self, *args) -> None:
+        def __init__(self, *args, **more) -> None:
             asked.append(args[-2:])
-            super().__init__(*args)
+            super().__init__(*args, **more)
 
     monkeypatch.setattr(train_data, "TrainingImages", Kept)
     given = ["--dataset", pictures, "--val-split", "test", "--batch-size", "4"]

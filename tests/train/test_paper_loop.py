@@ -39,8 +39,7 @@ def reference(pixels: np.ndarray, labels: np.ndarray, epochs: int) -> torch.nn.M
         optimizer, max_lr=0.2, total_steps=STEPS, div_factor=0.2 / 0.005, final_div_factor=0.005 / 1.25e-7
     )
     mean, std = (
-        torch.tensor(values).view(3, 1, 1) * 255
-        for values in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+        torch.tensor(values).view(3, 1, 1) * 255 for values in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
     )
     padded = np.pad(pixels, ((0, 0), (4, 4), (4, 4), (0, 0)))
     for epoch in range(epochs):

@@ -45,6 +45,8 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     changes["precision"] = "fp32"  # Accelerate keeps the first choice of a process
     if settings.img_size == 224:  # spares time; what the recipe says is tested below
         changes |= {"img-size": 64, "resize": 72}
+    if settings.test_img_size:
+        changes |= {"img-size": 64, "test-img-size": 72}
     if settings.task == "retrieval":
         changes["top"] = 3
     given = [part for name, value in changes.items() for part in (f"--{name}", str(value))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -20,6 +21,23 @@ POLICIES: dict[str, Callable[[str], v2.Transform]] = {
     "trivialaugment": lambda data: v2.TrivialAugmentWide(),
     "randaugment": lambda data: v2.RandAugment(),
 }
+
+
+@contextmanager
+def seeded(key: int) -> Iterator[None]:
+    """Seed torch's global CPU generator, from which torchvision draws, and restore it afterwards.
+
+    So other draws, such as dropout's, do not change. Do not use this in several threads of one process at a time.
+
+    Args:
+        key: The seed, below 2^63.
+    """
+    state = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(key)
+        yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 class Policy:
@@ -42,10 +60,7 @@ class Policy:
         self._transform = POLICIES[name](data)
 
     def __call__(self, image: np.ndarray, key: int) -> np.ndarray:
-        """Augment an image.
-
-        torchvision draws from torch's global CPU generator. It is seeded for this image and then restored, so that
-        other draws, such as dropout's, do not change. Do not call this from several threads of one process at a time.
+        """Augment an image; not in several threads of one process at a time (see `seeded`).
 
         Args:
             image: uint8 of shape (H, W, 3).
@@ -54,9 +69,5 @@ class Policy:
         Returns:
             uint8 of the same shape.
         """
-        state = torch.default_generator.get_state()
-        try:
-            torch.default_generator.manual_seed(key)
+        with seeded(key):
             return np.asarray(self._transform(Image.fromarray(image)))
-        finally:
-            torch.default_generator.set_state(state)

@@ -47,8 +47,7 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         lines.append(f"- **Optimiser:** {optimiser}")
     if results.retrieval:
         lines.append(f"- **Loss:** {_loss(results.retrieval, recipe)}")
-    if recipe.get("augmentation"):
-        lines.append(f"- **Augmentation:** {_augmentation(recipe['augmentation'])}")
+    lines += _images(recipe)
     if known.overrides:
         lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, known.overrides))}")
     settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
@@ -83,10 +82,38 @@ def _loss(retrieval: RetrievalSettings, recipe: Mapping[str, Any]) -> str:
     )
 
 
-def _augmentation(name: object) -> str:
-    if name == "prime":
-        return "PRIME (Modas et al. 2022)"
-    return f"{plain(name)} (torchvision); it changes brightness and contrast, which are among the test corruptions"
+def _images(recipe: Mapping[str, Any]) -> list[str]:
+    """Augmentation and image size, where there is something to say."""
+    lines = []
+    if augmentation := _augmentation(recipe):
+        lines.append(f"- **Augmentation:** {augmentation}")
+    if recipe.get("test_img_size"):
+        sizes = f"{plain(recipe.get('img_size'))} px and tested at {plain(recipe['test_img_size'])} px"
+        lines.append(f"- **Image size:** trained at {sizes}")
+    return lines
+
+
+def _augmentation(recipe: Mapping[str, Any]) -> str:
+    """What is changed in training images besides the paper's crop and flip, in words; empty for nothing."""
+    found = []
+    if recipe.get("scale"):
+        found.append(f"random resized crops of {' to '.join(map(plain, recipe['scale']))} of the area")
+    if recipe.get("augmentation") == "prime":
+        found.append("PRIME (Modas et al. 2022)")
+    elif recipe.get("augmentation"):
+        found.append(
+            f"{plain(recipe['augmentation'])} (torchvision); it changes brightness and contrast, which are among the "
+            f"test corruptions"
+        )
+    if recipe.get("color_jitter"):
+        found.append(
+            f"colour jitter of {plain(recipe['color_jitter'])}; it changes brightness, contrast and saturation, which "
+            f"are among the test corruptions"
+        )
+    found += [f"{name} with alpha {plain(recipe[name])}" for name in ("mixup", "cutmix") if recipe.get(name)]
+    if recipe.get("reprob"):
+        found.append(f"random erasing of {plain(recipe['reprob'])} of the images")
+    return "; ".join(found)
 
 
 def _value(value: object) -> str:
