@@ -86,7 +86,7 @@ class Settings:
     task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}", choices=TASKS)
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
     model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
-    dataset: str = setting(str, "digits", "folder or Hub id that datasets.load_dataset reads, or digits")
+    dataset: str = setting(str, "digits", "folder or Hub id of an image dataset, or digits")
     dataset_config: str | None = setting(str, None, "configuration of the dataset, where it has several")
     train_split: str = setting(str, "train", "split to train on")
     val_split: str | None = setting(str, None, "split to measure; default: the first of test, validation, valid, val")

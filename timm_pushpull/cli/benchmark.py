@@ -258,11 +258,11 @@ def _preset_of(files: CorruptedSet, given: str | None) -> str:
     Raises:
         InputError: The manifest says another than the user.
     """
-    made_with = files.manifest.get("preset")
+    made_with: str | None = files.manifest.get("preset")
     if made_with and given not in (None, made_with):
         raise InputError(f"{files.name!r} was made with preset {made_with}, not {given}; leave --preset out")
-    if made_with or given:
-        return made_with or given
+    if stated := made_with or given:
+        return stated
     images, _, _ = next(files.batches(files.corruptions[0], files.severities[0], 1, [0]))
     side = min(images[0].shape[:2])
     smaller = [preset for preset in (CIFAR10_C, TINY_IMAGENET_C) if side <= preset.image_size]

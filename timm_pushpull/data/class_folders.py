@@ -32,8 +32,10 @@ SPLIT_NAMES = (
     ("test", "testing", "eval", "evaluation"),
 )
 #: Folders that file managers, synchronisation and archives leave behind. Hidden ones are left out, too.
-_SYSTEM_FOLDERS = ("@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information")
-_SYSTEM_FOLDERS += ("__MACOSX", "__pycache__", "lost+found")
+_SYSTEM_FOLDERS = (
+    *("@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX"),
+    *("__pycache__", "lost+found"),
+)
 _ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet
 
 

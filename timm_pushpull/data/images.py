@@ -83,7 +83,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "decimal numbers"
         raise InputError(f"its grey levels are {kind} of unknown range; save it with 8 or 16 bits")
-    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if image.has_transparency_data and (np.asarray(image.convert("RGBA"))[..., 3] < 255).any():
         raise InputError("it has transparent pixels; blend it with a background and save it without alpha channel")
     return image.convert("RGB")
 

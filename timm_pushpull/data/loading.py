@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from timm_pushpull.data import tables
+from timm_pushpull.data import columns
 from timm_pushpull.data.class_folders import (
     find_split,
     has_images,
@@ -82,12 +82,12 @@ def load_images(
         raise
     except Exception as error:  # any builder, file system or network error: the user can only correct name or data
         raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}") from error
-    image_column = tables.image_column(table, name, image_column)
-    labels, classes = tables.labels_and_classes(table, name, tables.label_column(table, name, label_column))
+    image_column = columns.image_column(table, name, image_column)
+    labels, classes = columns.labels_and_classes(table, name, columns.label_column(table, name, label_column))
     if len(table) == 0:
         raise InputError(f"split {split!r} of {name!r} is empty")
     try:
-        files = tables.DatasetFiles(table, image_column)
+        files = columns.DatasetFiles(table, image_column)
     except Exception as error:  # whatever the column holds
         raise InputError(f"column {image_column!r} of {name!r} holds no images: {one_line(error)}") from None
     origin = DIGITS_ORIGIN if is_digits else ""

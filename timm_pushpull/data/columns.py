@@ -33,7 +33,8 @@ class DatasetFiles:
 
     def read(self, rows: Sequence[int]) -> list[EncodedImage]:
         """The files in these rows."""
-        return [file or {"bytes": None, "path": None} for file in self._dataset[list(rows)][self.column]]
+        missing: EncodedImage = {"bytes": None, "path": None}
+        return [missing if file is None else file for file in self._dataset[list(rows)][self.column]]
 
     def paths(self, rows: Sequence[int]) -> list[str | None]:
         """The paths of the files in these rows, without their content."""
