@@ -25,7 +25,11 @@ def units_of(model: nn.Module) -> dict[str, PushPullConv2d]:
 
 #: Needs numbers, and as many sequential steps as an image has rows and columns.
 SLOW = {"sequencer"}
-FAMILIES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in timm.list_modules()]
+FAMILIES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in timm.list_modules()
+    if any(not own(model) for model in timm.list_models(module=name))
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

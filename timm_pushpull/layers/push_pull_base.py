@@ -28,9 +28,9 @@ class PushPullBase(nn.Conv2d):
 
     metadata_key: ClassVar[str]
     convertible: ClassVar[tuple[type[nn.Conv2d], ...]] = (nn.Conv2d,)
-    initial_alpha: tuple[float, ...] | None
     if TYPE_CHECKING:  # TorchScript would try to read the annotation
         alpha: Tensor
+        initial_alpha: tuple[float, ...] | None
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, *, bias: bool = False, **kwargs: Any) -> Self:

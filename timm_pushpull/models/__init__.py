@@ -1,9 +1,19 @@
 """The registered architectures. Importing this package registers them in timm."""
 
-from timm_pushpull.models import convnext, efficientnet, mobilenetv3, regnet, resnet, rivals
+from timm_pushpull.models import converted, convnext, efficientnet, mobilenetv3, regnet, resnet, rivals
 from timm_pushpull.models._checkpoints import keep_metadata
 from timm_pushpull.models._pretrained import NAMESPACE, RELEASES
 
 keep_metadata()
 
-__all__ = ["NAMESPACE", "RELEASES", "convnext", "efficientnet", "mobilenetv3", "regnet", "resnet", "rivals"]
+__all__ = [
+    "NAMESPACE",
+    "RELEASES",
+    "converted",
+    "convnext",
+    "efficientnet",
+    "mobilenetv3",
+    "regnet",
+    "resnet",
+    "rivals",
+]

@@ -36,7 +36,12 @@ def check_avg_size(path: Path, avg_size: int) -> None:
     """Raise InputError if the header of a safetensors file names another `avg_size`."""
     saved = saved_avg_size(path)
     if saved is not None and saved != avg_size:
-        raise InputError(f"avg_size is {avg_size} but these weights were trained with {saved}; use avg_size={saved}")
+        raise other_avg_size(avg_size, saved)
+
+
+def other_avg_size(avg_size: int, saved: int) -> InputError:
+    """The error for weights that were trained with another `avg_size`."""
+    return InputError(f"avg_size is {avg_size} but these weights were trained with {saved}; use avg_size={saved}")
 
 
 def keep_metadata() -> None:

@@ -13,7 +13,8 @@ from huggingface_hub import try_to_load_from_cache
 from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 from torch import Tensor, nn
 
-from timm_pushpull.models._checkpoints import check_avg_size
+from timm_pushpull.layers.push_pull import PushPullConv2d
+from timm_pushpull.models._checkpoints import check_avg_size, other_avg_size
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
@@ -60,6 +61,7 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
     """
     if not pretrained:
         return kwargs
+    _check_source(kwargs)
     overlay = kwargs.get("pretrained_cfg_overlay") or {}
     try:
         cfg: Any = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), overlay)
@@ -94,6 +96,13 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
     return {**kwargs, "pretrained_cfg_overlay": {**overlay, "hf_hub_filename": name}}
 
 
+def _check_source(kwargs: dict[str, Any]) -> None:
+    """Compare the arguments in the `config.json` that is loaded with those of the model."""
+    saved = (kwargs.get("pretrained_model_args") or {}).get("avg_size")
+    if saved not in (None, kwargs.get("avg_size", saved)):
+        raise other_avg_size(kwargs["avg_size"], saved)
+
+
 def plain_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The `checkpoint_filter_fn` of models without a push-pull unit: timm would drop `alpha` if the classes differ.
 
@@ -115,17 +124,18 @@ def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict
     Raises:
         InputError: The weights have another number of input channels or were trained with another `avg_size`.
     """
+    stems = {name: layer for name, layer in model.named_modules() if isinstance(layer, PushPullConv2d)}
     cfg: Any = model.pretrained_cfg
-    stem: Any = model.get_submodule(cfg["first_conv"])
-    weight = state_dict.get(f"{cfg['first_conv']}.weight")
-    if weight is not None and weight.shape[1] * stem.groups != stem.in_channels:
-        raise InputError(
-            f"in_chans is {stem.in_channels} but the weights have {weight.shape[1] * stem.groups}; a push-pull stem "
-            f"cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
-        )
-    if path := weights_file(cfg):
-        check_avg_size(path, stem.avg_size)
-    return {f"{cfg['first_conv']}.alpha": stem.alpha.detach(), **state_dict}
+    for name, stem in stems.items():
+        weight = state_dict.get(f"{name}.weight")
+        if weight is not None and weight.shape[1] * stem.groups != stem.in_channels:
+            raise InputError(
+                f"in_chans is {stem.in_channels} but the weights have {weight.shape[1] * stem.groups}; a push-pull "
+                f"stem cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
+            )
+        if path := weights_file(cfg):
+            check_avg_size(path, stem.avg_size)
+    return {**{f"{name}.alpha": stem.alpha.detach() for name, stem in stems.items()}, **state_dict}
 
 
 def push_pull_2020_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

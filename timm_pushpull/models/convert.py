@@ -13,6 +13,9 @@ from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_base import Alpha, alpha_tensor, push_pull_layers
 from timm_pushpull.utils.errors import InputError
 
+#: The registered name of networks with a converted stem; see `timm_pushpull.models.converted`.
+CONVERTED = "pushpull_stem"
+
 
 def convert_stem(
     model: nn.Module, avg_size: int = 3, alpha: Alpha | None = None, trainable_alpha: bool = True
@@ -32,6 +35,8 @@ def convert_stem(
     timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) do not begin with
     a convolution and raise an error.
 
+    A network of timm is saved and loaded as `pushpull_stem` with the argument `base`, its own name.
+
     Args:
         model: Any network. It is changed in place.
         avg_size, alpha, trainable_alpha: As in `PushPullConv2d`.
@@ -47,7 +52,16 @@ def convert_stem(
     units = {name: push_pull_unit(conv, name, **options) for name, conv in convolutions.items()}
     for name, unit in units.items():
         model.set_submodule(name, unit)
+    _describe(model, avg_size=avg_size, trainable_alpha=trainable_alpha)
     return model
+
+
+def _describe(model: Any, **options: Any) -> None:
+    """Note in what timm saves with a network's weights that it is converted, or it would come back plain."""
+    cfg = getattr(model, "pretrained_cfg", None)
+    if isinstance(cfg, dict) and cfg.get("architecture"):
+        model.pretrained_cfg = model.default_cfg = {**cfg, "architecture": CONVERTED}
+        model._model_args = {**getattr(model, "_model_args", {}), "base": cfg["architecture"], **options}
 
 
 def set_inhibition(model: nn.Module, alpha: Alpha) -> None:

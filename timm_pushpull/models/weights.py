@@ -19,6 +19,7 @@ from torch import nn
 from timm_pushpull.layers.push_pull import push_pull_units
 from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size
 from timm_pushpull.models._pretrained import weights_file
+from timm_pushpull.models.convert import CONVERTED
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
 from timm_pushpull.utils.hub_client import WEIGHTS, download, quiet_hub, split_revision
@@ -106,7 +107,9 @@ def save_model(
         config["global_pool"] = pool.pool_type
     # The tensors do not show avg_size. num_classes is not in model_args, because transformers would pass it twice.
     avg_size = stem_avg_size(model)
-    stem_args = {} if avg_size is None else {"avg_size": avg_size}
+    stem_args: dict[str, Any] = {} if avg_size is None else {"avg_size": avg_size}
+    if cfg["architecture"] == CONVERTED:
+        stem_args["base"] = timm.models.get_model_args(model)["base"]
     if model_args or stem_args:
         config["model_args"] = {**(model_args or {}), **stem_args}
     content = _serialize(model, half)

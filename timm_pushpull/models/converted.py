@@ -1,0 +1,82 @@
+"""`pushpull_stem`: any timm network with a converted stem under one name, so that it can be saved and loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from timm.models import generate_default_cfgs, load_pretrained, register_model, resolve_pretrained_cfg
+from torch import nn
+
+from timm_pushpull.layers.push_pull_base import Alpha
+from timm_pushpull.models._pretrained import push_pull_filter_fn, with_weights
+from timm_pushpull.models._stem import imagenet_cfg
+from timm_pushpull.models.convert import CONVERTED, convert_stem
+from timm_pushpull.utils.errors import InputError
+
+default_cfgs = generate_default_cfgs({CONVERTED: imagenet_cfg(first_conv="conv1", classifier="fc")})
+
+
+@register_model
+def pushpull_stem(
+    pretrained: bool = False,
+    *,
+    base: str = "resnet18",
+    avg_size: int = 3,
+    alpha: Alpha | None = None,
+    trainable_alpha: bool = True,
+    **kwargs: Any,
+) -> nn.Module:
+    """`convert_stem` of a timm network, PP3 by default.
+
+        >>> model = timm.create_model("pushpull_stem", base="convnext_atto", num_classes=10)
+
+    Saved by `timm.models.save_for_hf` or `push_to_hf_hub`, it comes back converted by `local-dir:` and `hf-hub:`.
+
+    Args:
+        pretrained: Load the pretrained weights of `base`, or those of the folder or Hub repository that is loaded.
+        base: Name of the plain network in timm, with or without a tag.
+        avg_size, alpha, trainable_alpha: As in `PushPullConv2d`.
+        kwargs: Arguments of the plain network.
+    """
+    options: dict[str, Any] = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
+    names = ("pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args")
+    given = {name: kwargs.pop(name, None) for name in names}
+    if not (isinstance(given["pretrained_cfg"], dict) or given["pretrained_cfg_overlay"]):
+        return convert_stem(timm.create_model(base, pretrained, **kwargs), **options)
+
+    chosen = {**given, "avg_size": avg_size, "cache_dir": kwargs.get("cache_dir")}
+    chosen = with_weights(CONVERTED, pretrained, chosen)
+    resolved = resolve_pretrained_cfg(CONVERTED, chosen["pretrained_cfg"], chosen["pretrained_cfg_overlay"])
+    cfg: dict[str, Any] = resolved.to_dict()
+
+    def build(**changes: Any) -> nn.Module:
+        plain = timm.create_model(base, pretrained_cfg={**cfg, "architecture": base}, **{**kwargs, **changes})
+        model: Any = convert_stem(plain, **options)
+        model.pretrained_cfg = model.default_cfg = {**cfg, **model.pretrained_cfg, "architecture": CONVERTED}
+        return model
+
+    model = build()
+    if pretrained:
+        features = bool(kwargs.get("features_only"))
+        whole = build(features_only=None, out_indices=None, feature_cls=None) if features else model
+        load_pretrained(
+            whole,
+            pretrained_cfg=cfg,
+            num_classes=0 if features else whole.num_classes,
+            in_chans=kwargs.get("in_chans", 3),
+            filter_fn=push_pull_filter_fn,
+            strict=not features,
+        )
+        if features:
+            _copy_features(whole, model)
+    return model
+
+
+def _copy_features(whole: nn.Module, features: nn.Module) -> None:
+    """Copy the weights of a network into a wrapper of timm that returns its feature maps and renames its modules."""
+    weights = {name.replace(".", "_"): tensor for name, tensor in whole.state_dict().items()}
+    own = {name: name.removeprefix("model.").replace(".", "_") for name in features.state_dict()}
+    if lacking := sorted(name for name, plain in own.items() if plain not in weights):
+        raise InputError(f"cannot load feature maps of this network: its wrapper has other names, such as {lacking[0]}")
+    features.load_state_dict({name: weights[plain] for name, plain in own.items()})
