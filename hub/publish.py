@@ -30,6 +30,7 @@ def main() -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--namespace", metavar="NS", help="user or organisation; repositories get the names of releases")
     where.add_argument("--repo-id", metavar="NS/NAME", help="repository, for a single folder")
+    parser.add_argument("--tag", help="part of the model's name after the dot, for a single run (default: the run's)")
     parser.add_argument("--private", action="store_true", help="create the repository as private")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing to main")
     parser.add_argument(
@@ -48,7 +49,11 @@ def main() -> None:
         raise InputError("give folders, or --all for all releases" if not options.all else "--all takes no folders")
     if options.repo_id and len(folders) != 1:
         raise InputError(f"--repo-id {options.repo_id} is for one folder, not for {len(folders)}; use --namespace")
-    releases = [Release.load(folder) for folder in folders]
+    if options.tag and len(folders) != 1:
+        raise InputError(f"--tag {options.tag} is for one run, not for {len(folders)}")
+    releases = [Release.load(folder, options.tag) for folder in folders]
+    if options.tag and HERE not in releases[0].card:
+        raise InputError(f"--tag is for runs, and {str(folders[0])!r} is a release; make it anew with stage.py --tag")
     ids = [check_repo_id(options.repo_id or f"{options.namespace}/{release.name}") for release in releases]
     with tempfile.TemporaryDirectory() as folder:
         for number, (release, repo_id) in enumerate(zip(releases, ids, strict=True)):

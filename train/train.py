@@ -42,7 +42,7 @@ from timm_pushpull.benchmark.tasks import check_top
 from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment import check_size
 from timm_pushpull.data.preprocessing import normalise
-from timm_pushpull.models.weights import create_model, save_model
+from timm_pushpull.models.weights import create_model, save_model, tag_of
 from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
@@ -418,7 +418,7 @@ def save_weights(folder: RunFolder, trainer: Trainer, data: Data, seconds: float
             geometry=data.geometry,
             mean=trainer.mean,
             std=trainer.std,
-            tag=data.test.name.split("/")[-1] + ("_retrieval" if retrieves else ""),
+            tag=tag_of(data.test.name) + ("_retrieval" if retrieves else ""),
             half=settings.half_weights,
             model_args=settings.model_args,
         )

@@ -242,6 +242,15 @@ def test_nothing_is_relative_to_no_error(run_inside, tmp_path, change, words):
     assert_one_clear_line(compare(run_inside, tmp_path / "base.json", tmp_path / "own.json"), *words)
 
 
+def test_one_file_is_compared_with_the_baseline_that_it_names(run_inside, files, tmp_path):
+    own(baseline=baseline().as_baseline()).save(tmp_path / "alone.json")
+    alone = compare(run_inside, tmp_path / "alone.json")
+    assert alone.returncode == 0, alone.stderr
+    assert alone.stdout == compare(run_inside, *files).stdout
+    message = ("base.json' names no baseline, and a comparison needs one", "timm-pushpull info")
+    assert_one_clear_line(compare(run_inside, files[0]), *message)
+
+
 def test_bad_options_are_one_line(run_inside, files, tmp_path):
     assert_one_clear_line(compare(run_inside, *files, "--format", "latx"), "did you mean 'latex'")
     assert_one_clear_line(

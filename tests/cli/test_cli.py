@@ -16,6 +16,7 @@ import pytest
 from support.example_run import TRAINING, some_results
 from support.processes import ROOT, assert_one_clear_line, run_command
 from timm_pushpull import InputError, __version__, cli
+from timm_pushpull.utils.errors import unknown
 from timm_pushpull.utils.text import printable
 
 #: Clears the screen, moves the cursor up, reverses what follows, breaks the line in five ways.
@@ -102,6 +103,17 @@ def test_printable():
     assert printable(HOSTILE) == (r"fog\x1b[2J\x9b1A\u202ered\u2066\n\r\x0b\x85\u2028mCE 0.00\ud800")
     plain = "Größe 猫 קוד 🌫 a-b_c/d.e"
     assert printable(plain) == plain
+    assert printable("x" * 2000) == "x" * 2000
+    assert printable("x" * 10**6) == "x" * 1999 + "…"
+
+
+def test_unknown_names_get_the_nearest_ones():
+    known = [f"network_{number:03}" for number in range(300)]
+    assert str(unknown("model", "netwrk_007", known)) == "unknown model 'netwrk_007'; did you mean 'network_007'?"
+    far = str(unknown("model", "QQ", known, "the list"))
+    assert re.fullmatch(r"unknown model 'QQ'; the nearest of 300 are (network_\d+, ){4}network_\d+; the list .*", far)
+    assert str(unknown("model", "QQ", ["b", "a"])) == "unknown model 'QQ'; known: a, b"
+    assert len(str(unknown("model", "Q" * 10**6, known))) < 300
 
 
 def assert_harmless(output: str) -> None:

@@ -239,6 +239,20 @@ def test_bad_results_are_one_line(tmp_path, run_inside, monkeypatch):
     assert not (tmp_path / "f.png").exists()
 
 
+def test_one_file_is_drawn_beside_the_baseline_that_it_names(tmp_path, run_inside, monkeypatch):
+    baseline, results = models(2)
+    baseline.save(tmp_path / "base.json")
+    replace(results, baseline=baseline.as_baseline()).save(tmp_path / "alone.json")
+    for figure, function in (("tradeoff", "plot_tradeoff"), ("corruption-bars", "plot_corruption_bars")):
+        drawn = []
+        monkeypatch.setattr(figures, function, lambda *given, drawn=drawn: drawn.append(given) or some_figure())
+        process = plot(run_inside, figure, tmp_path / "alone.json", "-o", tmp_path / "f.png")
+        assert process.returncode == 0, process.stderr
+        assert (drawn[0][0].model, [measured.model for measured in drawn[0][1]]) == (baseline.model, [results.model])
+        process = plot(run_inside, figure, tmp_path / "base.json", "-o", tmp_path / "f.png")
+        assert_one_clear_line(process, "base.json' names no baseline")
+
+
 def test_series_are_connected_in_order_and_labelled_with_alpha():
     baseline, single, *others = models(5)
     figure = figures.plot_tradeoff(baseline, [single], {"avg 3": list(zip((0.5, None, 2.0), others, strict=True))})

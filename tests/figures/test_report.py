@@ -208,7 +208,22 @@ def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path
     scaled(1.0).save(tmp_path / "run" / "results.json")
     other = text_of(report.render([tmp_path / "run"], [given / "picture.png"]))
     assert "is not the one that was measured" in other
-    assert "There is only one model" in other
+
+
+def test_one_model_is_shown_as_what_it_is(given, tmp_path):
+    scaled(1.0, model="resnet18").save(tmp_path / "results.json")
+    page = report.render([tmp_path / "results.json"], [given / "picture.png"])
+    text = text_of(page)
+    assert "There is only one model, so nothing is relative to a baseline" in text
+    (row,) = tables(page, "leaderboard")[0]
+    assert len(row) == 3  # the model, its clean error and its mCE
+    assert "results-1-tradeoff" not in page
+    assert "Trade-off between" not in text
+    assert "1.000" not in text
+    assert "model.safetensors" not in text  # a plain network has no alpha to read
+    scaled(1.0, model="resnet18_pushpull").save(tmp_path / "results.json")
+    page = report.render([tmp_path / "results.json"], [given / "picture.png"])
+    assert "no model.safetensors next to the results" in text_of(page)
 
 
 def test_the_viewer_holds_every_corruption_and_the_errors_of_the_models(page, given, expected):

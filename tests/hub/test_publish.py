@@ -82,6 +82,25 @@ def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_
     assert torch.equal(pulled(x), local(x))
 
 
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_run_can_be_published_under_another_tag(release, run_inside, tmp_path, monkeypatch, edited):
+    """Such as one of an older version, whose tag is the name of a folder with a space or a dot."""
+    config = json.loads((release.path / "config.json").read_text())
+    config["pretrained_cfg"]["tag"] = "my pictures.v1"
+    (release.path / "config.json").write_text(json.dumps(config))
+    card = release.card.replace("resnet18_cifar_pushpull.pictures", "resnet18_cifar_pushpull.my pictures.v1")
+    (release.path / "README.md").write_text(card + "Mine.\n" * edited)
+    command = ("publish.py", release.path, "--namespace", "me", "--dry-run")
+    assert_one_clear_line(run_inside(script.main, *command), "tag 'my pictures.v1'", "--tag")
+    made = []
+    monkeypatch.setattr(script, "send", lambda release, repo_id, options: made.append((release.config, release.card)))
+    process = run_inside(script.main, *command, "--tag", "mine")
+    assert process.returncode == 0, process.stderr
+    ((published, text),) = made
+    assert published["pretrained_cfg"]["tag"] == "mine"
+    assert ("resnet18_cifar_pushpull.mine" in text, text.endswith("Mine.\n")) == (not edited, edited)
+
+
 def test_a_card_that_its_owner_has_edited_is_published_as_it_is(release, hub, run_inside):
     path = release.path / "README.md"
     path.write_text(path.read_text().replace("## Citation", "## Thanks\n\nTo my cats.\n\n## Citation"))

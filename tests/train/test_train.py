@@ -255,6 +255,8 @@ def test_scripts_start_from_any_folder(tmp_path, script):
     ("changes", "words"),
     [
         ({"model": "resnet18_pushpul"}, ["unknown model", "did you mean 'resnet18_pushpull'"]),
+        ({"model": "QQ"}, ["unknown model 'QQ'; the nearest of ", "timm.list_models() has them all"]),
+        ({"model": "local-dir:./run"}, ["'local-dir:./run', a place with weights", "name of an architecture"]),
         ({"recipe": "cifar"}, ["unknown recipe 'cifar'", "cifar10"]),
         ({"dataset": "./nowhere"}, ["no dataset folder at './nowhere'"]),
         ({"num-classes": "5"}, ["num_classes is 5", "2 classes"]),

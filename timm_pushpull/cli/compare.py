@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timm_pushpull.cli.measured import load_results
+from timm_pushpull.cli.measured import load_compared, load_results
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
@@ -34,7 +34,12 @@ def add(commands) -> None:
         ),
     )
     parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
-    parser.add_argument("results", type=Path, nargs="+", help="results files or run folders")
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="*",
+        help="results files or run folders (default: those of the first file, beside the baseline that they name)",
+    )
     parser.add_argument(
         "--format", help=f"{', '.join(FORMATS)} (default: by the suffix of -o, else table on a terminal, else markdown)"
     )
@@ -58,7 +63,8 @@ def _compare(options: argparse.Namespace) -> None:
         raise InputError(f"--paper is {options.paper!r}; use {' or '.join(paper.TABLES)}")
     if options.output and options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a folder; give a file")
-    measured = load_results([options.baseline, *options.results])
+    paths = [options.baseline, *options.results]
+    measured = load_results(paths) if options.paper else load_compared(paths, "a comparison")
     require_errors(measured[0])
     task = measured[0].task
     if options.paper and paper.TABLES[options.paper] != task:

@@ -8,6 +8,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from timm_pushpull.benchmark.results import Results
+from timm_pushpull.utils.errors import InputError
+
+
+def load_compared(paths: Sequence[Path], what: str) -> list[Results]:
+    """As `load_results`; for a single model, its baseline as its results hold it comes first.
+
+    Args:
+        what: What needs two models, for the error.
+
+    Raises:
+        InputError: As `load_results`, or a single model without a recorded baseline.
+    """
+    measured = load_results(paths)
+    if len(measured) > 1:
+        return measured
+    (single,) = measured
+    baseline = single.recorded_baseline()
+    if baseline is None:
+        raise InputError(
+            f"{str(paths[0])!r} names no baseline, and {what} needs one; give results of two models, or show these "
+            f"alone: timm-pushpull info {paths[0]}"
+        )
+    if baseline.model == single.model:
+        baseline = replace(baseline, model=f"{baseline.model} (as recorded)")
+    return [baseline, single]
 
 
 def load_results(paths: Sequence[Path]) -> list[Results]:

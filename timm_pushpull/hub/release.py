@@ -50,8 +50,11 @@ class Release:
     card: str
 
     @classmethod
-    def load(cls, path: Path | str) -> Release:
+    def load(cls, path: Path | str, tag: str | None = None) -> Release:
         """Read a folder.
+
+        Args:
+            tag: In place of the one in its config.
 
         Raises:
             InputError: A file is missing, damaged, a symbolic link, or not about the others.
@@ -64,7 +67,7 @@ class Release:
         check_files(path, held)
         texts = {name: read_file(path, name).decode() for name in (CONFIG, RECIPE, RESULTS, CARD)}
         config, recipe, card = (
-            parse_config(texts[CONFIG], repr(str(path / CONFIG))),
+            with_tag(parse_config(texts[CONFIG], repr(str(path / CONFIG))), tag),
             load_yaml(texts[RECIPE]),
             texts[CARD],
         )
@@ -120,6 +123,12 @@ class Release:
         return self.card.replace(f'"{HERE}"', f'"hf-hub:{repo_id}"').replace(f"{NAMESPACE}/{self.name}", repo_id)
 
 
+def with_tag(config: dict[str, Any], tag: str | None) -> dict[str, Any]:
+    """The content of a `config.json` with another tag; unchanged for None."""
+    known = config.get("pretrained_cfg")
+    return config if tag is None or not isinstance(known, dict) else {**config, "pretrained_cfg": {**known, "tag": tag}}
+
+
 def release_name(config: Any, path: Path) -> str:
     """Architecture and tag as named in a `config.json`, such as `resnet18_cifar.cifar10`.
 
@@ -138,7 +147,9 @@ def release_name(config: Any, path: Path) -> str:
         raise InputError(f"{place} names the architecture {shortened(architecture)}, which is not registered")
     name = f"{architecture}.{tag}"
     if not _NAME.fullmatch(name):
-        raise InputError(f"{place} has the tag {shortened(tag)}; use letters, digits, '-' and '_'")
+        raise InputError(
+            f"{place} has the tag {shortened(tag)}; use letters, digits, '-' and '_', or give another --tag"
+        )
     if "num_classes" in config.get("model_args", {}):
         raise InputError(f"{place} has num_classes also in model_args, which transformers cannot load; remove it there")
     return name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +14,7 @@ from timm_pushpull import figures
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.images import UNREADABLE
 from timm_pushpull.hub.card import eval_results_yaml, robustness_figure
+from timm_pushpull.hub.contents import read_file
 from timm_pushpull.hub.release import (
     CARD,
     EVAL_RESULTS,
@@ -22,9 +24,9 @@ from timm_pushpull.hub.release import (
     RESULTS,
     ROBUSTNESS_IMAGE,
     Release,
-    release_name,
 )
 from timm_pushpull.models import NAMESPACE
+from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, to_half
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import copy_file, copy_files, make_folder, new_folder, sha256, write_error, write_file
@@ -51,7 +53,7 @@ def stage(
         InputError: The run is not finished, was not measured on all 15 x 5 cells, does not have half-precision
             weights, or its results are about other weights.
     """
-    found = Release.load(run)
+    found = Release.load(run, tag)
     if not (run / LOG).is_file():
         raise InputError(f"{str(run)!r} is not a finished run: it has no {LOG}")
     results = found.results
@@ -61,12 +63,10 @@ def stage(
         tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
         if any(to_half(tensor) is not tensor for tensor in tensors):
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
-    config = {**found.config, "pretrained_cfg": {**found.config["pretrained_cfg"], "tag": tag or found.tag}}
-    name = release_name(config, run)
+    name = found.name
     make_folder(cards)
     with new_folder(releases / name) as folder:
-        _copy(run, folder, license_file)
-        write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+        _copy(found, folder, license_file)
         card = _write_card(folder, f"{NAMESPACE}/{name}")
         if eval_results:
             make_folder((folder / EVAL_RESULTS).parent)
@@ -90,8 +90,9 @@ def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str)
         InputError: The folder cannot be written to.
     """
     try:
-        _copy(run.path, folder, license_file)
-        if run.card == run.render():
+        _copy(run, folder, license_file)
+        config = parse_config(read_file(run.path, CONFIG), CONFIG)
+        if run.card == replace(run, config=config).render():  # with the tag that it was written with
             _write_card(folder, repo_id)
         else:
             write_file(folder / CARD, run.card)
@@ -100,9 +101,10 @@ def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str)
     return Release.load(folder)
 
 
-def _copy(run: Path, folder: Path, license_file: Path) -> None:
-    """Copy the files that a release takes from a run unchanged."""
-    copy_files(run, folder, (WEIGHTS, CONFIG, RECIPE, RESULTS, LOG))
+def _copy(run: Release, folder: Path, license_file: Path) -> None:
+    """Copy the files that a release takes from a run; its config with the tag that the run was loaded with."""
+    copy_files(run.path, folder, (WEIGHTS, RECIPE, RESULTS, LOG))
+    write_file(folder / CONFIG, json.dumps(run.config, indent=2) + "\n")
     copy_file(license_file, folder / LICENSE)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 _SOURCES = ("local-dir:", "hf-hub:")
+_MAX_TAG = 40  # characters; the Hub allows 96 for the name of a repository
 
 
 def create_model(name: str, **kwargs: Any) -> nn.Module:
@@ -37,8 +39,13 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         InputError: The name is not registered, or the network does not accept the arguments.
     """
+    if name.startswith(_SOURCES):
+        raise InputError(
+            f"the model is {name!r}, a place with weights; give the name of an architecture, such as resnet18_pushpull "
+            f"(timm.list_models() has them all)"
+        )
     if not is_model(split_model_name_tag(name)[0]):
-        raise unknown("model", name, list_models())
+        raise unknown("model", name, list_models(), "timm.list_models()")
     try:
         return timm.create_model(name, **kwargs)
     except TypeError as error:
@@ -134,7 +141,7 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
     """
     source = next((text for text in (weights, name) if text and text.startswith(_SOURCES)), None)
     if not name.startswith(_SOURCES) and not is_model(split_model_name_tag(name)[0]):
-        raise unknown("model", name, list_models())
+        raise unknown("model", name, list_models(), "timm.list_models()")
     try:
         with quiet_hub():
             return _load(name, weights, source)
@@ -149,6 +156,16 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
 def stem_avg_size(model: nn.Module) -> int | None:
     """`avg_size` of a model's push-pull stem; None for other models."""
     return next((unit.avg_size for unit in push_pull_units(model)), None)
+
+
+def tag_of(dataset: str) -> str:
+    """The name of weights that were trained on a dataset, which is also part of the name of a Hub repository.
+
+    >>> tag_of("zh-plus/tiny-imagenet"), tag_of("my pictures.v1")
+    ('tiny-imagenet', 'my_pictures_v1')
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", dataset.split("/")[-1]).strip("_-")
+    return name[:_MAX_TAG].rstrip("_-") or "dataset"
 
 
 def label_names(model: nn.Module) -> list[str] | None:

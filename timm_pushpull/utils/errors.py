@@ -27,6 +27,10 @@ class Interrupted(KeyboardInterrupt):
         self.signal, self.message = signal, message
 
 
+_COMPARED = 100  # characters of an unknown name
+_LISTED = 30  # known names, at most, that an error lists
+
+
 def one_line(error: BaseException) -> str:
     """The first 200 characters of an error's message on one line, or its class if it has no message."""
     return redacted(" ".join(str(error).split()))[:200] or type(error).__name__
@@ -60,9 +64,22 @@ def redacted(text: str, token: str | None = None) -> str:
     return text
 
 
-def unknown(kind: str, value: object, known: Iterable[str]) -> InputError:
-    """The error for an unknown name, with the nearest known name as a hint."""
-    known = list(known)
-    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(sorted(known)) or "none")
-    return InputError(f"unknown {kind} {value!r}; {hint}")
+def unknown(kind: str, value: object, known: Iterable[str], where: str = "") -> InputError:
+    """The error for an unknown name, with the nearest known name as a hint; of many known names, the nearest five.
+
+    Args:
+        where: What lists all known names, in words.
+
+    >>> str(unknown("corruption", "foog", ["fog", "snow"]))
+    "unknown corruption 'foog'; did you mean 'fog'?"
+    """
+    known, given = list(known), str(value)[:_COMPARED]
+    shown = repr(value) if len(repr(value)) <= _COMPARED else f"{repr(value)[:_COMPARED]}..."
+    if near := difflib.get_close_matches(given, known, n=1, cutoff=0.4):
+        hint = f"did you mean {near[0]!r}?"
+    elif len(known) <= _LISTED:
+        hint = "known: " + (", ".join(sorted(known)) or "none")
+    else:
+        nearest = ", ".join(difflib.get_close_matches(given, known, n=5, cutoff=0))
+        hint = f"the nearest of {len(known):,} are {nearest}" + (f"; {where} has them all" if where else "")
+    return InputError(f"unknown {kind} {shown}; {hint}")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+_LONGEST = 2000  # characters that are printed of a text
+
 
 def printable(text: object) -> str:
     r"""The text on one line, without anything that a terminal would act on.
 
     Control characters (escape sequences, line breaks), bidirectional and other invisible format characters, and lone
-    surrogates become escapes such as `\x1b` and `\u202e`. Letters of any script and emoji stay.
+    surrogates become escapes such as `\x1b` and `\u202e`. Letters of any script and emoji stay. A text of more than
+    2,000 characters is cut off.
 
     Example:
         >>> printable("fog\x1b[2J\nblur")
         'fog\\x1b[2J\\nblur'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    whole = str(text)
+    part = whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in part)
 
 
 def shortened(value: object, length: int = 200) -> str:

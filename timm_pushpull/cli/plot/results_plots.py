@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timm_pushpull.cli.measured import load_results
+from timm_pushpull.cli.measured import load_compared, load_results
 from timm_pushpull.cli.options import add_frost_option
 from timm_pushpull.cli.plot.shared import add_figure, add_seed
 from timm_pushpull.corruptions import PRESETS
@@ -46,7 +46,7 @@ def add(commands) -> None:
         _tradeoff,
         example="plain.json pushpull.json -o tradeoff.png",
     )
-    _add_compared(tradeoff, "*")
+    _add_compared(tradeoff)
     tradeoff.add_argument(
         "--series",
         nargs="+",
@@ -63,12 +63,17 @@ def add(commands) -> None:
         _bars,
         example="plain.json pushpull.json -o bars.png",
     )
-    _add_compared(bars, "+")
+    _add_compared(bars)
 
 
-def _add_compared(parser: argparse.ArgumentParser, count: str) -> None:
+def _add_compared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
-    parser.add_argument("results", type=Path, nargs=count, help="results files or run folders")
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="*",
+        help="results files or run folders (default: those of the first file, beside the baseline that they name)",
+    )
 
 
 def _corruptions(options: argparse.Namespace) -> Figure:
@@ -95,7 +100,8 @@ def _tradeoff(options: argparse.Namespace) -> Figure:
         alphas = [_fixed_alpha(Path(path)) for path in paths]
         members = list(zip(alphas, found, strict=True))
         series[label] = members if None in alphas else sorted(members, key=lambda member: member[0] or 0.0)
-    baseline, *measured = load_results([options.baseline, *options.results])
+    paths = [options.baseline, *options.results]
+    baseline, *measured = load_results(paths) if series else load_compared(paths, "the trade-off")
     return figures.plot_tradeoff(baseline, measured, series)
 
 
@@ -111,5 +117,5 @@ def _fixed_alpha(path: Path) -> float | None:
 def _bars(options: argparse.Namespace) -> Figure:
     from timm_pushpull import figures
 
-    baseline, *measured = load_results([options.baseline, *options.results])
+    baseline, *measured = load_compared([options.baseline, *options.results], "a plot of relative errors")
     return figures.plot_corruption_bars(baseline, measured)

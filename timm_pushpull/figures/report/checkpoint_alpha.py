@@ -34,6 +34,8 @@ class CheckpointAlpha:
 def read_alpha(entry: Entry) -> CheckpointAlpha:
     """Read the inhibition strengths from the checkpoint next to the results of a model."""
     nothing = np.empty(0)
+    if _has_no_unit(entry.name):
+        return CheckpointAlpha(nothing)
     if entry.path is None:
         return CheckpointAlpha(nothing, "only results are known")
     folder = entry.path if entry.path.is_dir() else entry.path.parent
@@ -55,6 +57,14 @@ def shared_bin_edges(alphas: Sequence[np.ndarray]) -> list[float]:
     """Edges of bins that cover the alpha of all models, and 0 and 1 for scale."""
     low, high = (float(end(0.0, 1.0, *(end(alpha) for alpha in alphas))) for end in (min, max))
     return [round(float(edge), 6) for edge in bin_edges(low, high, _BIN_WIDTHS, _MAX_BINS)]
+
+
+def _has_no_unit(model: str) -> bool:
+    """Whether a model is a registered one without push-pull units, so that its checkpoint need not be at hand."""
+    from timm.models import is_model
+
+    architecture = model.split(" [")[0]  # `load_groups` tells models of one name apart
+    return "pushpull" not in architecture and is_model(architecture)
 
 
 def _load_alpha(checkpoint: Path) -> np.ndarray:

@@ -30,7 +30,7 @@ class Section:
 
     Attributes:
         key: Prefix of the ids of its HTML elements.
-        severity, tradeoff: The charts; `tradeoff` is None where it is not defined.
+        severity, tradeoff: The charts; `tradeoff` is None where it is not defined, as for a single model.
         alphas: Index, model and histogram of alpha, for each model with push-pull layers.
         without_alpha: Reason why alpha could not be read, to the names of the models.
     """
@@ -105,7 +105,7 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 def _section(key: str, heading: str, group: Group) -> Section:
     severity = Figure(f"{key}-severity", charts.severity_curves(group), sentences.severity_caption(group))
     tradeoff = None
-    if all(entry.row.r_net is not None for entry in group.entries):
+    if len(group.entries) > 1 and all(entry.row.r_net is not None for entry in group.entries):
         tradeoff = Figure(f"{key}-tradeoff", charts.tradeoff(group), sentences.tradeoff_caption(group))
     read = [(index, entry, read_alpha(entry)) for index, entry in enumerate(group.entries)]
     found = [(index, entry, checkpoint.alpha) for index, entry, checkpoint in read if len(checkpoint.alpha)]

@@ -66,7 +66,7 @@ def verdict(group: Group) -> str:
     """The models compared with the baseline, in words."""
     others = [(entry, entry.row.mrce) for entry in group.entries[1:] if entry.row.mrce is not None]
     if len(group.entries) == 1:
-        return "There is only one model, so there are no relative errors."
+        return "There is only one model, so nothing is relative to a baseline: no mrCE, no R_net and no trade-off."
     if not others:
         return "The baseline makes no error under some corruption, so relative errors are not defined."
     base = group.baseline.name
