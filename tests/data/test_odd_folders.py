@@ -17,7 +17,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from timm_pushpull import InputError
-from timm_pushpull.data.loading import load_images
+from timm_pushpull.benchmark.pairing import pair
+from timm_pushpull.data import generate, load_images, open_corrupted
 
 Write = Callable[[Path], None]
 
@@ -342,17 +343,24 @@ def test_order_and_labels_are_those_of_torchvision(tmp_path):
 def test_a_folder_called_digits_is_read_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
-    assert len(load_images("digits")) == 355  # such as the folder of a run
+    assert len(load_images("digits")) == 355
+    images("digits/resnet18_cifar/robustness.png")(tmp_path)
+    texts(digits__resnet18_cifar__recipe_dot_yaml="")(tmp_path)
+    assert len(load_images("digits")) == 355  # the folder of a run
+    (tmp_path / "digits" / "resnet18_cifar" / "recipe.yaml").unlink()
     images("digits/cat/0.png")(tmp_path)
     with pytest.warns(UserWarning, match="not scikit-learn's digits"):
         found = load_images("digits")
-    assert found.classes == ("cat",)
+    assert found.classes == ("cat", "resnet18_cifar")
 
 
 def test_images_that_are_left_out_are_counted(tmp_path):
     images(*PAIR, "0.png", "1.png")(tmp_path)
     with pytest.warns(UserWarning, match="2 images in .* such as '0.png', are in no class folder; left out"):
         load_images(tmp_path)
+    images("beside/train/cat/0.png", "beside/test/cat/0.png", "beside/test tube/0.png")(tmp_path)
+    with pytest.warns(UserWarning, match="beside them, 'test tube' with images in no class folder; left out"):
+        load_images(tmp_path / "beside")
     folder = tmp_path / "listed"
     images("0.png", "1.png", "2.png")(folder)
     texts(metadata_dot_csv="file_name,label\n0.png,x\n")(folder)
@@ -377,3 +385,15 @@ def test_nothing_is_warned_of_where_all_is_well(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_images(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["npy", "imagefolder", "parquet"])
+def test_a_file_name_in_latin_1_goes_through_every_layout(tmp_path, layout):
+    images("set/cat/0.png", "set/cat/1.png")(tmp_path)
+    os.rename(os.fsencode(tmp_path / "set" / "cat" / "0.png"), os.fsencode(tmp_path / "set" / "cat") + b"/caf\xe9.png")
+    found = load_images(tmp_path / "set")
+    options = {"preset": "cifar10-c", "corruptions": ["contrast"], "severities": [1], "progress": False}
+    generate(found, tmp_path / layout, format=layout, **options)
+    corrupted = open_corrupted(tmp_path / layout)
+    assert sorted(pair(found, corrupted).tolist()) == [0, 1]
+    assert [label for _, labels, _ in corrupted.batches("contrast", 1, 1) for label in labels] == [0, 0]

@@ -41,3 +41,24 @@ def test_test_images_of_a_class_that_was_not_trained_are_refused(tmp_path):
     write(tmp_path, "train/bird/0.png", "train/cat/0.png", "test/bird/0.png", "test/dog/0.png")
     with pytest.raises(InputError, match="have different classes"):
         load_splits(settings(tmp_path))
+
+
+def test_a_configuration_of_the_dataset_is_trained_on(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder, parts = tmp_path / "set", []
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value("string"))
+    for config, side in (("large", 16), ("small", 8)):
+        (folder / config).mkdir(parents=True)
+        for split, labels in (("train", ["ant", "bee", "cat"]), ("test", ["cat", "ant"])):
+            columns = {"image": [Image.new("RGB", (side, side))] * len(labels), "label": labels}
+            datasets.Dataset.from_dict(columns, features=features).to_parquet(folder / config / f"{split}.parquet")
+        files = ", ".join(f"{{split: {split}, path: {config}/{split}.parquet}}" for split in ("train", "test"))
+        parts.append(f"- config_name: {config}\n  data_files: [{files}]")
+    (folder / "README.md").write_text("---\nconfigs:\n" + "\n".join(parts) + "\n---\n")
+    train, test = load_splits(settings(folder, dataset_config="small"))
+    assert (train.config, test.read(0).size) == ("small", (8, 8))
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 2], [2, 0])
+    with pytest.raises(InputError, match="choose one with --dataset-config: large, small"):
+        load_splits(settings(folder))

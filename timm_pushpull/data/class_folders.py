@@ -150,8 +150,8 @@ def _choose(folder: Path, found: dict[str, str], split: str | None, wanted: Sequ
     """The name of the split that is asked for."""
     for candidate in wanted if split is None else (split,):
         if name := _match(candidate, found):
-            if split is None and len(found) == 1:
-                _refuse_classes_beside(folder, found[name])
+            if split is None:
+                _check_beside(folder, found)
             return name
     if split is not None and split in subfolders(folder) and _holds_classes(folder / split):
         if (folder / "val" / _ANNOTATIONS).is_file():
@@ -173,13 +173,22 @@ def _match(candidate: str, found: dict[str, str]) -> str | None:
     return candidate if candidate in found else by_folder.get(candidate) or (canonical if canonical in found else None)
 
 
-def _refuse_classes_beside(folder: Path, only: str) -> None:
-    """A single folder that is named like a split may be a class, such as `train` beside `boat`."""
-    beside = [name for name in subfolders(folder) if not split_name(name) and _direct_images(folder / name)]
-    if beside:
+def _check_beside(folder: Path, found: dict[str, str]) -> None:
+    """Refuse a single folder that may be a split or a class, such as `train` beside `boat`; say what is left out beside
+    several splits."""
+    beside = [name for name in subfolders(folder) if name not in found.values() and _direct_images(folder / name)]
+    classes = [name for name in beside if not split_name(name)]
+    if classes and len(found) == 1:
+        (only,) = found.values()
         raise InputError(
-            f"{str(folder)!r} holds {only!r} with class folders and, beside it, {beside[0]!r} with images; if {only!r} "
-            f"is a split, choose it with --split, else put its images directly into it"
+            f"{str(folder)!r} holds {only!r} with class folders and, beside it, {classes[0]!r} with images; choose "
+            f"--split {only} if that is a split, else put its images directly into it"
+        )
+    if beside:
+        warnings.warn(
+            f"{str(folder)!r} holds splits ({', '.join(found.values())}) and, beside them, {beside[0]!r} with images "
+            f"in no class folder; left out",
+            stacklevel=2,
         )
 
 

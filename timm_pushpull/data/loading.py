@@ -81,7 +81,8 @@ def load_images(
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # any builder, file system or network error: the user can only correct name or data
-        raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}") from error
+        advice = "; expected a folder of images per class, Parquet files, or metadata files" if folder.is_dir() else ""
+        raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}{advice}") from error
     image_column = columns.image_column(table, name, image_column)
     labels, classes = columns.labels_and_classes(table, name, columns.label_column(table, name, label_column))
     if len(table) == 0:
@@ -113,6 +114,8 @@ def read_classes(path: Path | str) -> tuple[str, ...]:
 def _holds_class_folders(folder: Path) -> bool:
     """Whether a folder is read by the rule of class folders: it has images and no tables that describe them."""
     if not folder.is_dir() or _holds_tables(folder):
+        return False
+    if str(folder) == DIGITS and any(folder.glob("*/recipe.yaml")):  # the runs of the recipe of this name
         return False
     if any(has_images(folder / name) for name in subfolders(folder)):
         return True
