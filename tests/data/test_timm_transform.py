@@ -111,3 +111,19 @@ def test_a_transform_can_be_sent_to_another_process():
     image = noise((50, 60))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(geometry))(image), geometry(image))
     assert torch.from_numpy(geometry(image).copy()).shape == (48, 48, 3)
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(20000, 1), (1, 20000), (3000, 2)])
+def test_a_very_long_image_is_not_made_gigantic(monkeypatch, mode, size):
+    made, resize = [], Image.Image.resize
+
+    def recorded(image, size, *arguments, **options):
+        made.append(size[0] * size[1])
+        return resize(image, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    config = {"input_size": (3, 48, 48), "crop_pct": 0.9, "interpolation": "bilinear", "crop_mode": mode}
+    geometry = model_geometry(SimpleNamespace(pretrained_cfg=config))
+    assert geometry(Image.new("RGB", size, "white")).shape == (48, 48, 3)
+    assert max(made) <= 16 * 53 * 53

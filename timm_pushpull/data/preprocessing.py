@@ -67,10 +67,7 @@ class ResizeCenterCrop:
         Of an image more than `_MAX_ASPECT` times as long as wide it is the centre, because all of it would take
         gigabytes: 20000 x 1 px would become 5 million x 256.
         """
-        longest = _MAX_ASPECT * min(image.size)
-        if max(image.size) > longest:
-            left, top = (max(0, side - longest) // 2 for side in image.size)
-            image = image.crop((left, top, image.width - left, image.height - top))
+        image = crop_length(image, _MAX_ASPECT)
         shorter = min(image.size)
         if shorter != self.resize:
             # In torchvision's order of operations: others round the longer side to another px now and then.
@@ -96,6 +93,15 @@ class ResizeSquare:
     def __call__(self, image: Image.Image) -> np.ndarray:
         """The resized image, uint8 of shape (size, size, 3)."""
         return np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR))
+
+
+def crop_length(image: Image.Image, aspect: int) -> Image.Image:
+    """The centre of an image that is more than `aspect` times as long as wide; others as they are."""
+    longest = aspect * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
 
 
 def center_crop(image: np.ndarray, size: int) -> np.ndarray:
@@ -133,6 +139,8 @@ class TimmTransform:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """The square that the network sees, uint8 of shape (size, size, 3)."""
+        if self.crop_mode != "squash":  # as in `ResizeCenterCrop.resized`; padded ones would have no width left
+            image = crop_length(image, _MAX_ASPECT if self.crop_mode == "center" else max(_MAX_ASPECT, self.size // 2))
         for step in self.steps:
             image = step(image)
         return np.asarray(image)
