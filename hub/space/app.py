@@ -7,13 +7,16 @@ README.md says how to publish it.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import curve
 import gradio as gr
@@ -25,9 +28,10 @@ from PIL import Image
 
 from timm_pushpull.benchmark.comparison import Comparison
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.markdown import table
+from timm_pushpull.utils.text import printable
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = [(path, Path(path).stem) for path in (*sorted(map(str, HERE.glob("examples/*.png"))), get_image("lion.jpg"))]
@@ -57,13 +61,35 @@ body:not(.dark) .report .dark, .dark .report .light { display: none; }
 """
 
 
+WAITING = 40  # visitors, at most; one is served at a time
+WRONG_INPUT = "an input has a type or value that its field does not take; 'Use via API' lists what each one takes"
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Show an `InputError` as a message on the page."""
     try:
         yield
     except InputError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise message(error) from None
+
+
+def message(text: object) -> gr.Error:
+    """An error that the visitor sees and the log does not; Gradio takes its text for HTML."""
+    return gr.Error(escape(printable(text), quote=False), print_exception=False)
+
+
+class Page(gr.Blocks):
+    """Blocks that answer wrong types, of which only the API can send any, with one line instead of a traceback."""
+
+    async def preprocess_data(self, *arguments: Any, **options: Any) -> list[Any]:
+        try:
+            return await super().preprocess_data(*arguments, **options)
+        except gr.Error as error:
+            raise message(error.message) from None
+        except Exception as error:  # Gradio and pydantic raise many kinds
+            logging.getLogger(__name__).info("an input was refused: %s", one_line(error))
+            raise message(WRONG_INPUT) from None
 
 
 @told()
@@ -157,7 +183,7 @@ def build() -> gr.Blocks:
     """The page."""
     names = list(networks.pairs())
     kinds = [(name.replace("_", " "), name) for name in (networks.NONE, *CORRUPTIONS)]
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tab("Try it"), gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -204,7 +230,7 @@ def build() -> gr.Blocks:
             done.failure(lambda: [None] * len(shown), None, shown, **private)
         gr.on([page.load, network.change], choices_of, network, follow, **private)
         results.select(report, None, frame, **private)
-    return page
+    return page.queue(max_size=WAITING)
 
 
 LAUNCH = {

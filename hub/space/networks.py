@@ -27,7 +27,7 @@ from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.hub_client import WEIGHTS, download
 
 NONE = "none"
-MAX_PIXELS, MAX_ASPECT = 50_000_000, 20
+MAX_PIXELS, MAX_ASPECT = 16_000_000, 20
 _LOADING = threading.Lock()  # so that two visitors do not load the same network twice
 
 

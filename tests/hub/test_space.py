@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import threading
@@ -113,7 +114,7 @@ def test_images_are_read_upright_and_on_white(tmp_path):
     [
         (b"\x89PNG\r\n\x1a\nand then nothing", "damaged or not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "damaged or not an image"),
-        (Image.new("1", (8000, 7000)), "8000 x 7000 px; use one with up to 50,000,000"),
+        (Image.new("1", (4001, 4000)), "4001 x 4000 px; use one with up to 16,000,000"),
         (Image.new("1", (20000, 20000)), "damaged or not an image|20000 x 20000"),  # Pillow's own limit
         (Image.new("RGB", (900, 7)), "900 x 7 px; crop it"),
     ],
@@ -128,6 +129,34 @@ def test_files_that_cannot_be_shown_are_refused_in_one_line(tmp_path, content, w
         networks.read_image(path)
     assert "\n" not in str(refused.value)
     assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "values"),
+    [
+        (0, ["x.png", 5, [1], {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]),
+        (1, [5, [1], {"a": 1}]),
+        (2, [5, {"a": 1}]),
+        (3, ["x", None, [3], 9, -1, 1e300]),
+        (4, ["x", [1], {"a": 1}, -5, "nan"]),
+        (None, [None]),
+    ],
+)
+def test_wrong_types_from_the_api_are_one_line_without_a_traceback(place, values, capfd):
+    page = app.build()
+    classify = next(fn for fn in page.fns.values() if fn.api_name == "classify")
+    for value in values:
+        inputs = [None, CIFAR, "fog", 3, 0, app.LIKELIEST]
+        inputs = inputs[:2] if place is None else [*inputs[:place], value, *inputs[place + 1 :]]
+        with pytest.raises(gradio.Error) as refused:
+            asyncio.run(page.preprocess_data(classify, inputs, None))
+        assert refused.value.print_exception is False
+        assert re.fullmatch("[^<\n]+", refused.value.message)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_the_queue_is_bounded():
+    assert app.build()._queue.max_size == app.WAITING
 
 
 def test_the_errors_are_those_of_results_json():

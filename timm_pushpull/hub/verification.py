@@ -17,6 +17,7 @@ from timm_pushpull.data.loading import DIGITS, load_images
 from timm_pushpull.hub.card import discrepancies
 from timm_pushpull.hub.release import CARD, RESULTS, ROBUSTNESS_IMAGE, Release
 from timm_pushpull.hub.staging import shown_results_sha256
+from timm_pushpull.models.size_limit import limited_by
 from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import sha256
@@ -61,7 +62,8 @@ def load_each_way(folder: Path, release: Release) -> Iterator[tuple[str, nn.Modu
         try:
             # Weights that are memory-mapped from a file may be unaligned, which changes the order of summation and
             # so the last bits; a copy is aligned.
-            model = copy.deepcopy(load(folder, release)).eval()
+            with limited_by(folder / WEIGHTS):
+                model = copy.deepcopy(load(folder, release)).eval()
             found = logits(model, release)
         except InputError:
             raise

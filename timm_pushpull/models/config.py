@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.json_text import parse_object
+from timm_pushpull.utils.text import shortened
 
+_MAX_ARGUMENT = 1_000_000  # some networks make a list as long as a number of layers before they are built
 _Channels = Annotated[list[float], schema.Length(3)]
 
 
 @dataclass(frozen=True)
 class _PretrainedCfg:
     tag: str | None = None
-    input_size: Annotated[list[schema.Positive], schema.Length(3)] | None = None
+    input_size: Annotated[list[Annotated[int, schema.Bounds(1, 2048)]], schema.Length(3)] | None = None
     interpolation: str | None = None
-    crop_pct: Annotated[float, schema.Bounds(1e-3, 1e3)] | None = None
+    crop_pct: Annotated[float, schema.Bounds(0.1, 10)] | None = None
     crop_mode: str | None = None
     mean: _Channels | None = None
     std: _Channels | None = None
@@ -50,6 +53,20 @@ def parse_config(text: str | bytes, source: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{source} is not the config of a timm model: {error}") from error
     schema.check(_Config, config, source, "config of a timm model")
-    if not isinstance(config.get("model_args", {}), dict):
+    arguments = config.get("model_args", {})
+    if not isinstance(arguments, dict):
         raise InputError(f"{source} is not the config of a timm model: its model_args is not an object")
+    if (highest := max(_numbers(arguments), default=0)) > _MAX_ARGUMENT:
+        raise InputError(
+            f"{source} has {shortened(highest)} among its model_args; no number there may exceed {_MAX_ARGUMENT:,}"
+        )
     return config
+
+
+def _numbers(value: object) -> Iterator[float]:
+    """The absolute values of all numbers in a JSON value."""
+    if isinstance(value, (int, float)):
+        yield abs(value)
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(part)

@@ -20,7 +20,9 @@ from torch import nn
 from timm_pushpull.layers.push_pull import push_pull_units
 from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size
 from timm_pushpull.models._pretrained import weights_file
+from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED
+from timm_pushpull.models.size_limit import limited_by
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
 from timm_pushpull.utils.hub_client import WEIGHTS, download, quiet_hub, split_revision
@@ -181,12 +183,15 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
         if source.startswith("local-dir:") and missing:
             raise InputError(f"no model in {str(folder)!r}: it lacks {' and '.join(missing)}")
         overlay: dict[str, Any] = {}
+        config, file = folder / CONFIG, folder / WEIGHTS
         if source.startswith("hf-hub:"):
             # With this file name timm tries no other format; it would load a pickle otherwise.
             repository, revision = split_revision(source.removeprefix("hf-hub:"))
-            download(repository, revision=revision)
+            config, file = (download(repository, entry, revision=revision) for entry in (CONFIG, WEIGHTS))
             overlay = {"pretrained_cfg_overlay": {"hf_hub_filename": WEIGHTS}}
-        model = timm.create_model(source, pretrained=True, **overlay)
+        parse_config(config.read_bytes(), repr(str(config)))
+        with limited_by(file):
+            model = timm.create_model(source, pretrained=True, **overlay)
         cfg: Any = model.pretrained_cfg
         found = cfg["architecture"]
         if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:

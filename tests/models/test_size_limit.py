@@ -1,0 +1,81 @@
+"""A config of others cannot make a network that is far larger than the weights beside it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from support.example_run import SMALL, write_run
+from timm_pushpull import InputError
+from timm_pushpull.hub import Release, verify
+from timm_pushpull.models.size_limit import limited_by
+from timm_pushpull.models.weights import load_model
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    write_run(tmp_path / "run", **SMALL)
+    return tmp_path / "run"
+
+
+def change(run: Path, **changes) -> None:
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_args": {"layers": [100_000, 1, 1, 1]}}, "far larger than"),
+        ({"model_args": {"layers": [1, 1, 1, 1_000_001]}}, "1000001 among its model_args"),
+        ({"model_args": {"base_width": -1e300}}, "1e[+]300 among its model_args"),
+        ({"num_classes": 10**7}, "far larger than"),
+        ({"num_classes": 10**15}, "cannot load weights"),
+    ],
+    ids=str,
+)
+def test_monstrous_networks_are_not_built(run, changes, message):
+    change(run, **changes)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=message) as refused:
+        load_model(f"local-dir:{run}")
+    assert time.monotonic() - began < 30
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [{"input_size": [3, 100_000, 100_000]}, {"crop_pct": 0.001}, {"input_size": [3, 2049, 32]}],
+    ids=str,
+)
+def test_monstrous_images_are_not_made(run, preprocessing):
+    config = json.loads((run / "config.json").read_text())
+    change(run, pretrained_cfg={**config["pretrained_cfg"], **preprocessing})
+    for read in (lambda: load_model(f"local-dir:{run}"), lambda: Release.load(run)):
+        with pytest.raises(InputError, match="is not a config"):
+            read()
+
+
+def test_verification_builds_no_monster(run, monkeypatch):
+    release = Release.load(run)
+    change(run, num_classes=10**7)
+    monkeypatch.setattr(Release, "render", lambda self, *given: release.card)
+    with pytest.raises(InputError, match="far larger than"):
+        list(verify(release))
+
+
+def test_other_threads_build_what_they_like(run):
+    built = []
+    with limited_by(run / "model.safetensors"):
+        thread = threading.Thread(target=lambda: built.append(torch.nn.Linear(6000, 6000)))
+        thread.start()
+        thread.join()
+        with pytest.raises(InputError, match="far larger than"):
+            torch.nn.Linear(60_000, 6000)
+    assert built
+    torch.nn.Linear(6000, 6000)
