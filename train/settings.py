@@ -26,6 +26,8 @@ from timm_pushpull.utils.yaml_text import load_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 CROP_INTERPOLATIONS = ("random", "nearest", "bilinear", "bicubic", "lanczos")
+ONE_CYCLE = "onecycle"
+SCHEDULES = (ONE_CYCLE, "cosine", "tanh", "poly", "step", "multistep")
 ERASING = ("pixel", "rand", "const")
 
 #: Names of settings in the recipes of older runs and releases, and today's.
@@ -96,18 +98,35 @@ class Settings:
     num_classes: int | None = setting(int, None, "number of classes; default: what the labels have", at_least=1)
     limit: int | None = setting(int, None, "use at most so many images of either split, class-balanced", at_least=1)
 
-    # SGD under torch's OneCycleLR with cosine annealing, as in the paper; the defaults are its values on CIFAR-10.
+    # By default SGD under torch's OneCycleLR with cosine annealing, as in the paper, with its values on CIFAR-10.
     epochs: int = setting(int, 30, "passes over the training images", above=0)
     batch_size: int = setting(int, 64, "images per optimizer step, of all processes and accumulated parts", above=0)
     grad_accum_steps: int | None = setting(int, None, "parts of a batch, to save memory; default: 1", at_least=1)
-    warmup_lr: float = setting(float, 5e-3, "learning rate of the first step", above=0)
+    opt: str = setting(
+        str, "momentum", "optimizer of timm: momentum (plain SGD), sgd (Nesterov's), adamw, lamb, muon..."
+    )
+    momentum: float = setting(float, 0.9, "momentum of the optimizer, where it is constant", at_least=0, below=1)
+    opt_eps: float | None = setting(float, None, "eps of the optimizer; default: its own", at_least=0)
+    opt_betas: tuple[float, ...] | None = setting(float, None, "its betas; default: its own", many=True)
+    opt_kwargs: dict[str, Any] = setting(dict, {}, "its other arguments, as in caution=true; nothing for none")  # noqa: RUF009
+    weight_decay: float = setting(float, 1e-5, "weight decay", at_least=0)
+    filter_bias_and_bn: bool = setting(bool, False, "no weight decay of biases, normalisation and alpha")
+    layer_decay: float | None = setting(float, None, "learning rates fall by so much a layer towards the stem", above=0)
+    sched: str = setting(str, ONE_CYCLE, f"schedule: {', '.join(SCHEDULES)}", choices=SCHEDULES)
     lr: float = setting(float, 0.2, "highest learning rate", above=0)
-    min_lr: float = setting(float, 5e-6, "learning rate of the last step", above=0)
-    warmup: float = setting(float, 0.3, "share of the steps before the highest learning rate", above=0, below=1)
-    three_phase: bool = setting(bool, False, "fall to the first learning rate as fast as it rose, then to the last")
-    momentum: float = setting(float, 0.9, "momentum of SGD, where it is constant", at_least=0, below=1)
-    cycle_momentum: bool = setting(bool, False, "momentum from 0.95 to 0.85 and back, as OneCycleLR does by default")
-    weight_decay: float = setting(float, 1e-5, "weight decay of SGD", at_least=0)
+    warmup_lr: float | None = setting(
+        float, None, "learning rate of the first step; default: 5e-3 in one cycle, else 1e-5", at_least=0
+    )
+    min_lr: float | None = setting(
+        float, None, "learning rate of the last step; default: 5e-6 in one cycle, else 0", at_least=0
+    )
+    warmup: float = setting(float, 0.3, "onecycle: share of the steps before the highest rate", above=0, below=1)
+    three_phase: bool = setting(bool, False, "onecycle: fall to the first rate as fast as it rose, then to the last")
+    cycle_momentum: bool = setting(bool, False, "onecycle: momentum from 0.95 to 0.85 and back, as torch has it")
+    warmup_epochs: float = setting(float, 0.0, "other schedules: epochs before the highest rate", at_least=0)
+    decay_epochs: float = setting(float, 90.0, "step: epochs between two decays", above=0)
+    decay_milestones: tuple[int, ...] = setting(int, (90, 180, 270), "multistep: epochs of the decays", many=True)
+    decay_rate: float = setting(float, 0.1, "step, multistep: factor of a decay; poly: power", above=0)
     smoothing: float = setting(float, 0.0, "label smoothing of a classifier", at_least=0, below=1)
     clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any", above=0)
     model_ema_decay: float | None = setting(float, None, "release a moving average of the weights", at_least=0, below=1)
@@ -163,6 +182,8 @@ class Settings:
             if self.task == "retrieval" and getattr(self, name):
                 raise InputError(f"{name} is {getattr(self, name)}, but the task is retrieval; leave it out")
         _check_resized_crop(self)
+        if self.opt_betas is not None and not all(0 <= value < 1 for value in self.opt_betas):
+            raise InputError(f"opt_betas is {' '.join(map(str, self.opt_betas))}; use values of at least 0 and below 1")
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")

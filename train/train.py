@@ -52,6 +52,7 @@ from train.data import Data, check_batch, epoch_order, load_splits, prepare_data
 from train.launch import check_gpus, grad_accum_steps, memory_advice, start_accelerator
 from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, print_summary, start_tracker
 from train.objectives import create_objective
+from train.optim import check_optimizer, create_optimizer, create_scheduler
 from train.run_folder import Checkpoints, RunFolder, TrainState
 from train.settings import Settings, parse
 from train.signals import StopRequest, stop_on_signal
@@ -110,6 +111,7 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
         hash_targets(len(train.classes), settings.hash_bits)  # raises now if there are none
     with torch.device("meta"):  # all models, so that a wrong name of the last one is not found after hours
         models = [create_model(name, **settings.model_args) for name in settings.models]
+    check_optimizer(settings, models[0], steps_per_epoch(len(train), settings.batch_size))
     cfg: dict[str, Any] = models[0].pretrained_cfg  # type: ignore[assignment]
     img_size = settings.img_size or cfg["input_size"][-1]
     if settings.augmentation == "prime":
@@ -256,8 +258,6 @@ class Trainer:
         self.objective = create_objective(settings)
         self.steps_per_epoch = steps_per_epoch(images, settings.batch_size)
         self.total_steps = settings.epochs * self.steps_per_epoch
-        if settings.warmup * self.total_steps == 1:  # torch's schedule would divide by zero
-            raise InputError(f"warmup is {settings.warmup}, one of {self.total_steps} steps; use another --warmup")
         set_seed(settings.seed)
         (name,) = settings.models
         network = create_model(name, num_classes=settings.outputs, **settings.model_args)
@@ -266,26 +266,11 @@ class Trainer:
             network = convert_sync_bn(network, accelerator.device)
         if settings.torchcompile:
             network.compile()
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=settings.warmup_lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=accelerator.device.type in ("cpu", "cuda"),
-        )
+        optimizer = create_optimizer(settings, network, accelerator.device)
         self.model, self.optimizer = accelerator.prepare(network, optimizer)
         self.network = accelerator.unwrap_model(self.model)
-        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer.optimizer,  # the bare one: Accelerate's would step once for every process
-            max_lr=settings.lr,
-            total_steps=self.total_steps,
-            pct_start=settings.warmup,
-            anneal_strategy="cos",
-            div_factor=settings.lr / settings.warmup_lr,
-            final_div_factor=settings.warmup_lr / settings.min_lr,
-            cycle_momentum=settings.cycle_momentum,
-            three_phase=settings.three_phase,
-        )
+        # Of the bare optimizer: Accelerate's would step once for every process.
+        self.scheduler = create_scheduler(settings, self.optimizer.optimizer, self.steps_per_epoch)
         self.model_ema = ModelEmaV3(self.network, decay=settings.model_ema_decay) if settings.model_ema_decay else None
 
     @property
@@ -295,8 +280,9 @@ class Trainer:
 
     @property
     def next_lr(self) -> float:
-        """Learning rate of the next step."""
-        return float(self.scheduler.get_last_lr()[0])
+        """Learning rate of the next step, before factors of layers."""
+        group = self.optimizer.param_groups[0]
+        return float(group["lr"] / group.get("lr_scale", 1))
 
     def global_step(self, state: TrainState) -> int:
         """Number of the next step in the whole run, from 0."""

@@ -61,17 +61,22 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
 
 def _optimiser(recipe: Mapping[str, Any]) -> str:
     """Optimiser and schedule in words; empty where the recipe lacks a setting."""
-    values = [recipe.get(name, recipe.get(_OLD_NAMES.get(name, name))) for name in _OPTIMISER]
-    if None in values:
+    values = {name: recipe.get(name, recipe.get(_OLD_NAMES.get(name, name))) for name in _OPTIMISER}
+    one_cycle = recipe.get("sched", "onecycle") == "onecycle"
+    if None in (value for name, value in values.items() if one_cycle or name not in ("warmup_lr", "min_lr")):
         return ""
-    batch, momentum, decay, start, peak, end = map(plain, values)
-    if recipe.get("cycle_momentum"):
+    momentum = plain(values["momentum"])
+    if one_cycle and recipe.get("cycle_momentum"):
         momentum = "cycled from 0.95 to 0.85 and back"  # the defaults of torch's OneCycleLR
+    opt = recipe.get("opt", "momentum")
+    name = f"SGD, momentum {momentum}" if opt in ("momentum", "sgd") else f"{plain(opt)} (timm)"
+    line = f"{name}, weight decay {plain(values['weight_decay'])}, batch size {plain(values['batch_size'])}; "
+    if not one_cycle:
+        warmup = f", {plain(recipe['warmup_epochs'])} epochs of warmup" if recipe.get("warmup_epochs") else ""
+        return f"{line}{plain(recipe['sched'])} schedule of the learning rate, {plain(values['lr'])} at most{warmup}"
     phases = " in three phases" if recipe.get("three_phase") else ""
-    return (
-        f"SGD, momentum {momentum}, weight decay {decay}, batch size {batch}; one-cycle learning rate{phases}, "
-        f"from {start} up to {peak} and down to {end}"
-    )
+    start, peak, end = (plain(values[name]) for name in ("warmup_lr", "lr", "min_lr"))
+    return f"{line}one-cycle learning rate{phases}, from {start} up to {peak} and down to {end}"
 
 
 def _loss(retrieval: RetrievalSettings, recipe: Mapping[str, Any]) -> str:
