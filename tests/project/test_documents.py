@@ -1,4 +1,4 @@
-"""docs/architecture.md and CONTRIBUTING.md: what they name exists, and the code they show runs."""
+"""docs/architecture.md, CONTRIBUTING.md and SECURITY.md: what they name exists, and the code they show runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from support.processes import run_command
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
+SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+
 
 def block(heading: str) -> str:
     """The code of a section of CONTRIBUTING.md."""
@@ -19,7 +21,9 @@ def block(heading: str) -> str:
     return re.search(r"```python\n(.*?)```", section, re.S)[1]
 
 
-@pytest.mark.parametrize("text", [ARCHITECTURE, CONTRIBUTING], ids=["architecture", "contributing"])
+@pytest.mark.parametrize(
+    "text", [ARCHITECTURE, CONTRIBUTING, SECURITY], ids=["architecture", "contributing", "security"]
+)
 def test_every_path_exists(text):
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|md))`", text) + re.findall(r"\]\(([\w./-]+)\)", text)
     folders = [ROOT / name for name in ("", "docs", "train", "hub", "timm_pushpull", "timm_pushpull/data/corrupted")]
@@ -28,6 +32,21 @@ def test_every_path_exists(text):
     }
     assert set(named) - there <= {"hub/releases"}  # not in the source distribution
     assert len(named) > 5
+
+
+def test_what_security_says_of_loading_is_so():
+    sources = {
+        path: path.read_text(encoding="utf-8")
+        for room in ("timm_pushpull", "train", "hub")
+        for path in (ROOT / room).rglob("*.py")
+    }
+    text = "\n".join(sources.values())
+    assert "trust_remote_code" not in text
+    assert text.count("torch.load(") == text.count("weights_only=True)") == 1
+    assert text.count("np.load(") == text.count("allow_pickle=False") == 1
+    assert not re.search(r"^\s*(import|from) (pickle|marshal|shelve)\b", text, re.M)
+    assert [path.name for path, source in sources.items() if re.search(r"yaml\.\w*load\(", source)] == ["yaml_text.py"]
+    assert '"datasets>=4' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_the_architecture_names_every_room():
