@@ -82,6 +82,7 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         {"split": "train"},
         ("train", "n01 n02", "n01/ILSVRC2012_val_00000001.png n02/ILSVRC2012_val_00000002.png"),
     ),
+    "another word for a split": ([images(*SPLITS)], {"split": "training"}, "no split training; it has: train, test"),
     "a split that is not there": ([images(*PAIR)], {"split": "test"}, "its class folders are one split, 'train'"),
     "a class is no split": ([images(*PAIR)], {"split": "cat"}, "no split cat"),
     "splits": ([images(*SPLITS)], {}, ("test", "cat dog", "test/cat/1.png test/dog/1.png")),

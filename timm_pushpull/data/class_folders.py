@@ -167,10 +167,9 @@ def no_split(dataset: str, wanted: Sequence[str], known: str) -> str:
 
 
 def _match(candidate: str, found: dict[str, str]) -> str | None:
-    """The split that a name means: its own, its folder's, or another name for the same."""
+    """The split of this name, or whose folder has it."""
     by_folder = {place: name for name, place in found.items()}
-    canonical = split_name(candidate)
-    return candidate if candidate in found else by_folder.get(candidate) or (canonical if canonical in found else None)
+    return candidate if candidate in found else by_folder.get(candidate)
 
 
 def _check_beside(folder: Path, found: dict[str, str]) -> None:
@@ -194,7 +193,7 @@ def _check_beside(folder: Path, found: dict[str, str]) -> None:
 
 def _one_split(folder: Path, name: str, split: str | None, read) -> ClassFolders:
     """The whole folder as a split of this name."""
-    if split is not None and split != name and split_name(split) != name:
+    if split not in (None, name, folder.resolve().name):
         raise InputError(
             f"dataset {str(folder)!r} has no split {split}; its class folders are one split, {name!r}: leave the "
             f"split out, or give the folder of the split"

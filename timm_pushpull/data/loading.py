@@ -176,7 +176,8 @@ def _load_table(dataset: str, config: str | None, split: str | None, train: bool
     with quiet_hub():
         if places := _metadata_splits(Path(dataset)):
             _refuse_config(dataset, config)
-            split = _choose_split(dataset, list(places), split, train)
+            by_folder = {os.path.basename(place): name for name, place in places.items()}
+            split = _choose_split(dataset, list(places), by_folder.get(split or "", split), train)
             patterns = {name: f"{glob.escape(place)}/**" for name, place in places.items()}
             table = datasets.load_dataset("imagefolder", data_files=patterns, split=split)
         else:
@@ -258,6 +259,6 @@ def _wanted(split: str | None, train: bool) -> tuple[str, ...]:
 def _choose_split(dataset: str, splits: Sequence[str], split: str | None, train: bool) -> str:
     wanted = _wanted(split, train)
     for candidate in wanted:
-        if found := next((name for name in (candidate, split_name(candidate)) if name in splits), None):
-            return found
+        if candidate in splits:
+            return candidate
     raise InputError(no_split(dataset, wanted, ", ".join(splits)))
