@@ -10,7 +10,8 @@ from accelerate import Accelerator
 
 from timm_pushpull.benchmark import Distributed, ProgressLog, check_classes, evaluate, identity, retrieval
 from timm_pushpull.benchmark.results import Measurement, Results, RetrievalSettings
-from timm_pushpull.corruptions import CORRUPTIONS, frost_source
+from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES, check_corruption, frost_source
+from timm_pushpull.corruptions.functional import cells_of, check_image_size
 from timm_pushpull.corruptions.presets import get_preset
 from timm_pushpull.hub.card import card_of
 from timm_pushpull.models.config import parse_config
@@ -20,6 +21,15 @@ from timm_pushpull.utils.yaml_text import load_yaml
 from train.data import Data
 from train.run_folder import BENCHMARK_LOG, RECIPE, RunFolder
 from train.settings import Settings
+
+
+def check_benchmark(settings: Settings) -> None:
+    """Raise InputError, before the training, for what the benchmark after it would refuse."""
+    preset = get_preset(settings.preset)
+    assert settings.img_size
+    check_image_size(settings.img_size, settings.img_size, preset)
+    for name, severity in cells_of(CORRUPTIONS, SEVERITIES):
+        check_corruption(name, severity, settings.preset)
 
 
 def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Measurement:

@@ -47,7 +47,7 @@ from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
-from train.benchmark import evaluation_options, plan_benchmark, run_benchmark
+from train.benchmark import check_benchmark, evaluation_options, plan_benchmark, run_benchmark
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.launch import check_gpus, grad_accum_steps, memory_advice, start_accelerator
 from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, print_summary, start_tracker
@@ -76,6 +76,8 @@ def main() -> None:
     with memory_advice(settings):
         train_images, test_images = load_splits(settings)
         settings = resolve(settings, train_images, test_images, accelerator)
+        if not options.skip_benchmark:
+            check_benchmark(settings)
         data = prepare_data(settings, train_images, test_images, accelerator.device)
         if baseline:
             baseline.comparable_with(plan_benchmark(data, settings, accelerator.device))

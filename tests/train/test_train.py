@@ -266,6 +266,7 @@ def test_scripts_start_from_any_folder(tmp_path, script):
         ({"epochs": "0"}, ["epochs is 0"]),
         ({"output": "/proc/nowhere/run"}, ["cannot write '/proc/nowhere/run'"]),
         ({"img-size": "64"}, ["image size 64"]),
+        ({"img-size": "28", "preset": "imagenet-c"}, ["28 x 28 px; preset 'imagenet-c' needs at least 32 px"]),
         ({"warmup": "0.5", "epochs": "1", "batch-size": "12"}, ["warmup is 0.5"]),
         ({"baseline": "nowhere"}, ["nowhere"]),
         ({"lr": "1e30"}, ["the loss is", "in epoch 1, step ", "at learning rate", "lower --lr"]),
