@@ -211,6 +211,16 @@ def test_a_corruption_that_the_manifest_names_is_missed(tmp_path, image_folder, 
         open_corrupted(folder)
 
 
+@pytest.mark.parametrize("format", ["npy", "imagefolder", "parquet"])
+def test_an_open_set_stays_open_when_the_working_folder_changes(tmp_path, image_folder, format, monkeypatch):
+    make(image_folder, tmp_path / "out", format)
+    monkeypatch.chdir(tmp_path)
+    images, opened = load_images(str(image_folder.relative_to(tmp_path))), open_corrupted("out")
+    monkeypatch.chdir("/")
+    assert len(list(opened.batches("contrast", 4, 4))) == 3
+    assert images.read(0).size
+
+
 def test_other_places_are_named(tmp_path, image_folder):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     for place, message in (

@@ -43,7 +43,7 @@ class ImageFolderSet(CorruptedSet):
     """
 
     def __init__(self, place: str, manifest: Manifest) -> None:
-        folder = Path(place)
+        folder = Path(place).absolute()  # the working folder may change
         self.manifest, self.name = manifest, folder.resolve().name
         self._folders = _corruption_folders(folder)
         self.severities = check_complete(

@@ -42,7 +42,7 @@ class NpySet(CorruptedSet):
     """
 
     def __init__(self, place: str, manifest: Manifest) -> None:
-        self.folder, self.manifest = Path(place), manifest
+        self.folder, self.manifest = Path(place).absolute(), manifest  # the working folder may change
         self.name = self.folder.resolve().name
         self.severities = tuple(manifest.get("severities", (1, 2, 3, 4, 5)))
         self.classes = tuple(manifest["classes"]) if "classes" in manifest else None

@@ -52,8 +52,11 @@ class ParquetSet(CorruptedSet):
     """
 
     def __init__(self, place: str, manifest: Manifest) -> None:
+        self.name = place
+        if Path(place).is_dir():
+            # The working folder may change, and what is no folder then would be taken for a Hub id.
+            self.name, place = Path(place).resolve().name, str(Path(place).absolute())
         self.place, self.manifest = place, manifest
-        self.name = Path(place).resolve().name if Path(place).is_dir() else place
         self._splits = _severity_splits(place)
         found = {name: list(splits) for name, splits in self._splits.items()}
         self.severities = check_complete(self.name, found, manifest)
