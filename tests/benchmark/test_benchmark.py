@@ -149,6 +149,9 @@ def test_severities_that_were_not_asked_for_are_none():
         ({"frost_dir": "nowhere"}, "frost1.png is missing"),
         ({"jpeg_quality": 101}, "jpeg_quality is 101"),
         ({"seed": -1}, "seed is -1"),
+        ({"precision": "fp16"}, "precision is 'fp16'; use bf16 or fp32"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"workers": 0}, "workers is 0"),
         ({"preset": "imagenet-c", "geometry": ResizeCenterCrop(28, 32)}, "needs at least 32 px"),
     ],
 )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import OrderedDict
 
 import pytest
 import safetensors.torch
 import timm
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
-from timm_pushpull.models.weights import create_model, label_names, load_model, save_model, stem_avg_size
+from timm_pushpull.models.weights import create_model, label_names, load_model, save_model, stem_avg_size, tag_of
 
 
 @pytest.mark.parametrize(
@@ -165,3 +168,9 @@ def test_what_does_not_fit_is_named(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             load_model(name, weights)
+
+
+@given(st.text(max_size=60))
+def test_a_tag_can_be_published_whatever_the_dataset_is_called(dataset):
+    assert re.fullmatch("[A-Za-z0-9_-]{1,40}", tag_of(dataset))
+    assert tag_of(tag_of(dataset)) == tag_of(dataset)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.hashing import TOP, pack
-from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, geometry_of, normalisation
+from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, geometry_of, normalisation
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.preprocessing import Geometry, normalise
@@ -49,7 +49,7 @@ def retrieval(
     geometry = geometry_of(model, geometry)
     distributed = distributed or Distributed()
     shard = distributed.shard(0, len(database))
-    batch = batch_size or default_batch_size(device)
+    batch = choose_batch_size(batch_size, device)
     codes = []
     with (
         progress_bar(len(shard), "hash the database", "img", show=progress) as steps,

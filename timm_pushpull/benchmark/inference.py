@@ -40,9 +40,17 @@ def normalisation(
     return mean, std
 
 
-def default_batch_size(device: torch.device | str) -> int:
-    """Images per forward pass: 64 on a CPU, where larger batches leave the caches, else 512."""
-    return 64 if torch.device(device).type == "cpu" else 512
+def choose_batch_size(batch_size: int | None, device: torch.device | str) -> int:
+    """Images per forward pass: by default 64 on a CPU, where larger batches leave the caches, else 512.
+
+    Raises:
+        InputError: A number below 1.
+    """
+    if batch_size is None:
+        return 64 if torch.device(device).type == "cpu" else 512
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; use 1 or more")
+    return batch_size
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detail
-from timm_pushpull.benchmark.inference import default_batch_size, eval_mode, geometry_of, normalisation
+from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, geometry_of, normalisation
 from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
@@ -89,7 +89,7 @@ def evaluate(
         task = Classification(len(images.classes))
     if details and not isinstance(task, Classification):
         raise InputError("top-5 and calibration errors are those of a classifier; leave details out")
-    batch = batch_size or default_batch_size(device)
+    batch = choose_batch_size(batch_size, device)
     workers = 1 if torch.device(device).type == "cpu" else max(1, (os.cpu_count() or 1) // distributed.world_size)
     count = len(images.labels)
     corrupted = cells_of(corruptions, severities)

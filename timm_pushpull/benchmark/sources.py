@@ -95,6 +95,8 @@ class OnTheFlyCorruptions:
             check_corruption(name, severity, self.preset, self.frost_dir)
         check_uint64("seed", self.seed)
         check_jpeg_quality(self.jpeg_quality)
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers is {self.workers}; use 1 or more")
         if cells:
             height, width = self.geometry(self.images.read(self.images.indices[0])).shape[:2]
             check_image_size(height, width, get_preset(self.preset))

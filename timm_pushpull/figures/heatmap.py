@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timm_pushpull.benchmark.inference import default_batch_size
+from timm_pushpull.benchmark.inference import choose_batch_size
 from timm_pushpull.data.preprocessing import normalise
 from timm_pushpull.figures.canvas import MAGNITUDES, SIGNED, add_caption, minus, new_figure
 from timm_pushpull.metrics import confidence_interval
@@ -103,7 +103,7 @@ def fourier_heatmap(
     keys, positions = np.unique(_key(offsets[:, None], offsets, size), return_inverse=True)
     strength = norm / torch.tensor(list(std), dtype=torch.float32, device=device).view(3, 1, 1)
     wrong = torch.zeros(1 + len(keys), dtype=torch.int64, device=device)
-    batch = batch_size or default_batch_size(device)
+    batch = choose_batch_size(batch_size, device)
     parts = np.array_split(np.arange(count), -(-count // batch))  # of nearly equal size
     steps = progress_bar(count * len(wrong), "heat map", "img", show=progress)
     with steps, torch.inference_mode(), autocast(precision, device):

@@ -63,7 +63,13 @@ def use_all_cores(processes: int = 1) -> None:
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager:
-    """The autocast context for `bf16` or `fp32`."""
+    """The autocast context for `bf16` or `fp32`.
+
+    Raises:
+        InputError: Another precision.
+    """
+    if precision not in ("bf16", "fp32"):
+        raise InputError(f"precision is {precision!r}; use bf16 or fp32")
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
