@@ -182,8 +182,12 @@ def _load_table(dataset: str, config: str | None, split: str | None, train: bool
             table = datasets.load_dataset("imagefolder", data_files=patterns, split=split)
         else:
             refuse_wildcards(dataset)
-            _check_config(dataset, config)
-            split = _choose_split(dataset, datasets.get_dataset_split_names(dataset, config), split, train)
+            try:
+                splits = datasets.get_dataset_split_names(dataset, config)
+            except ValueError:
+                _check_config(dataset, config)  # only now, because it asks the Hub once more
+                raise
+            split = _choose_split(dataset, splits, split, train)
             table = datasets.load_dataset(dataset, config, split=split)
     if places:
         _warn_of_missing_rows(places[split], len(table))
