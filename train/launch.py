@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, DynamoBackend
+from torch import nn
 
 from timm_pushpull.utils import hardware
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, one_line
 from train.settings import Settings
 
 _PROJECT = "timm-pushpull"
@@ -37,12 +38,28 @@ def start_accelerator(device: str, precision: str) -> Accelerator:
     Raises:
         InputError: There is no such device, or Accelerate is configured for what train.py does not do.
     """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if asked not in ("no", "bf16"):
+        raise InputError(
+            f"Accelerate was told to use the mixed precision {asked!r}; train.py has bf16 and fp32: use "
+            f"--mixed_precision bf16 or no"
+        )
+    if asked == "bf16" and precision == "fp32":
+        raise InputError("Accelerate was told to use bf16, but the precision is fp32; make them agree")
+    if asked == "bf16":
+        precision = "bf16"
     on_cpu = hardware.choose_device(device).type == "cpu"  # Accelerate has to be told, or processes would not meet
     chosen = hardware.choose_precision(precision, PartialState(cpu=on_cpu).device)
     torch.backends.cudnn.benchmark = True  # all batches have one size, or one less
     accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if chosen == "bf16" else "no")
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise InputError(f"{accelerator.distributed_type} is not supported; use a configuration from train/clusters")
+    backend = accelerator.state.dynamo_plugin.backend
+    if backend != DynamoBackend.NO:  # it would rename the weights
+        raise InputError(
+            f"Accelerate was told to compile with dynamo ({backend.value.lower()}); leave that to train.py: "
+            f"--dynamo_backend no for the launcher, --torchcompile for train.py"
+        )
     accelerator.gradient_accumulation_steps = 1  # it would divide losses by its own number; ours is a setting
     hardware.use_all_cores(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     return accelerator
@@ -51,6 +68,28 @@ def start_accelerator(device: str, precision: str) -> Accelerator:
 def grad_accum_steps(settings: Settings) -> int:
     """The settings' number of accumulated parts, or else that of Accelerate's own configuration."""
     return settings.grad_accum_steps or int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1))
+
+
+def check_outputs(name: str, model: nn.Module, img_size: int) -> None:
+    """Check on the meta device, before data are read, that a network classifies images of this size.
+
+    Raises:
+        InputError: It fails on them, or its outputs are not one vector per image.
+    """
+    images = torch.empty(2, 3, img_size, img_size, device="meta")
+    try:
+        outputs = model.eval()(images)
+    except NotImplementedError:
+        return
+    except Exception as error:
+        if "meta" in str(error):  # it needs the numbers
+            return
+        raise InputError(
+            f"{name} fails on images of {img_size} px: {one_line(error)}; check --img-size and --model-args"
+        ) from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+        shape = tuple(outputs.shape[1:]) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(f"{name} gives {shape} for an image, not one number per class; check --model-args")
 
 
 @contextmanager

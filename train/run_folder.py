@@ -187,6 +187,10 @@ class TrainState:
     lr: float = math.nan
 
 
+class _DamagedError(InputError):
+    """A checkpoint that is no loss to overwrite."""
+
+
 class Checkpoints:
     """The checkpoints of a run, `state/step-00001234.pt`: the newest and, in case that one is damaged, the one before.
 
@@ -230,17 +234,21 @@ class Checkpoints:
             InputError: There are checkpoints, but none is good.
         """
         paths = sorted(self.folder.glob("step-*.pt"), reverse=True)
+        damaged = True
         for number, path in enumerate(paths):
             try:
                 self._load(path, restore)
             except InputError as error:
+                damaged = damaged and isinstance(error, _DamagedError)
                 older = paths[number + 1 : number + 2]
                 say(f"{error}; {f'trying the one before it, {older[0].name}' if older else 'there is none before it'}")
             else:
                 self._last = path
                 return True
         if paths:
-            raise InputError(f"no checkpoint in {str(self.folder)!r} can be loaded; start again with --overwrite")
+            other = "resume with the settings of that run, or use another --output"
+            advice = "start again with --overwrite" if damaged else other
+            raise InputError(f"no checkpoint in {str(self.folder)!r} can be loaded; {advice}")
         return False
 
     def _load(self, path: Path, restore: Callable[[dict[str, Any]], None]) -> None:
@@ -251,7 +259,7 @@ class Checkpoints:
             content = renamed(torch.load(path, map_location="cpu", weights_only=True))
             identity = {RENAMED.get(name, name): value for name, value in content["identity"].items()}
         except Exception as error:  # a damaged file fails in many ways
-            raise InputError(f"the checkpoint {str(path)!r} is damaged ({one_line(error)})") from error
+            raise _DamagedError(f"the checkpoint {str(path)!r} is damaged ({one_line(error)})") from error
         for name, value in self.identity.items():
             # A setting that is younger than the checkpoint had what is now its default.
             if (theirs := identity.get(name, _DEFAULTS.get(name))) != value:

@@ -64,6 +64,21 @@ _NO_OVERRIDES = (
 )
 
 
+#: Arguments of `timm.create_model` that would spoil the result, most of them only at the end.
+_NOT_MODEL_ARGS = {
+    "num_classes": "which the dataset decides; leave it out",
+    "in_chans": "but images are trained on with three channels; leave it out",
+    "features_only": "but a network without a head cannot be trained here; leave it out",
+    "pretrained": "which belongs to what a run starts from; use --pretrained",
+    "checkpoint_path": "which belongs to what a run starts from; use --initial-checkpoint",
+    **dict.fromkeys(
+        ("pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "cache_dir", "device", "dtype"),
+        "which is not an argument of the network; leave it out",
+    ),
+    **dict.fromkeys(("scriptable", "exportable", "no_jit"), "which its folder does not keep; leave it out"),
+}
+
+
 def setting(kind: type, default: Any, text: str, many: bool = False, **rules: Any) -> Any:
     """A field with one value, or `many`, of one kind; the default None means: decided by the data or the model.
 
@@ -187,6 +202,9 @@ class Settings:
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
+        for name in self.model_args:
+            if reason := _NOT_MODEL_ARGS.get(name):
+                raise InputError(f"model_args has {name}, {reason}")
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
 

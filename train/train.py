@@ -49,7 +49,7 @@ from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
 from train.benchmark import check_benchmark, evaluation_options, plan_benchmark, run_benchmark
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
-from train.launch import check_gpus, grad_accum_steps, memory_advice, start_accelerator
+from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
 from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, print_summary, start_tracker
 from train.objectives import create_objective
 from train.optim import check_optimizer, create_optimizer, create_scheduler
@@ -116,6 +116,8 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
     check_optimizer(settings, models[0], steps_per_epoch(len(train), settings.batch_size))
     cfg: dict[str, Any] = models[0].pretrained_cfg  # type: ignore[assignment]
     img_size = settings.img_size or cfg["input_size"][-1]
+    for name, model in zip(settings.models, models, strict=True):
+        check_outputs(name, model, img_size)
     if settings.augmentation == "prime":
         check_size(img_size, img_size)
     return replace(

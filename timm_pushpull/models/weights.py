@@ -50,7 +50,9 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         raise unknown("model", name, list_models(), "timm.list_models()")
     try:
         return timm.create_model(name, **kwargs)
-    except TypeError as error:
+    except InputError:
+        raise
+    except Exception as error:  # networks raise many kinds for bad arguments
         raise InputError(f"cannot create {name}: {one_line(error)}; check the model's arguments") from error
 
 
