@@ -131,6 +131,19 @@ def test_an_image_with_an_odd_exif_field_is_turned():
     assert decode_image(io.BytesIO(odd_exif())).size == (32, 48)  # 48 x 32, turned by 90 degrees
 
 
+def test_an_orientation_that_is_a_text_says_nothing():
+    content = turned(6)
+    places = [
+        (b"\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00", b"\x12\x01\x02\x00\x01\x00\x00\x00\x06\x00"),
+        (b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06", b"\x01\x12\x00\x02\x00\x00\x00\x01\x06\x00"),
+    ]
+    (number, text) = next(place for place in places if place[0] in content)
+    content = content.replace(number, text)
+    for reduction in (None, lambda size: 2):
+        image = decode_image(io.BytesIO(content), reduction)
+        assert image.size == ((48, 32) if reduction is None else (24, 16))
+
+
 # --- Grey levels of more than 8 bits ---
 
 

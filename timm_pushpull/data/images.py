@@ -70,9 +70,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except UNREADABLE:
         return 1
+    return orientation if isinstance(orientation, int) else 1  # it may be stored as text, or several times
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
