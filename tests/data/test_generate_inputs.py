@@ -36,6 +36,18 @@ def test_unreadable_images_are_left_out(tmp_path, image_folder, format):
         np.testing.assert_array_equal(array[2], corrupt(clean, "gaussian_noise", 1, "cifar10-c", seed=5, index=3))
 
 
+def test_numbers_of_numpy_are_fine_and_single_values_refused(tmp_path, image_folder):
+    make(image_folder, tmp_path / "one", format="npy")
+    make(image_folder, tmp_path / "out", format="npy", seed=np.int64(5), severities=np.array([4, 1, 4]))
+    assert content(tmp_path / "out") == content(tmp_path / "one")
+    for single, message in (
+        ({"severities": 3}, r"give a sequence, such as \[3\]"),
+        ({"corruptions": "fog"}, "'fog'; give"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make(image_folder, tmp_path / "new", format="npy", **single)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.filterwarnings("ignore:.*left out")
 def test_nothing_readable_is_an_error(tmp_path, image_folder, format):

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -369,3 +371,18 @@ def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder,
             found.append(position)
     assert sorted(found) == list(range(24))
     assert 4 < mirrored < 20
+
+
+@pytest.mark.parametrize(
+    ("dataset", "task", "tag"),
+    [("my pictures.v1", "classification", "my_pictures_v1"), ("zh-plus/tiny", "retrieval", "tiny_retrieval")],
+)
+def test_the_tag_of_the_weights_can_be_published(dataset, task, tag, monkeypatch):
+    saved = []
+    monkeypatch.setattr(train, "save_model", lambda *given, tag, **options: saved.append(tag) or "0" * 64)
+    settings = SimpleNamespace(task=task, half_weights=False, model_args={}, epochs=1, precision="fp32")
+    trainer = MagicMock(settings=settings, accelerator=MagicMock(is_main_process=True, device="cpu"))
+    data = MagicMock(test=SimpleNamespace(name=dataset, classes=("a", "b")))
+    data.train.__len__.return_value = 2
+    train.save_weights(MagicMock(), trainer, data, 1.0, [])
+    assert saved == [tag]
