@@ -86,7 +86,7 @@ NORMAL_95 = 1.959964  # 97.5 % quantile of the normal distribution
 def mean_error(errors: Sequence[float | None]) -> float:
     """Mean over the severities that were measured.
 
-    Example:
+    Examples:
         >>> mean_error([0.25, None, None, None, 0.75])
         0.5
     """
@@ -99,7 +99,7 @@ def without_validation(table: Mapping[str, T]) -> dict[str, T]:
     The validation corruptions of ImageNet-C (`EXTRA_CORRUPTIONS`) never do: they are there to choose hyper-parameters
     by (Hendrycks and Dietterich, ICLR 2019).
 
-    Example:
+    Examples:
         >>> without_validation({"fog": 0.5, "spatter": 0.25})
         {'fog': 0.5}
     """
@@ -114,7 +114,7 @@ def mean_corruption_error(errors: Errors) -> float:
     Raises:
         InputError: An empty table, one of validation corruptions alone, or an error outside [0, 1].
 
-    Example:
+    Examples:
         >>> mean_corruption_error({"fog": [0.25] * 5, "snow": [0.75] * 5})
         0.5
     """
@@ -128,7 +128,7 @@ def relative_corruption_errors(errors: Errors, baseline: Errors) -> dict[str, fl
     Raises:
         InputError: The tables were measured on different cells, or the baseline has no error on a corruption.
 
-    Example:
+    Examples:
         >>> relative_corruption_errors({"fog": [0.25] * 5}, {"fog": [0.5] * 5})
         {'fog': 0.5}
     """
@@ -155,7 +155,7 @@ def mean_relative_corruption_error(errors: Errors, baseline: Errors) -> float:
     Raises:
         InputError: As `relative_corruption_errors`, or a table of validation corruptions alone.
 
-    Example:
+    Examples:
         >>> errors, baseline = {"fog": [0.25] * 5, "snow": [0.5] * 5}, {"fog": [0.5] * 5, "snow": [0.5] * 5}
         >>> mean_relative_corruption_error(errors, baseline)
         0.75
@@ -168,7 +168,7 @@ def by_frequency(values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
 
     Groups without a value are left out; a single value has a deviation of 0.
 
-    Example:
+    Examples:
         >>> by_frequency({"fog": 0.5, "frost": 1.5, "pixelate": 0.75})
         {'low': (1.0, 0.7071067811865476), 'high': (0.75, 0.0)}
     """
@@ -186,7 +186,7 @@ def alexnet_normalised_mce(errors: Errors) -> float:
     Raises:
         InputError: A corruption for which AlexNet's error is not known, or one without all five severities.
 
-    Example:
+    Examples:
         >>> round(alexnet_normalised_mce({"fog": [0.409662] * 5}), 6)
         0.5
     """
@@ -206,7 +206,7 @@ def relative_mce(errors: Errors, clean: float) -> float:
     Raises:
         InputError: As `alexnet_normalised_mce`, or a clean error outside [0, 1].
 
-    Example:
+    Examples:
         >>> round(relative_mce({"fog": [0.819324] * 5}, clean=0.43478), 6)
         1.0
     """
@@ -225,7 +225,7 @@ def clean_error_reduction(clean: float, baseline_clean: float) -> float:
     Raises:
         InputError: The baseline has no clean error.
 
-    Example:
+    Examples:
         >>> clean_error_reduction(0.375, 0.5)
         0.25
     """
@@ -238,7 +238,7 @@ def mce_reduction(mce: float, baseline_mce: float) -> float:
     Raises:
         InputError: The baseline has no corruption error.
 
-    Example:
+    Examples:
         >>> mce_reduction(0.25, 0.5)
         0.5
     """
@@ -257,7 +257,7 @@ def net_error_reduction(
     Raises:
         InputError: The baseline has no clean or no corruption error.
 
-    Example:
+    Examples:
         >>> net_error_reduction(clean=0.25, mce=0.375, baseline_clean=0.25, baseline_mce=0.5)
         0.25
     """
@@ -269,7 +269,7 @@ def net_error_reduction(
 def mce_without_gain(clean: float, baseline_clean: float, baseline_mce: float, beta: float) -> float:
     """The mCE at which a model with this clean error has an R_net (Eq. 13) of 0: a line through the baseline.
 
-    Example:
+    Examples:
         >>> mce_without_gain(clean=0.375, baseline_clean=0.25, baseline_mce=0.5, beta=1)
         0.25
     """
@@ -295,7 +295,7 @@ def confidence_interval(error: float, count: int) -> tuple[float, float]:
     Raises:
         InputError: An error outside [0, 1], or no images.
 
-    Example:
+    Examples:
         >>> [round(end, 4) for end in confidence_interval(0.1, 10_000)]
         [0.0943, 0.106]
     """
@@ -322,7 +322,7 @@ def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bin
     Raises:
         InputError: No images, shapes that differ, a confidence outside [0, 1], or fewer than one bin.
 
-    Example:
+    Examples:
         >>> expected_calibration_error(np.array([0.75, 0.75]), np.array([True, False]))
         0.25
     """
@@ -343,7 +343,7 @@ def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bin
 def confidence_bins(confidences: np.ndarray, bins: int) -> np.ndarray:
     """The bin of every confidence, int64 of shape (N,); open below and closed above, and 0 belongs to the first.
 
-    Example:
+    Examples:
         >>> confidence_bins(np.array([0.0, 0.5, 0.75]), 2).tolist()
         [0, 0, 1]
     """

@@ -23,7 +23,7 @@ class Distributed:
         world_size: Number of processes.
         all_reduce: Sums an int64 tensor over all processes, as `Accelerator.reduce` does, and returns the sum.
 
-    Example:
+    Examples:
         >>> Distributed(rank=1, world_size=3).shard(0, 8).tolist()
         [1, 4, 7]
     """

@@ -70,7 +70,7 @@ def evaluate(
             not finite, with the cell they come from; images other than those of the log; details of another task than
             classification.
 
-    Example:
+    Examples:
         >>> from timm_pushpull.data import ResizeCenterCrop, load_images
         >>> def brightness(x):  # class 0 for dark images to 9 for bright ones
         ...     return torch.nn.functional.one_hot((9 * x.mean(dim=(1, 2, 3))).long(), 10).float()

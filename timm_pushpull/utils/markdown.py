@@ -12,7 +12,7 @@ _SPECIAL = re.compile(r"[^\w\s.,:;()/+@%=?'\"-]|(?<![^\W_])_|_(?![^\W_])")
 def plain(text: object) -> str:
     """Text on one line, with character references in place of anything that Markdown or HTML would interpret.
 
-    Example:
+    Examples:
         >>> plain("a|b *c* snake_case")
         'a&#124;b &#42;c&#42; snake_case'
     """
@@ -33,7 +33,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1, 
         words: Number of columns aligned left, for words; the others are aligned right, for numbers.
         aligned: Pad the cells with spaces, for a terminal.
 
-    Example:
+    Examples:
         >>> print(table(["model", "mCE"], [["plain", "0.5"]], aligned=True))
         | model | mCE |
         | ----- | --: |

@@ -12,7 +12,7 @@ def printable(text: object) -> str:
     surrogates become escapes such as `\x1b` and `\u202e`. Letters of any script and emoji stay. A text of more than
     2,000 characters is cut off.
 
-    Example:
+    Examples:
         >>> printable("fog\x1b[2J\nblur")
         'fog\\x1b[2J\\nblur'
     """
@@ -30,7 +30,7 @@ def shortened(value: object, length: int = 200) -> str:
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 
-    Example:
+    Examples:
         >>> duration(45), duration(120), duration(9000)
         ('45 seconds', '2.0 minutes', '2.5 hours')
     """

@@ -1,0 +1,38 @@
+"""MkDocs hooks, so that the same Markdown reads well on GitHub and on the site.
+
+- Links to files outside docs/ lead to the repository; one to a missing file is a warning, which ends a strict build.
+- Equations between two `$$` become MathML, which needs no script in the browser.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+
+_ROOT = Path(__file__).parents[1]
+_LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]*)")
+_EQUATION = re.compile(r"^\$\$\n(.*?)\n\$\$$", re.M | re.S)
+
+_logger = logging.getLogger("mkdocs.hooks.timm_pushpull")
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Convert a page's links and equations."""
+    folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+
+    def link(match: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(folder, match[1]))
+        if path.startswith("docs/"):
+            return match[1]
+        if not (_ROOT / path).exists():
+            _logger.warning("%s links to %s, which does not exist", page.file.src_uri, path)
+        kind = "tree" if (_ROOT / path).is_dir() else "blob"
+        return f"{config.repo_url.rstrip('/')}/{kind}/main/{path}"
+
+    markdown = _LINK.sub(link, markdown)
+    return _EQUATION.sub(lambda match: convert(match[1], display="block"), markdown)
