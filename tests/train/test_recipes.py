@@ -50,6 +50,8 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     if settings.task == "retrieval":
         changes["top"] = 3
     given = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
+    measured = recipe in ("digits", "cifar10-retrieval")  # one of each task: the benchmark is the same for all
+    given += [] if measured else ["--skip-benchmark"]
     run = tmp_path / "run"
     process = run_inside(
         train.main, "train.py", "--recipe", recipe, "--dataset", data, "--model", settings.models[-1], "--output", run,
@@ -60,7 +62,9 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     listed = {"imagenet100": 100, "imagenet200": 200}
     assert written.num_classes == (listed.get(settings.classes) or (6 if "imagenet" in settings.dataset else 2))
     assert written.preset == settings.preset
-    assert "epochs is 1, not" in (run / "README.md").read_text()
+    assert (run / "model.safetensors").is_file()
+    if measured:
+        assert "epochs is 1, not" in (run / "README.md").read_text()
 
 
 @pytest.mark.parametrize("recipe", NAMES)
