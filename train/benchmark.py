@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from timm.models import split_model_name_tag
 
 from timm_pushpull.benchmark import Distributed, ProgressLog, check_classes, evaluate, identity, retrieval
 from timm_pushpull.benchmark.results import Measurement, Results, RetrievalSettings
@@ -39,7 +40,7 @@ def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Meas
         images = data.train.images
         database = RetrievalSettings(settings.hash_bits, settings.top, images.split, len(images))
     return Measurement(
-        model=settings.models[0],
+        model=split_model_name_tag(settings.models[0])[0],
         weights_sha256=None,
         dataset=data.test.name,
         split=data.test.split,

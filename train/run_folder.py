@@ -72,6 +72,11 @@ class RunFolder:
         self.is_trained = self.resume and (path / TRAINING).exists()
         self.results = Results.load(path) if self.resume and (path / RESULTS).exists() else None
 
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is something to resume from."""
+        return self.resume and any((self.path / STATE).glob("step-*.pt"))
+
     def check(self, settings: Settings) -> None:
         """Raise InputError where the run had other settings; some are free for one that is only to be measured."""
         theirs = load_recipe(self.path / RECIPE)
@@ -176,6 +181,7 @@ class TrainState:
         lr: Learning rate of the last step.
         log: One row per finished epoch.
         seconds: Time spent on training so far; not in the log, which does not depend on the machine.
+        initial_weights: What the run started from, as `InitialWeights`; None for weights drawn at random.
     """
 
     epoch: int = 0
@@ -185,6 +191,7 @@ class TrainState:
     log: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     lr: float = math.nan
+    initial_weights: dict[str, Any] | None = None
 
 
 class _DamagedError(InputError):

@@ -63,7 +63,6 @@ _NO_OVERRIDES = (
     *("interpolation", "mean", "std"),
 )
 
-
 #: Arguments of `timm.create_model` that would spoil the result, most of them only at the end.
 _NOT_MODEL_ARGS = {
     "num_classes": "which the dataset decides; leave it out",
@@ -103,6 +102,10 @@ class Settings:
     task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}", choices=TASKS)
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
     model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
+    pretrained: bool = setting(bool, False, "start from the pretrained weights of the model's name and tag")
+    initial_checkpoint: str | None = setting(
+        str, None, "start from this safetensors file, checkpoint (.pth), run folder, local-dir:FOLDER or hf-hub:ID"
+    )
     dataset: str = setting(str, "digits", "folder or Hub id of an image dataset, or digits")
     dataset_config: str | None = setting(str, None, "configuration of the dataset, where it has several")
     train_split: str = setting(str, "train", "split to train on")
@@ -205,6 +208,8 @@ class Settings:
         for name in self.model_args:
             if reason := _NOT_MODEL_ARGS.get(name):
                 raise InputError(f"model_args has {name}, {reason}")
+        if self.pretrained and self.initial_checkpoint:
+            raise InputError("pretrained and initial_checkpoint exclude each other; give one of them")
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
 

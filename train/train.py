@@ -37,7 +37,7 @@ if __name__ == "__main__":
 from timm_pushpull import cli
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.hashing import hash_targets
-from timm_pushpull.benchmark.results import Results, Training
+from timm_pushpull.benchmark.results import InitialWeights, Results, Training
 from timm_pushpull.benchmark.tasks import check_top
 from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment import check_size
@@ -49,6 +49,7 @@ from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
 from train.benchmark import check_benchmark, evaluation_options, plan_benchmark, run_benchmark
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
+from train.initial import check_initial, load_initial, read_initial
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
 from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, print_summary, start_tracker
 from train.objectives import create_objective
@@ -73,6 +74,8 @@ def main() -> None:
     ]
     baseline = Results.load(options.baseline) if options.baseline else None
     accelerator = start_accelerator(options.device, settings.precision)
+    new = [not (folder.results or folder.is_trained or folder.has_checkpoints) for folder in folders]
+    check_initial(settings, [name for name, is_new in zip(settings.models, new, strict=True) if is_new])
     with memory_advice(settings):
         train_images, test_images = load_splits(settings)
         settings = resolve(settings, train_images, test_images, accelerator)
@@ -171,7 +174,7 @@ def train(
     folder.start(settings, accelerator.is_main_process)
     run_identity = {**settings.recorded(), "classes": data.train.images.classes, "images": len(data.train)}
     checkpoints = Checkpoints(folder.path, run_identity, options.save_minutes)
-    state = load_checkpoint(trainer, checkpoints) if folder.resume else TrainState()
+    state = (load_checkpoint(trainer, checkpoints) if folder.resume else None) or trainer.start()
     with (
         stop_on_signal() as stop,
         start_tracker(options.tracker, folder.path, settings, accelerator),
@@ -194,7 +197,7 @@ def train(
                 folder.write_log(state.log)
                 if checkpoints.due() or state.epoch == settings.epochs:
                     save_checkpoint(trainer, state, checkpoints)
-        save_weights(folder, trainer, data, state.seconds, options.overrides)
+        save_weights(folder, trainer, data, state, options.overrides)
 
 
 def train_epoch(
@@ -276,6 +279,17 @@ class Trainer:
         # Of the bare optimizer: Accelerate's would step once for every process.
         self.scheduler = create_scheduler(settings, self.optimizer.optimizer, self.steps_per_epoch)
         self.model_ema = ModelEmaV3(self.network, decay=settings.model_ema_decay) if settings.model_ema_decay else None
+
+    def start(self) -> TrainState:
+        """The state of a new run, whose network gets the weights that the settings name, if any."""
+        initial = read_initial(self.settings, self.settings.models[0])
+        if initial is None:
+            return TrainState()
+        load_initial(self.network, initial)
+        if self.model_ema:
+            self.model_ema.set(self.network)
+        self.accelerator.print(f"started from {initial.record.repository or initial.record.name}")
+        return TrainState(initial_weights=asdict(initial.record))
 
     @property
     def released(self) -> nn.Module:
@@ -381,8 +395,8 @@ def save_checkpoint(trainer: Trainer, state: TrainState, checkpoints: Checkpoint
     checkpoints.save(trainer.global_step(state), content)
 
 
-def load_checkpoint(trainer: Trainer, checkpoints: Checkpoints) -> TrainState:
-    """Restore the newest good checkpoint; a new state where there is none yet."""
+def load_checkpoint(trainer: Trainer, checkpoints: Checkpoints) -> TrainState | None:
+    """Restore the newest good checkpoint, if there is one yet."""
     found: list[TrainState] = []
 
     def restore(content: dict[str, Any]) -> None:
@@ -390,13 +404,13 @@ def load_checkpoint(trainer: Trainer, checkpoints: Checkpoints) -> TrainState:
         trainer.load_state_dict(content["trainer"])
 
     if not checkpoints.load(restore, trainer.accelerator.print):
-        return TrainState()
+        return None
     (state,) = found
     trainer.accelerator.print(f"resumed in epoch {state.epoch + 1}, after step {state.step}")
     return state
 
 
-def save_weights(folder: RunFolder, trainer: Trainer, data: Data, seconds: float, overrides: list[str]) -> None:
+def save_weights(folder: RunFolder, trainer: Trainer, data: Data, state: TrainState, overrides: list[str]) -> None:
     """Write the trained weights, their config and, last, what results will say of the training."""
     settings, accelerator = trainer.settings, trainer.accelerator
     retrieves = settings.task == "retrieval"
@@ -415,12 +429,13 @@ def save_weights(folder: RunFolder, trainer: Trainer, data: Data, seconds: float
         training = Training(
             images=len(data.train),
             epochs=settings.epochs,
-            seconds=round(seconds, 1),
+            seconds=round(state.seconds, 1),
             processes=accelerator.num_processes,
             hardware=hardware.describe(accelerator.device),
             precision=settings.precision,
             origin=data.train.images.origin or None,
             overrides=overrides,
+            initial_weights=InitialWeights(**state.initial_weights) if state.initial_weights else None,
         )
         folder.write_training(weights_sha256, training)
     accelerator.wait_for_everyone()

@@ -162,8 +162,8 @@ def test_what_does_not_fit_is_named(tmp_path):
         ("resnet50_pushpull5", None, "has no published weights yet"),
         ("resnet18_cifar", f"local-dir:{folder}", "are of resnet18_cifar_pushpull, not of resnet18_cifar"),
         ("resnet18_cifar_pushpull", f"local-dir:{tmp_path}", "lacks config.json and model.safetensors"),
-        ("resnet18_cifar_pushpull", str(pickle), "no safetensors file"),
-        ("resnet18_cifar_pushpull", str(truncated), "cannot load weights"),
+        ("resnet18_cifar_pushpull", str(pickle), "weights.pth' cannot be read"),
+        ("resnet18_cifar_pushpull", str(truncated), "truncated.safetensors' cannot be read"),
         ("resnet18_cifar", str(folder / "model.safetensors"), "conv1.alpha"),
     ):
         with pytest.raises(InputError, match=message):

@@ -90,6 +90,23 @@ class CellValues:
 
 
 @dataclass(frozen=True)
+class InitialWeights:
+    """What a training started from.
+
+    Attributes:
+        name: `<architecture>.<tag>`, or the name of the file.
+        weights_sha256: SHA-256 of the file.
+        dataset: What it was trained on, if known.
+        repository: Its repository on the Hub, if it has one.
+    """
+
+    name: str
+    weights_sha256: str
+    dataset: str | None = None
+    repository: str | None = None
+
+
+@dataclass(frozen=True)
 class Training:
     """How the weights came about, where this package trained them.
 
@@ -101,6 +118,7 @@ class Training:
         precision: Arithmetic of the training, bf16 or fp32.
         origin: Where the images come from, in words.
         overrides: Settings that replaced the recipe's, in words, such as `epochs is 5, not 30`.
+        initial_weights: What it started from; None for weights drawn at random.
     """
 
     images: Count | None = None
@@ -111,6 +129,7 @@ class Training:
     precision: str | None = None
     origin: str | None = None
     overrides: list[str] = field(default_factory=list, metadata={"key": "departures"})
+    initial_weights: InitialWeights | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True)

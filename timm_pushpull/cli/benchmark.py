@@ -50,7 +50,8 @@ def add(commands) -> None:
     )
     parser.add_argument("--model", required=True, help="a registered name, local-dir:FOLDER or hf-hub:ID")
     parser.add_argument(
-        "--weights", help="a safetensors file, local-dir:FOLDER or hf-hub:ID (default: those of --model)"
+        "--weights",
+        help="a safetensors file, a checkpoint (.pth), local-dir:FOLDER or hf-hub:ID (default: those of --model)",
     )
     parser.add_argument(
         "--dataset",

@@ -35,7 +35,11 @@ def _info(options: argparse.Namespace) -> None:
     print()
     rows = {name: getattr(results, name) for name in _PROVENANCE}
     if results.training:
-        rows["training"] = _listed({name: value for name, value in vars(results.training).items() if value != []})
+        shown = {name: value for name, value in vars(results.training).items() if value != []}
+        initial = shown.pop("initial_weights")
+        rows["training"] = _listed(shown)
+        if initial:
+            rows["initial_weights"] = _listed(vars(initial))
     if results.baseline:
         rows["baseline"] = f"{results.baseline.model}, weights_sha256 {results.baseline.weights_sha256}"
     rows["versions"] = _listed(results.versions)

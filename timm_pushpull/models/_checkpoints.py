@@ -6,6 +6,7 @@ and `checkpoint_path`, `load_checkpoint` and timm's scripts would load PP5 weigh
 
 from __future__ import annotations
 
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import wraps
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from timm.models import _helpers
 from torch import Tensor
 
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, one_line
 
 #: The key in the metadata of safetensors files.
 AVG_SIZE = "avg_size"
@@ -42,6 +43,42 @@ def check_avg_size(path: Path, avg_size: int) -> None:
 def other_avg_size(avg_size: int, saved: int) -> InputError:
     """The error for weights that were trained with another `avg_size`."""
     return InputError(f"avg_size is {avg_size} but these weights were trained with {saved}; use avg_size={saved}")
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights by name: safetensors, or a checkpoint of PyTorch without Python objects.
+
+    As in timm, of a checkpoint that holds more than one network the moving average is taken (`state_dict_ema`,
+    `model_ema`), else `state_dict` or `model`, and the prefixes of wrappers are removed. The state dict keeps its
+    metadata, by which our layers refuse weights of another `avg_size`.
+
+    Raises:
+        InputError: The file cannot be read, holds no network, or holds Python objects, which could be a program; the
+            message then has the lines that convert it.
+    """
+    if not path.is_file():
+        raise InputError(f"no weights at {str(path)!r}; give a safetensors file or a checkpoint of PyTorch")
+    try:
+        state = _helpers.load_state_dict(str(path), use_ema=True, weights_only=True)
+    except Exception as error:  # damaged files fail in many ways
+        if isinstance(error, pickle.UnpicklingError) or isinstance(error.__cause__, pickle.UnpicklingError):
+            raise _holds_objects(path) from error
+        raise InputError(f"the weights {str(path)!r} cannot be read: {one_line(error)}") from error
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        odd = next((str(name)[:100] for name, value in state.items() if not isinstance(value, Tensor)), None)
+        what = f"its {odd!r} is no tensor" if odd else "it is empty"
+        raise InputError(f"the checkpoint {str(path)!r} holds no state dict ({what}); save model.state_dict() instead")
+    return state
+
+
+def _holds_objects(path: Path) -> InputError:
+    target = str(path.with_name(path.name.partition(".")[0] + ".safetensors"))
+    return InputError(
+        f"{str(path)!r} is damaged, or holds Python objects besides tensors, which could be a program; if you trust "
+        f"it, convert it in Python and give the result: "
+        f"import torch, safetensors.torch; saved = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
+        f"safetensors.torch.save_file({{k: v.clone() for k, v in saved.get('state_dict', saved).items()}}, {target!r})"
+    )
 
 
 def keep_metadata() -> None:

@@ -18,7 +18,7 @@ from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
 from timm_pushpull.layers.push_pull import push_pull_units
-from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size
+from timm_pushpull.models._checkpoints import AVG_SIZE, read_state_dict
 from timm_pushpull.models._pretrained import weights_file
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED
@@ -134,8 +134,8 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
 
     Args:
         name: A registered name, or `local-dir:FOLDER` or `hf-hub:ID` of a model in timm's Hub format.
-        weights: `local-dir:FOLDER`, `hf-hub:ID` or a safetensors file for a registered name. None for the pretrained
-            weights of that name.
+        weights: `local-dir:FOLDER`, `hf-hub:ID`, or a safetensors file or checkpoint of PyTorch for a registered name.
+            None for the pretrained weights of that name.
 
     Returns:
         (model, sha256): The model, and the SHA-256 of its weights file as 64 hexadecimal digits.
@@ -203,21 +203,16 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
         return model.eval(), sha256(weights)
     else:
         model = timm.create_model(name, pretrained=True)
-    return model.eval(), _weights_hash(model)
+    return model.eval(), weights_hash(model)
 
 
 def _from_file(name: str, path: Path) -> nn.Module:
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise InputError(f"{str(path)!r} is no safetensors file; give one, local-dir:FOLDER or hf-hub:ID")
-    state = safetensors.torch.load_file(path)
+    state = read_state_dict(path)
     classifier = timm.models.get_pretrained_cfg_value(name, "classifier")
     head = state.get(f"{classifier}.weight")
     # The file decides the number of classes only; strict=True reports everything else that differs.
     kwargs: dict[str, Any] = {} if head is None else {"num_classes": head.shape[0]}
     model = timm.create_model(name, **kwargs)
-    avg_size = stem_avg_size(model)
-    if avg_size is not None:
-        check_avg_size(path, avg_size)
     model.load_state_dict(state, strict=True)
     return model
 
@@ -248,7 +243,7 @@ def to_half(tensor: torch.Tensor) -> torch.Tensor:
     return half if half.isfinite().equal(tensor.isfinite()) else tensor
 
 
-def _weights_hash(model: nn.Module) -> str:
+def weights_hash(model: nn.Module) -> str:
     """SHA-256 of the file that a model was loaded from, or, if it is not on disk, of what `save_model` would write."""
     cfg: Any = model.pretrained_cfg
     if path := weights_file(cfg):

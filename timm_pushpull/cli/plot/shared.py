@@ -46,7 +46,7 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Add the options `--model` and `--weights`; with `several` they can be repeated."""
     model, weights = (
         "a registered name, local-dir:FOLDER or hf-hub:ID",
-        "a safetensors file, local-dir:FOLDER or hf-hub:ID (default: those of --model)",
+        "a safetensors file, a checkpoint (.pth), local-dir:FOLDER or hf-hub:ID (default: those of --model)",
     )
     if several:
         parser.add_argument("--model", required=True, action="append", help=f"{model}; repeat it")

@@ -38,7 +38,9 @@ def metadata(results: Results, title: str) -> ModelCardData:
     if results.mce is not None and not results.partial:
         entries.append(entry("mce", "mean corruption error (absolute)", results.mce, results.preset))
     entries += [entry("error", task.error, error, cell) for cell, error in _cells(results)]
+    initial = results.training.initial_weights if results.training else None
     return ModelCardData(
+        base_model=initial.repository if initial else None,
         language=None,
         license="apache-2.0",
         library_name="timm",

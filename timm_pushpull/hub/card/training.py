@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm_pushpull.benchmark.results import Results, RetrievalSettings, Training
+from timm_pushpull.benchmark.results import InitialWeights, Results, RetrievalSettings, Training
 from timm_pushpull.utils.markdown import code, plain, table
 from timm_pushpull.utils.text import duration
 
@@ -29,6 +29,8 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         lines.append(f"- **Data:** {known.images:,} images of {code(results.dataset)}{split}")
         if known.origin:
             lines[-1] += f": {plain(known.origin)}"
+    if known.initial_weights:
+        lines.append(f"- **Started from:** {_initial(known.initial_weights)}")
     if known.epochs is not None:
         lines.append(f"- **Epochs:** {known.epochs}")
     if known.seconds:
@@ -57,6 +59,11 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         "\n\n<details><summary>All settings (<code>recipe.yaml</code>)</summary>\n\n"
         f"{table(['setting', 'value'], settings, words=2)}\n\n</details>"
     )
+
+
+def _initial(initial: InitialWeights) -> str:
+    trained_on = f", trained on {code(initial.dataset)}" if initial.dataset else ""
+    return f"{code(initial.repository or initial.name)}{trained_on}; SHA-256 {code(initial.weights_sha256)}"
 
 
 def _optimiser(recipe: Mapping[str, Any]) -> str:

@@ -1,0 +1,168 @@
+"""The weights that a training starts from: pretrained ones, a file, a run or release folder, or the Hub."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import split_model_name_tag
+from torch import Tensor, nn
+
+from timm_pushpull.benchmark.results import InitialWeights, Results
+from timm_pushpull.layers.push_pull_base import PushPullBase
+from timm_pushpull.models import NAMESPACE, RELEASES
+from timm_pushpull.models._checkpoints import read_state_dict
+from timm_pushpull.models.config import parse_config
+from timm_pushpull.models.weights import CONFIG, WEIGHTS, create_model, weights_hash
+from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.files import sha256
+from timm_pushpull.utils.hub_client import download, quiet_hub, split_revision
+from train.settings import Settings
+
+_RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Weights to start from.
+
+    Attributes:
+        state: The state dict of a network without wrappers.
+        record: What results and cards say of them.
+    """
+
+    state: dict[str, Tensor]
+    record: InitialWeights
+
+
+def check_initial(settings: Settings, names: list[str]) -> None:
+    """Raise InputError unless the weights can be read and fit these models; whatever the number of classes."""
+    for name in names:
+        if (initial := read_initial(settings, name)) is None:
+            return
+        with torch.device("meta"):
+            network = create_model(name, **settings.model_args)
+        load_initial(network, initial)
+
+
+def read_initial(settings: Settings, name: str) -> Initial | None:
+    """What a training of this model starts from; None for weights drawn at random.
+
+    Raises:
+        InputError: The weights cannot be found or read, or they are a pickle of Python objects.
+    """
+    if settings.pretrained:
+        return _pretrained(settings, name)
+    source = settings.initial_checkpoint
+    if source is None:
+        return None
+    if source.startswith("hf-hub:"):
+        repository, revision = split_revision(source.removeprefix("hf-hub:"))
+        with quiet_hub():
+            weights = download(repository, revision=revision)
+            config, results = (_download(repository, entry, revision) for entry in (CONFIG, _RESULTS))
+        return _from_file(weights, config, results, repository)
+    path = Path(source.removeprefix("local-dir:"))
+    if source.startswith("local-dir:") or path.is_dir():
+        if not (path / WEIGHTS).is_file():
+            raise InputError(f"{str(path)!r} holds no {WEIGHTS} to start from; give a finished run or a release")
+        released = path.resolve().parent == RELEASES.resolve()
+        published = f"{NAMESPACE}/{path.resolve().name}" if released else None
+        return _from_file(path / WEIGHTS, path / CONFIG, path / _RESULTS, published)
+    return _from_file(path, None, None, None)
+
+
+def load_initial(network: nn.Module, initial: Initial) -> None:
+    """Load weights into a network, which keeps its own classifier where the number of classes differs.
+
+    A push-pull network keeps its own alpha where the weights are those of the plain network.
+
+    Raises:
+        InputError: The weights are of another network, pooling or number of channels; names what differs.
+    """
+    cfg: Any = getattr(network, "pretrained_cfg", None) or {}
+    heads = cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    own, given = network.state_dict(), initial.state
+    new_head = {name for name in own if name.startswith(tuple(f"{head}." for head in heads))}
+    if all(name in given and given[name].shape == own[name].shape for name in new_head):
+        new_head = set()
+    plain = not any(name.endswith(".alpha") for name in given)
+    layers = [name for name, layer in network.named_modules() if isinstance(layer, PushPullBase)]
+    kept = {f"{name}.{part}" for name in layers for part in ("alpha", "bias")}
+    state = OrderedDict(
+        (name, own[name] if name in new_head or (plain and name in kept and name not in given) else given.get(name))
+        for name in own
+    )
+    for name in sorted(set(given) - set(own) - new_head):
+        raise _other_network(initial, f"they have {name!r}, which it has not")
+    for name, tensor in state.items():
+        if tensor is None:
+            raise _other_network(initial, f"they lack {name!r}")
+        if tensor.shape != own[name].shape:
+            shapes = f"{tuple(tensor.shape)}, not {tuple(own[name].shape)}"
+            raise _other_network(initial, f"the shape of their {name!r} is {shapes}")
+    state._metadata = getattr(given, "_metadata", None)  # type: ignore[attr-defined]  # the pooling; the layers check it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a network on the meta device, which is only to be checked
+            network.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:
+        raise _other_network(initial, one_line(error)) from error
+
+
+def _other_network(initial: Initial, what: str) -> InputError:
+    return InputError(
+        f"the weights {initial.record.name!r} do not fit the model: {what}; give those of the same network"
+    )
+
+
+def _from_file(path: Path, config: Path | None, results: Path | None, repository: str | None) -> Initial:
+    state, name, dataset = read_state_dict(path), path.name, None
+    if config is not None and config.is_file():
+        content = parse_config(config.read_bytes(), repr(str(config)))
+        tag = (content.get("pretrained_cfg") or {}).get("tag")
+        name = ".".join(part for part in (content.get("architecture"), tag) if part) or name
+        state = _with_pooling(state, content.get("model_args") or {})
+    if results is not None and results.is_file():
+        dataset = Results.load(results).dataset
+    return Initial(state, InitialWeights(name, sha256(path), dataset, repository))
+
+
+def _with_pooling(state: dict[str, Tensor], model_args: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights with the pooling that config.json names, where they do not say it themselves."""
+    size, metadata = model_args.get("avg_size"), getattr(state, "_metadata", None)
+    if metadata or not isinstance(size, int):
+        return state
+    layers = (name.removesuffix(".alpha") for name in state if name.endswith(".alpha"))
+    state = OrderedDict(state)
+    state._metadata = {name: {"avg_size": size} for name in layers}  # type: ignore[attr-defined]
+    return state
+
+
+def _download(repository: str, name: str, revision: str | None) -> Path | None:
+    try:
+        return download(repository, name, revision=revision)
+    except InputError:
+        return None  # it is not needed; without network, the download of the weights says so
+
+
+def _pretrained(settings: Settings, name: str) -> Initial:
+    try:
+        with quiet_hub():
+            network = create_model(name, pretrained=True, **settings.model_args)
+            digest = weights_hash(network)
+    except InputError:
+        raise
+    except Exception as error:  # timm, torch, huggingface_hub and the file system raise many kinds
+        raise InputError(f"cannot load pretrained weights of {name!r}: {one_line(error)}") from error
+    cfg: Any = network.pretrained_cfg
+    tag, repository = cfg.get("tag"), cfg.get("hf_hub_id")
+    results = RELEASES / str(repository).rpartition("/")[2] / _RESULTS
+    dataset = Results.load(results).dataset if repository and results.is_file() else None
+    full_name = ".".join(part for part in (split_model_name_tag(name)[0], tag) if part)
+    return Initial(network.state_dict(), InitialWeights(full_name, digest, dataset, repository))
