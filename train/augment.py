@@ -8,22 +8,40 @@ processes nor on where a run was resumed.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torchvision import transforms
 
 from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment.policies import seeded
+from timm_pushpull.utils.errors import InputError, one_line
 
 #: Two steps of one image must not share a seed: each changes its key by its own number (a policy uses the key itself).
-_CROP, _JITTER, _ERASING = 1, 2, 3
+_CROP, _JITTER, _ERASING, _POLICY = 1, 2, 3, 4
 _REDUCTIONS = (8, 4, 2)  # what libjpeg decodes at
+
+
+@contextmanager
+def _all_seeded(key: int) -> Iterator[None]:
+    """As `seeded`, for timm, which also draws from the generators of Python and numpy."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        random.seed(key)
+        np.random.seed(key & 0xFFFFFFFF)
+        with seeded(key):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 @dataclass(frozen=True)
@@ -100,6 +118,35 @@ def color_jitter(image: np.ndarray, strength: float, key: int) -> np.ndarray:
         return np.asarray(jitter(Image.fromarray(image)))
 
 
+class TimmPolicy:
+    """A policy that timm's `--aa` names: rand-..., augmix-... or one of AutoAugment's.
+
+    Args:
+        config: As in `rand-m9-mstd0.5-inc1`.
+        size: Side of the images, px.
+        mean: Of each channel, for intensities in [0, 1]; it fills what a transform leaves empty.
+
+    Raises:
+        InputError: timm knows no such policy.
+    """
+
+    def __init__(self, config: str, size: int, mean: tuple[float, ...]) -> None:
+        hparams = {"translate_const": int(size * 0.45), "img_mean": tuple(min(255, round(255 * part)) for part in mean)}
+        create = {"rand": rand_augment_transform, "augmix": augment_and_mix_transform}
+        try:
+            self._transform = create.get(config.split("-")[0], auto_augment_transform)(config, hparams)
+        except (AssertionError, ValueError, KeyError, IndexError) as error:
+            raise InputError(
+                f"aa is {config!r}, which timm does not know ({one_line(error)}); use one such as "
+                f"rand-m9-mstd0.5-inc1, augmix-m3 or original"
+            ) from error
+
+    def __call__(self, image: np.ndarray, key: int) -> np.ndarray:
+        """Augment an image, uint8 of shape (H, W, 3); `key` is the seed of the draws, below 2^63."""
+        with _all_seeded(key ^ _POLICY):
+            return np.asarray(self._transform(Image.fromarray(image)))
+
+
 class Erasing:
     """timm's RandomErasing (Zhong et al., AAAI 2020): rectangles of noise over some of the images.
 
@@ -136,14 +183,9 @@ class Erasing:
         return images
 
     def _patch(self, height: int, width: int, key: int) -> Tensor:
-        """Normalised pixels of shape (H, W, 3), NaN where the image stays. timm draws from two generators."""
-        state = random.getstate()
-        try:
-            random.seed(key ^ _ERASING)
-            with seeded(key ^ _ERASING):
-                return self._erase(torch.full((3, height, width), torch.nan)).permute(1, 2, 0)
-        finally:
-            random.setstate(state)
+        """Normalised pixels of shape (H, W, 3), NaN where the image stays."""
+        with _all_seeded(key ^ _ERASING):
+            return self._erase(torch.full((3, height, width), torch.nan)).permute(1, 2, 0)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
-from train.augment import Erasing, Mixing, RandomResizedCrop, color_jitter
+from train.augment import Erasing, Mixing, RandomResizedCrop, TimmPolicy, color_jitter
 from train.settings import RECIPES, Settings
 from train.signals import ignore_signals
 
@@ -106,7 +106,9 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
         color_jitter=settings.color_jitter,
         **_timm_augmentation(settings),
     )
-    data = Data(images, test, ResizeCenterCrop(test_size, test_size, settings.interpolation))
+    data = Data(
+        images, test, ResizeCenterCrop(test_size, int(test_size / (settings.crop_pct or 1)), settings.interpolation)
+    )
     if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch
         for _ in read_batches(test, data.geometry, batch_size=256):
             pass
@@ -122,6 +124,10 @@ def _timm_augmentation(settings: Settings) -> dict[str, Any]:
         assert interpolation
         ratio = settings.ratio or (3 / 4, 4 / 3)
         found["resized_crop"] = RandomResizedCrop(settings.img_size, settings.scale, ratio, interpolation)
+    if settings.aa:
+        assert settings.img_size
+        assert settings.mean
+        found["timm_policy"] = TimmPolicy(settings.aa, settings.img_size, settings.mean)
     if settings.reprob:
         assert settings.mean
         assert settings.std
@@ -203,6 +209,7 @@ class TrainingImages(Dataset):
         augmentation: One of `timm_pushpull.data.augment.AUGMENTATIONS`, if any.
         data: The kind of data that it is made for, imagenet or cifar.
         resized_crop: Takes the place of resize, padding and crop.
+        timm_policy: Augments each crop.
         color_jitter: Strength of the colour jitter, if any.
         erasing, mixing: What is done with every batch, if anything.
     """
@@ -219,6 +226,7 @@ class TrainingImages(Dataset):
         data: str = "imagenet",
         *,
         resized_crop: RandomResizedCrop | None = None,
+        timm_policy: TimmPolicy | None = None,
         color_jitter: float | None = None,
         erasing: Erasing | None = None,
         mixing: Mixing | None = None,
@@ -227,9 +235,10 @@ class TrainingImages(Dataset):
         self.device = device
         self.policy = Policy(augmentation, data) if augmentation in POLICIES else None
         self.prime_preset = data if augmentation == "prime" else None
-        self.resized_crop, self.color_jitter, self.erasing, self.mixing = resized_crop, color_jitter, erasing, mixing
+        self.resized_crop, self.timm_policy, self.color_jitter = resized_crop, timm_policy, color_jitter
+        self.erasing, self.mixing = erasing, mixing
         self.group = 2 if mixing else 1  # images that a process's share keeps together
-        self.works_on_images = bool(self.policy or resized_crop or color_jitter)
+        self.works_on_images = bool(self.policy or resized_crop or timm_policy or color_jitter)
         self.in_memory = len(images) * self._image_bytes() <= _IN_MEMORY
         self.decoded: list[np.ndarray] | None = None
         self.pixels: Tensor | None = None
@@ -352,6 +361,8 @@ class TrainingImages(Dataset):
             crop = np.ascontiguousarray(crop[:, ::-1])
         if self.resized_crop and self.policy:
             crop = self.policy(crop, key)
+        if self.timm_policy:
+            crop = self.timm_policy(crop, key)
         return color_jitter(crop, self.color_jitter, key) if self.color_jitter else crop
 
     def __getitems__(self, positions: np.ndarray) -> tuple[Tensor, Tensor] | InputError:

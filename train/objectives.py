@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from timm import loss
 from torch import Tensor, nn
 
 from timm_pushpull.benchmark.hashing import csq_loss, hash_targets
@@ -31,6 +32,24 @@ class CrossEntropy:
     def classifier(self, network: nn.Module) -> nn.Module:
         """The network with `logits` as its outputs."""
         return network
+
+
+class BinaryCrossEntropy(CrossEntropy):
+    """Classification by one yes or no per class, as in timm and in "ResNet strikes back" (Wightman et al. 2021)."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._loss = loss.BinaryCrossEntropy(
+            smoothing=0, target_threshold=settings.bce_target_thresh, sum_classes=settings.bce_sum
+        )
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum over the images of the mean over the classes (or their sum); arguments as in `CrossEntropy`."""
+        classes = outputs.shape[1]
+        if not targets.is_floating_point():
+            targets = F.one_hot(targets, classes).to(outputs.dtype)
+        targets = targets * (1 - self.smoothing) + self.smoothing / classes
+        return self._loss(outputs, targets) * len(outputs)
 
 
 class CentralSimilarity:
@@ -67,4 +86,6 @@ class _Classifier(nn.Module):
 
 def create_objective(settings: Settings) -> CrossEntropy | CentralSimilarity:
     """The objective of the settings' task."""
-    return CentralSimilarity(settings) if settings.task == "retrieval" else CrossEntropy(settings)
+    if settings.task == "retrieval":
+        return CentralSimilarity(settings)
+    return BinaryCrossEntropy(settings) if settings.bce_loss else CrossEntropy(settings)

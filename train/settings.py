@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import operator
 import sys
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.data.augment import AUGMENTATIONS
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
-from timm_pushpull.utils.text import shortened
 from timm_pushpull.utils.yaml_text import load_yaml
+from train.fields import KeyValues, check_bounds, convert, setting
 
 RECIPES = Path(__file__).parent / "recipes"
 CROP_INTERPOLATIONS = ("random", "nearest", "bilinear", "bicubic", "lanczos")
@@ -76,19 +75,6 @@ _NOT_MODEL_ARGS = {
     ),
     **dict.fromkeys(("scriptable", "exportable", "no_jit"), "which its folder does not keep; leave it out"),
 }
-
-
-def setting(kind: type, default: Any, text: str, many: bool = False, **rules: Any) -> Any:
-    """A field with one value, or `many`, of one kind; the default None means: decided by the data or the model.
-
-    Args:
-        text: The help text.
-        rules: Bounds of a number, `above`, `at_least` and `below`, or the `choices` of a text.
-    """
-    metadata = {"kind": kind, "help": text, "many": many, **rules}
-    if isinstance(default, dict):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -146,6 +132,11 @@ class Settings:
     decay_milestones: tuple[int, ...] = setting(int, (90, 180, 270), "multistep: epochs of the decays", many=True)
     decay_rate: float = setting(float, 0.1, "step, multistep: factor of a decay; poly: power", above=0)
     smoothing: float = setting(float, 0.0, "label smoothing of a classifier", at_least=0, below=1)
+    bce_loss: bool = setting(bool, False, "binary cross-entropy of each class instead of the softmax's")
+    bce_sum: bool = setting(bool, False, "bce_loss: the sum over the classes instead of their mean")
+    bce_target_thresh: float | None = setting(
+        float, None, "bce_loss: targets above it become 1, others 0; default: as they are", at_least=0, below=1
+    )
     clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any", above=0)
     model_ema_decay: float | None = setting(float, None, "release a moving average of the weights", at_least=0, below=1)
     sync_bn: bool = setting(bool, False, "batch norm over the images of all processes")
@@ -157,6 +148,9 @@ class Settings:
     crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px", at_least=0)
     flip: bool = setting(bool, True, "mirror half of the training images")
     augmentation: str | None = setting(str, None, f"{', '.join(AUGMENTATIONS)}; default: none", choices=AUGMENTATIONS)
+    crop_pct: float | None = setting(
+        float, None, "side of the test crop by that of the resized image; default: 1", above=0, at_most=1
+    )
     # Under timm's names and with its formulas; by default none of them.
     scale: tuple[float, ...] | None = setting(
         float, None, "random resized crop: smallest and largest share of the area; default: the crop above", many=True
@@ -167,6 +161,7 @@ class Settings:
     train_interpolation: str | None = setting(
         str, None, f"of it: {', '.join(CROP_INTERPOLATIONS)}; default: as tests", choices=CROP_INTERPOLATIONS
     )
+    aa: str | None = setting(str, None, "a policy of timm, as in rand-m9-mstd0.5-inc1; default: none")
     color_jitter: float | None = setting(float, None, "vary brightness, contrast and saturation by so much", above=0)
     reprob: float = setting(float, 0.0, "probability of random erasing", at_least=0, at_most=1)
     remode: str = setting(str, "pixel", f"noise of random erasing: {', '.join(ERASING)}", choices=ERASING)
@@ -191,25 +186,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            _check_bounds(entry, getattr(self, entry.name))
+            check_bounds(entry, getattr(self, entry.name))
         if self.three_phase and self.warmup > 0.5:
             raise InputError(f"warmup is {self.warmup}; in three phases, where it counts twice, use 0.5 or less")
         if self.hash_bits < 8 or self.hash_bits % 8:
             raise InputError(f"hash_bits is {self.hash_bits}; use a multiple of 8")
-        for name in ("smoothing", "mixup", "cutmix"):
-            if self.task == "retrieval" and getattr(self, name):
-                raise InputError(f"{name} is {getattr(self, name)}, but the task is retrieval; leave it out")
+        _check_augmentation(self)
+        _check_start(self)
         _check_resized_crop(self)
         if self.opt_betas is not None and not all(0 <= value < 1 for value in self.opt_betas):
             raise InputError(f"opt_betas is {' '.join(map(str, self.opt_betas))}; use values of at least 0 and below 1")
         for name in ("mean", "std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
-        for name in self.model_args:
-            if reason := _NOT_MODEL_ARGS.get(name):
-                raise InputError(f"model_args has {name}, {reason}")
-        if self.pretrained and self.initial_checkpoint:
-            raise InputError("pretrained and initial_checkpoint exclude each other; give one of them")
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
 
@@ -240,7 +229,7 @@ class Settings:
                 raise InputError(f"recipe {source}: {unknown('setting', str(name)[:100], known)}")
             if name in values:
                 raise InputError(f"recipe {source} sets {name} twice, also by its old name; keep one of them")
-            values[name] = _convert(known[name], value, source)
+            values[name] = convert(known[name], value, source)
         return cls(**values)
 
     def recorded(self) -> dict[str, Any]:
@@ -285,7 +274,7 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
         if entry.name == "models":
             continue
         if kind is dict:
-            parser.add_argument(flag, nargs="*", action=_Mapping, metavar="KEY=VALUE", help=text)
+            parser.add_argument(flag, nargs="*", action=KeyValues, metavar="KEY=VALUE", help=text)
         elif kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         else:
@@ -370,38 +359,24 @@ def training_command(recipe: str, model: str, output: Path, changes: Mapping[str
     return command
 
 
-class _Mapping(argparse.Action):
-    """KEY=VALUE arguments as a dictionary; values are read as in YAML."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        mapping = {}
-        for text in values:
-            key, equals, value = text.partition("=")
-            try:
-                mapping[key] = load_yaml(value)
-            except yaml.YAMLError:
-                value = ""
-            if not (key and equals and value):
-                parser.error(f"argument {option_string}: {text!r} is not KEY=VALUE")
-        setattr(namespace, self.dest, mapping)
+def _check_augmentation(settings: Settings) -> None:
+    """Raise InputError for augmentations or losses that exclude each other or the task."""
+    if settings.aa and settings.augmentation:
+        raise InputError(f"aa is {settings.aa!r} and augmentation {settings.augmentation!r}; give one of them")
+    if (settings.bce_sum or settings.bce_target_thresh is not None) and not settings.bce_loss:
+        raise InputError(f"{'bce_sum' if settings.bce_sum else 'bce_target_thresh'} needs the BCE loss; add --bce-loss")
+    for name in ("smoothing", "bce_loss", "mixup", "cutmix"):
+        if settings.task == "retrieval" and getattr(settings, name):
+            raise InputError(f"{name} is {getattr(settings, name)}, but the task is retrieval; leave it out")
 
 
-def _check_bounds(entry: Field, value: Any) -> None:
-    """Raise InputError unless a setting's value is one of its choices and within its bounds."""
-    name, rules = entry.name, entry.metadata
-    if value is None:
-        return
-    if "choices" in rules and value not in rules["choices"]:
-        raise unknown(name, value, rules["choices"])
-    bounds = (
-        ("above", operator.gt, "a value above"),
-        ("at_least", operator.ge, "at least"),
-        ("below", operator.lt, "a value below"),
-        ("at_most", operator.le, "at most"),
-    )
-    wanted = [f"{words} {rules[rule]}" for rule, _, words in bounds if rule in rules]
-    if not all(holds(value, rules[rule]) for rule, holds, _ in bounds if rule in rules):
-        raise InputError(f"{name} is {value}; use {' and '.join(wanted)}")
+def _check_start(settings: Settings) -> None:
+    """Raise InputError for two places of weights, or arguments of the network that are not its own."""
+    if settings.pretrained and settings.initial_checkpoint:
+        raise InputError("pretrained and initial_checkpoint exclude each other; give one of them")
+    for name in settings.model_args:
+        if reason := _NOT_MODEL_ARGS.get(name):
+            raise InputError(f"model_args has {name}, {reason}")
 
 
 def _check_resized_crop(settings: Settings) -> None:
@@ -420,28 +395,3 @@ def _check_resized_crop(settings: Settings) -> None:
             raise InputError(
                 f"{name} is {getattr(settings, name)}, but a random resized crop (scale) takes its place; leave one out"
             )
-
-
-def _convert(entry: Any, value: Any, source: str) -> Any:
-    """A YAML value as the setting's kind; YAML reads 1e-5, without a point, as text."""
-    kind, many = entry.metadata["kind"], entry.metadata["many"]
-    if value is None and entry.default is None:
-        return None
-    if kind is dict:
-        if not isinstance(value, Mapping):
-            raise InputError(f"recipe {source}: {entry.name} is {shortened(value)}; give a mapping")
-        return dict(value)
-    values = value if many and isinstance(value, (list, tuple)) else [value]
-    converted = []
-    for one in values:
-        try:
-            if isinstance(one, bool) != (kind is bool) or (kind is str and not isinstance(one, str)):
-                raise ValueError
-            converted.append(kind(one))
-        except (TypeError, ValueError, OverflowError):
-            raise InputError(
-                f"recipe {source}: {entry.name} is {shortened(one)}; give {kind.__name__} values"
-            ) from None
-        if kind is int and converted[-1] != one:
-            raise InputError(f"recipe {source}: {entry.name} is {shortened(one)}; give a whole number")
-    return tuple(converted) if many else converted[0]

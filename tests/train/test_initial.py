@@ -15,14 +15,15 @@ import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from support.example_run import write_run
+from support.example_run import TRAINING, some_results, write_run
 from support.example_training import MODEL, assert_same, read_checkpoint, small_trainer, start
 from support.example_training import folder_arguments as arguments
 from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line, wait_for_all
 from timm_pushpull import InputError
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import InitialWeights, Results
 from timm_pushpull.cli import main as command
+from timm_pushpull.hub.card.metadata import metadata
 from timm_pushpull.models.weights import create_model, load_model
 from timm_pushpull.utils.files import sha256
 from train import initial, train
@@ -189,8 +190,16 @@ def test_a_training_stays_near_the_weights_it_started_from_and_says_which(run, i
     assert f"initial_weights: name {MODEL}.pictures, weights_sha256 {digest}, dataset pictures" in shown.stdout
 
 
-def test_a_release_is_the_base_model_of_the_card(images, tmp_path, run_inside):
-    """It has no argument SMALL_ARGS, so that it is a network of its full size, on four images."""
+def test_a_release_is_the_base_model_of_the_card():
+    weights = InitialWeights("a.cifar10", "0" * 64, "cifar10", "timm-pushpull/a.cifar10")
+    results = some_results(training=replace(TRAINING, initial_weights=weights))
+    assert metadata(results, "title").base_model == "timm-pushpull/a.cifar10"
+    assert metadata(some_results(training=TRAINING), "title").base_model is None
+    assert Results.from_json(results.to_json()) == results
+
+
+@pytest.mark.slow
+def test_pretrained_weights_of_a_tag_are_tuned_and_measured(images, tmp_path, run_inside):
     given = {**GENTLE, "recipe": "digits", "limit": 4, "batch-size": 2, "model-args": [], "benchmark-limit": 1}
     given["model"] = "resnet18_cifar_pushpull.cifar10"
     process = run_inside(train.main, *arguments(images, tmp_path / "run", **given), "--pretrained")

@@ -45,6 +45,8 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     changes["precision"] = "fp32"  # Accelerate keeps the first choice of a process
     if settings.img_size == 224:  # spares time; what the recipe says is tested below
         changes |= {"img-size": 64, "resize": 72}
+    if settings.warmup_epochs:
+        changes["warmup-epochs"] = 0
     if settings.test_img_size:
         changes |= {"img-size": 64, "test-img-size": 72}
     if settings.task == "retrieval":
@@ -154,3 +156,12 @@ def test_a_recipe_with_both_names_of_a_setting_is_refused(old, new):
     for content in ({old: OLD[old], new: OLD[old]}, {new: OLD[old], old: OLD[old]}):
         with pytest.raises(InputError, match=f"both.yaml sets {new} twice"):
             Settings.from_mapping({"models": ["resnet18"], **content}, "both.yaml")
+
+
+def test_resnet_strikes_back():
+    """Table 2 of Wightman, Touvron and Jegou 2021, procedure A3."""
+    _, settings = parse(["--recipe", "imagenet1k-a3"])
+    assert (settings.img_size, settings.test_img_size, settings.crop_pct, settings.epochs) == (160, 224, 0.95, 100)
+    assert (settings.batch_size, settings.opt, settings.lr, settings.weight_decay) == (2048, "lamb", 8e-3, 0.02)
+    assert (settings.sched, settings.warmup_epochs, settings.smoothing, settings.bce_loss) == ("cosine", 5, 0, True)
+    assert (settings.mixup, settings.cutmix, settings.aa, settings.reprob) == (0.1, 1, "rand-m6-mstd0.5-inc1", 0)

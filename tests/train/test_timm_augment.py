@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import ExifTags, Image
-from timm.data import Mixup
+from timm.data import Mixup, auto_augment
+from timm.data.mixup import mixup_target
 from timm.data.random_erasing import RandomErasing
+from timm.loss import BinaryCrossEntropy
 from torchvision import transforms
 
 from support.example_training import folder_arguments as arguments
@@ -21,8 +24,9 @@ from timm_pushpull.data.images import decode_image
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import train
-from train.augment import Erasing, Mixing, RandomResizedCrop, color_jitter
+from train.augment import Erasing, Mixing, RandomResizedCrop, TimmPolicy, color_jitter
 from train.data import TrainingImages, epoch_order, process_shares
+from train.objectives import create_objective
 from train.settings import Settings, parse
 
 CPU = torch.device("cpu")
@@ -31,6 +35,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 MIXING = Mixing(0.8, 1, 1, 0.5, 0, num_classes=2, seed=0)
 EVERYTHING = {
     "resized_crop": CROP,
+    "timm_policy": TimmPolicy("rand-m6-mstd0.5-inc1", 30, MEAN),
     "color_jitter": 0.4,
     "erasing": Erasing(0.5, "pixel", 2, MEAN, STD),
     "mixing": MIXING,
@@ -182,6 +187,37 @@ def test_colour_jitter_is_torchvision_s():
         assert np.array_equal(color_jitter(image, 0.4, key), expected)
 
 
+@pytest.mark.parametrize("config", ["rand-m9-mstd0.5-inc1", "augmix-m3-w3", "original-mstd0.5"])
+def test_policies_are_timm_s_and_leave_the_generators_alone(config):
+    image, hparams = random_image(), {"translate_const": 13, "img_mean": (128, 102, 76)}
+    ours, theirs = (
+        TimmPolicy(config, 30, MEAN),
+        {
+            "rand": auto_augment.rand_augment_transform,
+            "augmix": auto_augment.augment_and_mix_transform,
+            "original": auto_augment.auto_augment_transform,
+        }[config.split("-")[0]](config, hparams),
+    )
+    states, results = (random.getstate(), np.random.get_state()[1].tolist()), set()
+    for key in range(12):
+        found = ours(image, key)
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == states
+        results.add(found.tobytes())
+        kept = np.random.get_state()
+        random.seed(key ^ 4)
+        np.random.seed(key ^ 4)
+        assert np.array_equal(np.asarray(theirs(Image.fromarray(image))), found)
+        np.random.set_state(kept)
+        random.setstate(states[0])
+    assert len(results) > 6
+
+
+@pytest.mark.parametrize("config", ["rand-x3", "nothing", "original-x2"])
+def test_unknown_policies_of_timm_are_named(config):
+    with pytest.raises(InputError, match=f"aa is '{config}', which timm does not know"):
+        TimmPolicy(config, 30, MEAN)
+
+
 @pytest.mark.parametrize("mode", ["pixel", "rand", "const"])
 def test_erasing_is_timm_s_on_normalised_images(mode):
     shift, scale = (255 * torch.tensor(values) for values in (MEAN, STD))
@@ -282,6 +318,9 @@ def test_a_training_with_all_of_it_ends_and_is_tested_at_another_size(images, tm
         (["--reprob", "1.5"], "reprob is 1.5; use at least 0 and at most 1"),
         (["--remode", "pixels"], "did you mean 'pixel'"),
         (["--recipe", "cifar10-retrieval", "--mixup", "0.2"], "mixup is 0.2, but the task is retrieval; leave it out"),
+        (["--aa", "rand-m9", "--augmentation", "augmix"], "aa is 'rand-m9' and augmentation 'augmix'; give one"),
+        (["--bce-target-thresh", "0.2"], "bce_target_thresh needs the BCE loss; add --bce-loss"),
+        (["--recipe", "cifar10-retrieval", "--bce-loss"], "bce_loss is True, but the task is retrieval"),
         (["--recipe", "cifar10-retrieval", "--cutmix", "1"], "cutmix is 1.0, but the task is retrieval; leave it out"),
     ],
 )
@@ -307,3 +346,15 @@ def test_the_imagenette_recipe():
     assert (settings.scale, settings.img_size, settings.test_img_size) == ((0.35, 1.0), 128, 160)
     assert (settings.preset, settings.smoothing, settings.mixes) == ("imagenet-c", 0.1, False)
     assert Settings.from_mapping({"models": ["resnet18"]}, "x").mixes is False
+
+
+@pytest.mark.parametrize(("threshold", "sums"), [(None, False), (0.2, False), (0.2, True)])
+def test_bce_is_timm_s(threshold, sums):
+    settings = Settings(models=("x",), bce_loss=True, bce_target_thresh=threshold, bce_sum=sums, smoothing=0.1)
+    outputs, labels = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 5
+    objective = create_objective(settings)
+    theirs = BinaryCrossEntropy(smoothing=0.1, target_threshold=threshold, sum_classes=sums)
+    torch.testing.assert_close(objective.loss(outputs, labels), 6 * theirs(outputs, labels))
+    mixed = 0.7 * F.one_hot(labels, 5) + 0.3 * F.one_hot(labels.flip(0), 5)
+    smoothed = mixup_target(labels, 5, 0.7, 0.1)
+    torch.testing.assert_close(objective.loss(outputs, mixed), 6 * theirs(outputs, smoothed))

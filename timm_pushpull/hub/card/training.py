@@ -47,8 +47,8 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
     )
     if optimiser := _optimiser(recipe):
         lines.append(f"- **Optimiser:** {optimiser}")
-    if results.retrieval:
-        lines.append(f"- **Loss:** {_loss(results.retrieval, recipe)}")
+    if loss := _loss(results.retrieval, recipe):
+        lines.append(f"- **Loss:** {loss}")
     lines += _images(recipe)
     if known.overrides:
         lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, known.overrides))}")
@@ -86,7 +86,10 @@ def _optimiser(recipe: Mapping[str, Any]) -> str:
     return f"{line}one-cycle learning rate{phases}, from {start} up to {peak} and down to {end}"
 
 
-def _loss(retrieval: RetrievalSettings, recipe: Mapping[str, Any]) -> str:
+def _loss(retrieval: RetrievalSettings | None, recipe: Mapping[str, Any]) -> str:
+    """The loss in words; empty for cross-entropy."""
+    if not retrieval:
+        return "binary cross-entropy of each class" if recipe.get("bce_loss") else ""
     classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
     return (
         f"central similarity quantization (Yuan et al. 2020): the images of each of the {classes} are pulled towards "
@@ -116,6 +119,10 @@ def _augmentation(recipe: Mapping[str, Any]) -> str:
         found.append(
             f"{plain(recipe['augmentation'])} (torchvision); it changes brightness and contrast, which are among the "
             f"test corruptions"
+        )
+    if recipe.get("aa"):
+        found.append(
+            f"{plain(recipe['aa'])} (timm); it changes brightness and contrast, which are among the test corruptions"
         )
     if recipe.get("color_jitter"):
         found.append(
