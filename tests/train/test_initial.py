@@ -133,7 +133,6 @@ def test_plain_weights_go_into_a_push_pull_network_which_keeps_its_alpha(tmp_pat
     [
         ("resnet18_cifar", {}, "they have 'conv1.alpha', which it has not"),
         (f"{MODEL}5", {}, "conv1 has avg_size 5 but these weights were saved with 3"),
-        (MODEL, {"in_chans": 1}, "shape of their 'conv1.weight' is"),
         (MODEL, {"channels": [8] * 4}, "the shape of their"),
         (MODEL, {"layers": [2, 1, 1, 1]}, "they lack 'layer1.1"),
         ("resnet50_cifar_pushpull", {}, "the weights .* do not fit the model"),
@@ -146,6 +145,11 @@ def test_other_networks_are_refused(run, tmp_path, model, args, words, form):
         torch.save(load_model(f"local-dir:{run}")[0].state_dict(), source)
     with pytest.raises(InputError, match=words):
         check_initial(replace(settings(source, model), model_args={**ARGS, **args}), [model])
+
+
+def test_another_number_of_channels_is_refused(run):
+    with pytest.raises(InputError, match=r"the shape of their 'conv1.weight' is .*3, 3, 3.*, not .*1, 3, 3"):
+        loaded(run, in_chans=1)
 
 
 def test_a_tag_names_pretrained_weights():
