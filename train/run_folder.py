@@ -9,7 +9,7 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,10 @@ _FILES = (RESULTS, BENCHMARK_LOG, CARD, TRAINING, WEIGHTS, CONFIG, STATE, TRACKI
 #: Settings that a trained network may be measured with, whatever it was trained with.
 _FREE_WHEN_TRAINED = ("precision", "grad_accum_steps", "torchcompile", "benchmark_limit", "dataset")
 _RESUME_TRAINING = f"remove {TRAINING} to resume from the run's last checkpoint"
-_DEFAULTS = {entry.name: entry.default for entry in fields(Settings)}
+_DEFAULTS = {
+    entry.name: entry.default if entry.default_factory is MISSING else entry.default_factory()
+    for entry in fields(Settings)
+}
 #: Keys in the checkpoints of older versions, and today's.
 _RENAMED = {"position": "train_state", "learner": "trainer", "schedule": "scheduler", "average": "model_ema"}
 

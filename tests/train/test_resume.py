@@ -16,13 +16,14 @@ from support.example_training import STEPS, assert_same, folder_arguments, read_
 from support.example_training import digits_arguments as arguments
 from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line, wait_for_all
+from timm_pushpull import InputError
 from timm_pushpull.benchmark.progress_log import pack_errors
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models.weights import CONFIG, WEIGHTS
 from timm_pushpull.utils.json_text import with_checksum
 from train import train
 from train.run_folder import BENCHMARK_LOG, LOG, RECIPE, TRAINING, Checkpoints, copy_trained
-from train.settings import RENAMED, load_recipe
+from train.settings import RENAMED, Settings, load_recipe
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
@@ -218,6 +219,16 @@ def test_a_checkpoint_of_an_older_version_is_loaded(whole, tmp_path):
     said = wait_for_all(start(tmp_path / "run", 1, "--resume")).stdout
     assert "resumed in epoch 2, after step 280" in said
     assert_same(read_checkpoint(tmp_path / "run"), read_checkpoint(folder))
+
+
+def test_a_checkpoint_that_is_older_than_a_setting_had_its_default(tmp_path):
+    recorded = Settings(models=("x",)).recorded()
+    younger = ("scale", "opt", "opt_kwargs", "decay_milestones", "mixup", "pretrained")
+    Checkpoints(tmp_path, {k: v for k, v in recorded.items() if k not in younger}, save_minutes=0).save(20, {})
+    assert Checkpoints(tmp_path, recorded, save_minutes=0).load(lambda content: None, print)
+    for name, value in (("opt", "adamw"), ("opt_kwargs", {"eps": 1}), ("mixup", 0.2)):
+        with pytest.raises(InputError, match="no checkpoint"):
+            Checkpoints(tmp_path, {**recorded, name: value}, save_minutes=0).load(lambda content: None, print)
 
 
 def test_without_any_good_state_the_run_says_so_and_changes_nothing(whole, tmp_path, run_inside):
