@@ -44,6 +44,9 @@ RENAMED = {
 }
 
 
+#: Flags that timm's train script has under another name; both are taken.
+_TIMM_FLAGS = {"model_args": "--model-kwargs", "image_column": "--input-key", "label_column": "--target-key"}
+
 #: Settings that may differ from the recipe's without making it another training: where the data lie, how the work is
 #: spread, what is measured and how it is stored.
 _NO_OVERRIDES = (
@@ -270,16 +273,21 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     parser.add_argument("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu")
     for entry in fields(Settings):
-        flag, kind, text = f"--{entry.name.replace('_', '-')}", entry.metadata["kind"], entry.metadata["help"]
+        kind, text = entry.metadata["kind"], entry.metadata["help"]
+        flags = [f"--{entry.name.replace('_', '-')}", *([_TIMM_FLAGS[entry.name]] if entry.name in _TIMM_FLAGS else [])]
         if entry.name == "models":
             continue
         if kind is dict:
-            parser.add_argument(flag, nargs="*", action=KeyValues, metavar="KEY=VALUE", help=text)
+            parser.add_argument(*flags, nargs="*", action=KeyValues, metavar="KEY=VALUE", help=text)
         elif kind is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            parser.add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
         else:
             parser.add_argument(
-                flag, type=kind, help=text, nargs="+" if entry.metadata["many"] else None, metavar=kind.__name__.upper()
+                *flags,
+                type=kind,
+                help=text,
+                nargs="+" if entry.metadata["many"] else None,
+                metavar=kind.__name__.upper(),
             )
     options = parser.parse_args(arguments)
     settings = load_recipe(find_recipe(options.recipe))
