@@ -109,8 +109,7 @@ def create_scheduler(settings: Settings, optimizer: Optimizer, steps_per_epoch: 
 def _one_cycle(settings: Settings, optimizer: Optimizer, total_steps: int) -> OneCycleLR:
     if settings.warmup * total_steps == 1:  # torch's schedule would divide by zero
         raise InputError(f"warmup is {settings.warmup}, one of {total_steps} steps; use another --warmup")
-    first = 5e-3 if settings.warmup_lr is None else settings.warmup_lr
-    last = 5e-6 if settings.min_lr is None else settings.min_lr
+    first, last = settings.warmup_lr, settings.min_lr
     if not first or not last:
         raise InputError(f"{'min_lr' if first else 'warmup_lr'} is 0; one cycle needs a value above 0")
     scales = [group.get("lr_scale", 1) for group in optimizer.param_groups]

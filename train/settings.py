@@ -190,6 +190,10 @@ class Settings:
     def __post_init__(self) -> None:
         for entry in fields(self):
             check_bounds(entry, getattr(self, entry.name))
+        if self.sched == ONE_CYCLE:  # resolved here, so that recipes and checkpoints of older versions compare equal
+            for name, value in (("warmup_lr", 5e-3), ("min_lr", 5e-6)):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
         if self.three_phase and self.warmup > 0.5:
             raise InputError(f"warmup is {self.warmup}; in three phases, where it counts twice, use 0.5 or less")
         if self.hash_bits < 8 or self.hash_bits % 8:
