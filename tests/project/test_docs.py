@@ -1,0 +1,113 @@
+"""The pages in docs/: their code runs, their commands exist, and CITATION.cff agrees with the rest of the project."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from support.example_run import SMALL, some_results, write_run
+from support.image_folder import make_image_folder
+from support.paths import ROOT
+from timm_pushpull import cli
+from timm_pushpull.hub.card import CITATION
+from train.settings import parse
+
+#: Pages of the repository's own documents are tested by test_readme.py and test_documents.py.
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+_BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n\n?)?```(?P<language>python|bash)\n(?P<code>.*?)```", re.S)
+#: Words of a command that are to be replaced by the reader, where an option takes a number.
+_NUMBERS = {"I/N": "1/4"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code of a page; `why` says why it is not run."""
+
+    page: str
+    language: str
+    code: str
+    why: str | None
+
+
+def blocks(path: Path) -> list[Block]:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("not run:") == len([found for found in _BLOCK.finditer(text) if found["why"]]), path
+    return [Block(path.stem, found["language"], found["code"], found["why"]) for found in _BLOCK.finditer(text)]
+
+
+def commands(code: str) -> list[list[str]]:
+    """The commands in a block, in words, without comments."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with what the pages use: an image, a folder of images, and two finished runs with their results."""
+    folder = tmp_path_factory.mktemp("reader")
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 260, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "cat.png")
+    make_image_folder(folder / "my_images")
+    classes = tuple("0123456789")
+    plain = some_results("resnet18_cifar")
+    write_run(folder / "runs/digits/resnet18_cifar", "resnet18_cifar", classes=classes, **SMALL)
+    write_run(folder / "runs/digits/resnet18_cifar_pushpull", classes=classes, baseline=plain, **SMALL)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_code_of_a_page_runs(page, place, monkeypatch):
+    monkeypatch.chdir(place)
+    scope: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if block.why:
+            continue
+        if block.language == "python":
+            exec(compile(block.code, f"{block.page}.md", "exec"), scope)
+        for words in commands(block.code) if block.language == "bash" else []:
+            assert words[0] == "timm-pushpull", f"say why this is not run: {words}"
+            with pytest.raises(SystemExit) as end:
+                cli.main(words[1:])
+            assert end.value.code == 0, words
+
+
+def test_every_command_has_these_options(monkeypatch):
+    """Also the commands that are not run."""
+    checked = 0
+    for page in PAGES:
+        for block in blocks(page):
+            for line in commands(block.code) if block.language == "bash" else []:
+                words = [_NUMBERS.get(word, word) for word in line if word != "--help"]
+                if "train/train.py" in words:
+                    parse(words[words.index("train/train.py") + 1 :])
+                elif words[0] == "timm-pushpull":
+                    cli.command_line().parse_args(words[1:])
+                elif " -m timm_pushpull " in " ".join(words):
+                    cli.command_line().parse_args(words[words.index("timm_pushpull") + 1 :])
+                else:
+                    continue
+                checked += 1
+    assert checked > 20
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert all(f" {path.name}" in text for path in PAGES)
+
+
+def test_the_citation_is_that_of_the_cards():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{citation["version"]}"' in project
+    assert f'license = "{citation["license"]}"' in project
+    paper = citation["preferred-citation"]
+    assert f"{{{paper['title']}}}" in CITATION
+    authors = [f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]]
+    assert f"{{{' and '.join(authors)}}}" in CITATION
