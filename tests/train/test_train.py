@@ -384,5 +384,5 @@ def test_the_tag_of_the_weights_can_be_published(dataset, task, tag, monkeypatch
     trainer = MagicMock(settings=settings, accelerator=MagicMock(is_main_process=True, device="cpu"))
     data = MagicMock(test=SimpleNamespace(name=dataset, classes=("a", "b")))
     data.train.__len__.return_value = 2
-    train.save_weights(MagicMock(), trainer, data, 1.0, [])
+    train.save_weights(MagicMock(), trainer, data, train.TrainState(seconds=1.0), [])
     assert saved == [tag]
