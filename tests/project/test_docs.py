@@ -97,6 +97,14 @@ def test_every_command_has_these_options(monkeypatch):
     assert checked > 20
 
 
+def test_every_relative_link_leads_to_a_file():
+    """Anchors are checked by `mkdocs build --strict`."""
+    for page in PAGES:
+        links = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
+        missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+        assert missing == [], page
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert all(f" {path.name}" in text for path in PAGES)
