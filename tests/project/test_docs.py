@@ -14,9 +14,12 @@ from PIL import Image
 
 from support.example_run import SMALL, some_results, write_run
 from support.image_folder import make_image_folder
-from support.paths import ROOT
+from support.paths import ROOT, needs_releases
 from timm_pushpull import cli
+from timm_pushpull.benchmark import Results
+from timm_pushpull.benchmark.comparison import Comparison
 from timm_pushpull.hub.card import CITATION
+from timm_pushpull.models import RELEASES
 from train.settings import parse
 
 #: Pages of the repository's own documents are tested by test_readme.py and test_documents.py.
@@ -103,6 +106,18 @@ def test_every_relative_link_leads_to_a_file():
         links = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
         missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
         assert missing == [], page
+
+
+@needs_releases
+def test_the_table_of_weights_has_the_numbers_of_the_results():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)`(?:, baseline)? \|[^|]+\| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", text, re.M)
+    assert sorted(name for name, *_ in rows) == sorted(path.name for path in RELEASES.iterdir())
+    for name, *printed in rows:
+        results = Results.load(RELEASES / name / "results.json")
+        comparison = Comparison.recorded(results)
+        errors = (results.clean_error, results.mce, comparison.row.mrce if comparison else 1)
+        assert printed == [f"{error:.1%}".rstrip("%") for error in errors], name
 
 
 def test_every_page_is_in_the_navigation():
