@@ -55,6 +55,7 @@ def figures(path: Path) -> dict:
     return {name: value for name, value in json.loads(path.read_text()).items() if name not in ("seconds", "command")}
 
 
+@pytest.mark.slow
 def test_a_killed_benchmark_goes_on_where_it_stopped(tmp_path, image_folder, model):
     cells = ("--corruptions", "fog", "frost", "snow", "gaussian_noise", "--batch-size", "3")
     assert run_command(*COMMAND, *arguments(model, image_folder, tmp_path / "whole.json", *cells)).returncode == 0

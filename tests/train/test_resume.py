@@ -38,6 +38,7 @@ def newest(run: Path) -> str:
     return max((path.name for path in (run / "state").glob("step-*.pt")), default="")
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(whole, tmp_path):
     processes, folder = whole
     kills = 10 if processes == 1 else 3

@@ -106,7 +106,15 @@ def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
     assert killed == [1]
 
 
-def test_sigterm_ends_a_command_in_order(run_inside):
+@pytest.fixture
+def default_sigterm():
+    """As in a new process: servers of other tests leave a handler of their own."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_ends_a_command_in_order(run_inside, default_sigterm):
     undone = []
 
     def command() -> None:

@@ -18,7 +18,7 @@ from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
 from timm_pushpull.layers.push_pull import push_pull_units
-from timm_pushpull.models._checkpoints import AVG_SIZE, read_state_dict
+from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size, read_state_dict
 from timm_pushpull.models._pretrained import weights_file
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED
@@ -213,6 +213,9 @@ def _from_file(name: str, path: Path) -> nn.Module:
     # The file decides the number of classes only; strict=True reports everything else that differs.
     kwargs: dict[str, Any] = {} if head is None else {"num_classes": head.shape[0]}
     model = timm.create_model(name, **kwargs)
+    avg_size = stem_avg_size(model)
+    if avg_size is not None and path.suffix == ".safetensors":
+        check_avg_size(path, avg_size)  # says what to do; other files are checked by the layers
     model.load_state_dict(state, strict=True)
     return model
 
