@@ -23,6 +23,7 @@ from timm_pushpull.hub import Release, prepare_upload, publish, stage
 from timm_pushpull.hub.contents import _KNOWN, check_files
 from timm_pushpull.hub.release import FILES
 from timm_pushpull.utils.files import sha256
+from timm_pushpull.utils.locks import only_process
 from train import log, release, run_folder, run_queue, study, train
 from train.run_folder import Checkpoints, RunFolder, copy_trained
 from train.settings import Settings, training_command
@@ -164,6 +165,15 @@ def stage_half(run: Path, releases: Path, cards: Path) -> Path:
     results = json.loads(Results.load(run).to_json()) | {"weights_sha256": sha256(run / "model.safetensors")}
     (run / "results.json").write_text(json.dumps(results))
     return stage(run, releases, cards, ROOT / "LICENSE", None, True)
+
+
+def test_one_process_at_a_time_makes_a_release(finished, tmp_path):
+    with only_process(tmp_path / "new" / finished.name):
+        with pytest.raises(InputError, match="another process is working on"):
+            stage(finished, tmp_path / "new", tmp_path / "cards", ROOT / "LICENSE")
+        assert [path.name for path in (tmp_path / "new").iterdir()] == [f".{finished.name}.lock"]
+    assert stage(finished, tmp_path / "new", tmp_path / "cards", ROOT / "LICENSE").name == finished.name
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [finished.name]
 
 
 @pytest.fixture

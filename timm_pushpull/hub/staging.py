@@ -30,6 +30,7 @@ from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, to_half
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import copy_file, copy_files, make_folder, new_folder, sha256, write_error, write_file
+from timm_pushpull.utils.locks import only_process
 
 #: Key of the image's metadata that holds the SHA-256 of the results file that it shows.
 SHOWN = "results.json"
@@ -51,7 +52,7 @@ def stage(
 
     Raises:
         InputError: The run is not finished, was not measured on all 15 x 5 cells, does not have half-precision
-            weights, or its results are about other weights.
+            weights, or its results are about other weights; or another process is making this release.
     """
     found = Release.load(run, tag)
     if not (run / LOG).is_file():
@@ -65,7 +66,7 @@ def stage(
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
     name = found.name
     make_folder(cards)
-    with new_folder(releases / name) as folder:
+    with only_process(releases / name), new_folder(releases / name) as folder:
         _copy(found, folder, license_file)
         card = _write_card(folder, f"{NAMESPACE}/{name}")
         if eval_results:
