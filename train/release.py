@@ -1,6 +1,7 @@
 """The list of releases: what was reached, and what is missing or outdated.
 
 python train/release.py                                              # the list
+python train/release.py --table                                      # what is released, as the README's table
 python train/run_queue.py --datasets FILE                            # trains and measures what the queue names
 python train/release.py --stage resnet18_cifar.cifar10 ...           # makes releases of finished runs of the queue
 python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER   # measures a release anew, without training
@@ -27,11 +28,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
 
 from timm_pushpull import cli
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.comparison import Comparison
+from timm_pushpull.benchmark.results import Interval, Intervals, Results
 from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
+from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name
+from timm_pushpull.utils.markdown import table
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
 from train.settings import Settings, find_recipe, load_recipe, training_command
@@ -102,6 +106,7 @@ def main() -> None:
         epilog=__doc__,
     )
     which = parser.add_mutually_exclusive_group()
+    which.add_argument("--table", action="store_true", help="print what is released as a Markdown table")
     which.add_argument("--stage", metavar="NAME", nargs="+", help="make these releases of the runs in RUNS/NAME")
     which.add_argument("--measure", metavar="NAME", help="measure this release anew, without training, and stage it")
     parser.add_argument(
@@ -124,6 +129,8 @@ def main() -> None:
         for name in options.stage:
             run = (options.runs or Path("runs/queue/releases")) / name
             print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[name].tag))
+    elif options.table:
+        print(weights_table(planned, options.releases))
     else:
         for name, plan in planned.items():
             print(describe(plan, options.releases / name))
@@ -145,6 +152,35 @@ def describe(plan: PlannedRelease, folder: Path) -> str:
         f"{plan.name:40} {reached} on {results.num_images:,} images; {trained.epochs} epochs, seed {trained.seed}"
         f"{'; outdated: ' + ', '.join(differences) if differences else ''}"
     )
+
+
+def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
+    """The releases in a Markdown table for the README; 95 % intervals in brackets, in percent."""
+    rows = []
+    for plan in planned.values():
+        folder = releases / plan.name
+        if not (folder / RESULTS).exists():
+            continue
+        results = Results.load(folder)
+        comparison = Comparison.of(results, Results.load(releases / plan.baseline)) if plan.baseline else None
+        intervals = results.intervals or Intervals()
+        rows.append(
+            [
+                f"[`{plan.name}`](hub/releases/{plan.name})",
+                f"{results.dataset}, {results.num_images:,}",
+                _percent(results.clean_error, intervals.clean_error),
+                _percent(results.mce, intervals.mce),
+                _percent(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",
+                f"{(folder / WEIGHTS).stat().st_size / 2**20:.0f} MB",
+            ]
+        )
+    return table(["weights", "test images", "clean error, %", "mCE, %", "mrCE, %", "size"], rows, words=2)
+
+
+def _percent(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
 
 
 def measure(plan: PlannedRelease, run: Path, releases: Path, more: list[str]) -> None:

@@ -38,6 +38,18 @@ def test_every_corruption_is_drawn_at_every_severity(picture):
     ]
 
 
+def test_some_corruptions_are_drawn(tmp_path, picture, run_inside):
+    image = figures.read_preset_image(picture, "cifar10-c")
+    figure = figures.plot_corruption_sheet(image, "cifar10-c", corruptions=["fog", "shot_noise"])
+    drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(drawn) == 12
+    np.testing.assert_array_equal(drawn[1], corrupt(image, "shot_noise", 1, "cifar10-c"))
+    np.testing.assert_array_equal(drawn[11], corrupt(image, "fog", 5, "cifar10-c"))
+    assert "frost" not in figure.texts[0].get_text()
+    process = draw(run_inside, picture, tmp_path / "sheet.png", "--corruptions", "fogg")
+    assert_one_clear_line(process, "unknown corruption 'fogg'; did you mean 'fog'")
+
+
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_command(tmp_path, picture, run_inside, suffix):
     output = tmp_path / "new" / f"sheet.{suffix}"

@@ -1,4 +1,4 @@
-"""The pages in docs/: their code runs, their commands exist, and CITATION.cff agrees with the rest of the project."""
+"""README.md and docs/: their code runs, their commands exist, and CITATION.cff agrees with the rest of the project."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from support.example_run import SMALL, some_results, write_run
 from support.image_folder import make_image_folder
 from support.paths import ROOT, needs_releases
 from timm_pushpull import cli
-from timm_pushpull.benchmark import Results
-from timm_pushpull.benchmark.comparison import Comparison
 from timm_pushpull.hub.card import CITATION
 from timm_pushpull.models import RELEASES
+from train import release
 from train.settings import parse
 
-#: Pages of the repository's own documents are tested by test_readme.py and test_documents.py.
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+#: With the README, whose sections on weights and publishing test_readme.py runs.
+READ = [ROOT / "README.md", *PAGES]
 _BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n\n?)?```(?P<language>python|bash)\n(?P<code>.*?)```", re.S)
 #: Words of a command that are to be replaced by the reader, where an option takes a number.
 _NUMBERS = {"I/N": "1/4"}
@@ -65,7 +65,7 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", READ, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs(page, place, monkeypatch):
     monkeypatch.chdir(place)
     scope: dict[str, object] = {"__name__": "__main__"}
@@ -84,7 +84,7 @@ def test_the_code_of_a_page_runs(page, place, monkeypatch):
 def test_every_command_has_these_options(monkeypatch):
     """Also the commands that are not run."""
     checked = 0
-    for page in PAGES:
+    for page in READ:
         for block in blocks(page):
             for line in commands(block.code) if block.language == "bash" else []:
                 words = [_NUMBERS.get(word, word) for word in line if word != "--help"]
@@ -102,22 +102,19 @@ def test_every_command_has_these_options(monkeypatch):
 
 def test_every_relative_link_leads_to_a_file():
     """Anchors are checked by `mkdocs build --strict`."""
-    for page in PAGES:
+    for page in READ:
         links = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
         missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
         assert missing == [], page
 
 
 @needs_releases
-def test_the_table_of_weights_has_the_numbers_of_the_results():
-    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w.]+)`(?:, baseline)? \|[^|]+\| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", text, re.M)
-    assert sorted(name for name, *_ in rows) == sorted(path.name for path in RELEASES.iterdir())
-    for name, *printed in rows:
-        results = Results.load(RELEASES / name / "results.json")
-        comparison = Comparison.recorded(results)
-        errors = (results.clean_error, results.mce, comparison.row.mrce if comparison else 1)
-        assert printed == [f"{error:.1%}".rstrip("%") for error in errors], name
+@pytest.mark.parametrize(("page", "folder"), [("README.md", "hub/"), ("docs/models.md", "../hub/")])
+def test_the_table_of_weights_is_that_of_the_releases(page, folder):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (printed,) = re.findall(r"<!-- weights: .* -->\n(.*?)\n<!-- end of weights -->", text, re.S)
+    assert printed.replace(f"]({folder}", "](hub/") == release.weights_table(release.load_planned(), RELEASES)
+    assert all(f"[`{path.name}`]" in printed for path in RELEASES.iterdir() if not path.name.startswith("."))
 
 
 def test_every_page_is_in_the_navigation():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark import paper
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Interval, Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError
 
@@ -95,6 +95,21 @@ class Comparison:
         """Whether the baseline's mCE lies in the 95 % interval of this one."""
         interval = self.results.intervals and self.results.intervals.mce
         return bool(interval and self.baseline.mce and interval[0] <= self.baseline.mce <= interval[1])
+
+    @property
+    def mrce_interval(self) -> Interval | None:
+        """The 95 % interval of the mrCE over test images, fractions; None where one of the two mCEs has none.
+
+        From the relative errors of the two mCEs (delta method), as if they came from different images. Two networks err
+        on the same images, so the interval is rather too wide than too narrow.
+        """
+        ratio, relative = self.row.mrce, 0.0
+        for results in (self.results, self.baseline):
+            interval = results.intervals and results.intervals.mce
+            if not interval or not results.mce:
+                return None
+            relative += ((interval[1] - interval[0]) / 2 / results.mce) ** 2
+        return None if ratio is None else (ratio * (1 - relative**0.5), ratio * (1 + relative**0.5))
 
 
 def compare(measured: Sequence[Results], absolute: bool = False) -> list[ComparisonRow]:

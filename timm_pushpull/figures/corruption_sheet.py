@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from timm_pushpull.data.images import decode_image
 from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.figures.canvas import add_caption, new_figure
 from timm_pushpull.metrics import GROUPS
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,27 +27,36 @@ _SIDE, _GAP, _GROUP_GAP, _LEFT, _TOP = 1.0, 0.04, 0.14, 1.75, 0.72
 
 
 def plot_corruption_sheet(
-    image: np.ndarray, preset: str = "imagenet-c", seed: int = 0, frost_dir: Path | str | None = None
+    image: np.ndarray,
+    preset: str = "imagenet-c",
+    seed: int = 0,
+    frost_dir: Path | str | None = None,
+    corruptions: Sequence[str] = CORRUPTIONS,
 ) -> Figure:
-    """Plot one image under every corruption and severity: a row per corruption, columns for the clean image and
+    """Plot one image under corruptions at every severity: a row per corruption, columns for the clean image and
     severities 1 to 5.
 
     Args:
         image: uint8 of shape (H, W, 3).
+        corruptions: Names among `CORRUPTIONS`.
 
     Raises:
-        InputError: matplotlib is not installed, or the image or preset is not valid.
+        InputError: matplotlib is not installed, or the image, preset or a name is not valid.
     """
+    for name in corruptions:
+        if name not in CORRUPTIONS:
+            raise unknown("corruption", name, CORRUPTIONS)
+    groups = {group: shown for group, names in GROUPS.items() if (shown := [n for n in names if n in corruptions])}
     images = {
         name: [
             image,
             *(corrupt(image, name, severity, preset, seed=seed, frost_dir=frost_dir) for severity in range(1, 6)),
         ]
-        for name in CORRUPTIONS
+        for name in corruptions
     }
     row_height = _SIDE * image.shape[0] / image.shape[1]
     width = _LEFT + 6 * (_SIDE + _GAP) + 0.2
-    height = _TOP + len(images) * (row_height + _GAP) + (len(GROUPS) - 1) * _GROUP_GAP + 0.12
+    height = _TOP + len(images) * (row_height + _GAP) + (len(groups) - 1) * _GROUP_GAP + 0.12
     figure = new_figure(width, height)
 
     def add_axes(x: float, y: float, w: float, h: float) -> Axes:
@@ -58,13 +67,13 @@ def plot_corruption_sheet(
         figure.text(x / width, 1 - y / height, text, va="center", **style)
 
     title = f"Common corruptions, preset {preset}, seed {seed}"
-    if frost_source(frost_dir).startswith("procedural"):
+    if "frost" in images and frost_source(frost_dir).startswith("procedural"):
         title += "; procedural frost"
     write(0.15, 0.24, title, size=11, weight="bold")
     for column, label in enumerate(("clean", "severity 1", "2", "3", "4", "5")):
         write(_LEFT + column * (_SIDE + _GAP) + _SIDE / 2, _TOP - 0.12, label, size=9, ha="center")
     y = _TOP
-    for group, names in GROUPS.items():
+    for group, names in groups.items():
         bar = add_axes(0.15, y, 0.2, len(names) * (row_height + _GAP) - _GAP)
         bar.patch.set_facecolor(_GROUP_COLOURS[group])
         bar.set(xticks=[], yticks=[])
@@ -80,8 +89,8 @@ def plot_corruption_sheet(
         y += _GROUP_GAP
     add_caption(
         figure,
-        f"One image of {image.shape[1]} x {image.shape[0]} px, clean and under the {len(images)} corruptions at their "
-        f"5 severities ({5 * len(images)} in all), with the constants of preset {preset} and seed {seed}.",
+        f"One image of {image.shape[1]} x {image.shape[0]} px, clean and under {len(images)} of the {len(CORRUPTIONS)} "
+        f"corruptions at 5 severities, with the constants of preset {preset} and seed {seed}.",
     )
     return figure
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from timm_pushpull.cli.measured import load_compared, load_results
 from timm_pushpull.cli.options import add_frost_option
 from timm_pushpull.cli.plot.shared import add_figure, add_seed
-from timm_pushpull.corruptions import PRESETS
+from timm_pushpull.corruptions import CORRUPTIONS, PRESETS
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.json_text import parse_object
 
@@ -30,6 +30,9 @@ def add(commands) -> None:
     sheet.add_argument("image", type=Path, help="image file")
     sheet.add_argument("--preset", default="imagenet-c", help=f"constants: {', '.join(PRESETS)} (default: %(default)s)")
     add_seed(sheet, "the corruptions")
+    sheet.add_argument(
+        "--corruptions", nargs="+", default=CORRUPTIONS, metavar="NAME", help="names (default: the 15 test corruptions)"
+    )
     add_frost_option(sheet)
     severity = add_figure(
         commands,
@@ -80,7 +83,7 @@ def _corruptions(options: argparse.Namespace) -> Figure:
     from timm_pushpull import figures
 
     image = figures.read_preset_image(options.image, options.preset)
-    return figures.plot_corruption_sheet(image, options.preset, options.seed, options.frost_dir)
+    return figures.plot_corruption_sheet(image, options.preset, options.seed, options.frost_dir, options.corruptions)
 
 
 def _severity(options: argparse.Namespace) -> Figure:
