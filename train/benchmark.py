@@ -16,6 +16,7 @@ from timm_pushpull.corruptions.functional import cells_of, check_image_size
 from timm_pushpull.corruptions.presets import get_preset
 from timm_pushpull.hub.card import card_of
 from timm_pushpull.models.config import parse_config
+from timm_pushpull.models.convert import network_name
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
 from timm_pushpull.utils import hardware, provenance
 from timm_pushpull.utils.yaml_text import load_yaml
@@ -40,7 +41,7 @@ def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Meas
         images = data.train.images
         database = RetrievalSettings(settings.hash_bits, settings.top, images.split, len(images))
     return Measurement(
-        model=split_model_name_tag(settings.models[0])[0],
+        model=network_name(split_model_name_tag(settings.models[0])[0], settings.model_args),
         weights_sha256=None,
         dataset=data.test.name,
         split=data.test.split,

@@ -98,11 +98,12 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
         train,
         geometry,
         settings.crop_padding,
-        settings.flip,
+        settings.hflip,
         settings.seed,
         device,
         settings.augmentation,
         get_preset(settings.preset).augmentation,
+        vflip=settings.vflip,
         color_jitter=settings.color_jitter,
         **_timm_augmentation(settings),
     )
@@ -205,7 +206,7 @@ class TrainingImages(Dataset):
 
     Args:
         padding: Zeros on every side before the crop, px.
-        flip: Whether half of the images are mirrored.
+        hflip, vflip: Probability of mirroring an image, and of turning it upside down.
         augmentation: One of `timm_pushpull.data.augment.AUGMENTATIONS`, if any.
         data: The kind of data that it is made for, imagenet or cifar.
         resized_crop: Takes the place of resize, padding and crop.
@@ -219,19 +220,21 @@ class TrainingImages(Dataset):
         images: ImageSet,
         geometry: ResizeCenterCrop,
         padding: int,
-        flip: bool,
+        hflip: float,
         seed: int,
         device: torch.device,
         augmentation: str | None = None,
         data: str = "imagenet",
         *,
+        vflip: float = 0.0,
         resized_crop: RandomResizedCrop | None = None,
         timm_policy: TimmPolicy | None = None,
         color_jitter: float | None = None,
         erasing: Erasing | None = None,
         mixing: Mixing | None = None,
     ) -> None:
-        self.images, self.geometry, self.padding, self.flip, self.seed = images, geometry, padding, flip, seed
+        self.images, self.geometry, self.padding, self.seed = images, geometry, padding, seed
+        self.hflip, self.vflip = hflip, vflip
         self.device = device
         self.policy = Policy(augmentation, data) if augmentation in POLICIES else None
         self.prime_preset = data if augmentation == "prime" else None
@@ -273,6 +276,8 @@ class TrainingImages(Dataset):
         rng = _draws(self.seed, epoch, _AUGMENTATION)
         self.epoch = epoch
         self.draws, self.keys = rng.random((len(self.images), 3)), rng.integers(2**63 - 1, size=len(self.images))
+        self.mirrored = self.draws[:, 2] < self.hflip
+        self.upside_down = rng.random(len(self.images)) < self.vflip
 
     def __len__(self) -> int:
         return len(self.images)
@@ -331,12 +336,13 @@ class TrainingImages(Dataset):
     def _crops(self, images: Tensor, order: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         """Crops of images of one size, uint8 of shape (N, H, W, 3) on the device, without a loop over them."""
         size, (height, width) = self.geometry.size, images.shape[1:3]
-        down, right, mirror = self.draws.T
+        down, right, _ = self.draws.T
         top, left = (down * (height - size + 1)).astype(np.int64), (right * (width - size + 1)).astype(np.int64)
         inside = np.arange(size)
-        mirrored = (self.flip & (mirror < 0.5))[:, None]
-        rows = torch.from_numpy(top[:, None] + inside).to(self.device)
-        columns = torch.from_numpy(left[:, None] + np.where(mirrored, inside[::-1], inside)).to(self.device)
+        lines = np.where(self.upside_down[:, None], inside[::-1], inside)
+        places = np.where(self.mirrored[:, None], inside[::-1], inside)
+        rows = torch.from_numpy(top[:, None] + lines).to(self.device)
+        columns = torch.from_numpy(left[:, None] + places).to(self.device)
         every = torch.from_numpy(np.concatenate(order) if len(order) else np.empty(0, np.int64)).to(self.device)
         for chosen in every.split([len(positions) for positions in order]):
             crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
@@ -345,7 +351,7 @@ class TrainingImages(Dataset):
     def _image(self, position: int, row: int) -> np.ndarray:
         """What the network gets of an image before its batch is worked on, uint8 of shape (size, size, 3)."""
         key, decoded = int(self.keys[position]), self.decoded[position] if self.decoded is not None else None
-        down, right, mirror = self.draws[position]
+        down, right, _ = self.draws[position]
         if self.resized_crop and decoded is not None:
             crop = self.resized_crop(Image.fromarray(decoded), key)
         elif self.resized_crop:
@@ -357,8 +363,10 @@ class TrainingImages(Dataset):
             size = self.geometry.size
             top, left = (int(u * (side - size + 1)) for u, side in zip((down, right), image.shape[:2], strict=True))
             crop = image[top : top + size, left : left + size]
-        if self.flip and mirror < 0.5:
+        if self.mirrored[position]:
             crop = np.ascontiguousarray(crop[:, ::-1])
+        if self.upside_down[position]:
+            crop = np.ascontiguousarray(crop[::-1])
         if self.resized_crop and self.policy:
             crop = self.policy(crop, key)
         if self.timm_policy:

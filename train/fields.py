@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import operator
 from collections.abc import Mapping
 from dataclasses import Field, field
 from typing import Any
 
-import yaml
-
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.text import shortened
-from timm_pushpull.utils.yaml_text import load_yaml
 
 
 def setting(kind: type, default: Any, text: str, many: bool = False, **rules: Any) -> Any:
@@ -69,19 +65,3 @@ def convert(entry: Any, value: Any, source: str) -> Any:
         if kind is int and converted[-1] != one:
             raise InputError(f"recipe {source}: {entry.name} is {shortened(one)}; give a whole number")
     return tuple(converted) if many else converted[0]
-
-
-class KeyValues(argparse.Action):
-    """KEY=VALUE arguments as a dictionary; values are read as in YAML."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        mapping = {}
-        for text in values:
-            key, equals, value = text.partition("=")
-            try:
-                mapping[key] = load_yaml(value)
-            except yaml.YAMLError:
-                value = ""
-            if not (key and equals and value):
-                parser.error(f"argument {option_string}: {text!r} is not KEY=VALUE")
-        setattr(namespace, self.dest, mapping)

@@ -17,6 +17,7 @@ from timm_pushpull.layers.push_pull_base import PushPullBase
 from timm_pushpull.models import NAMESPACE, RELEASES
 from timm_pushpull.models._checkpoints import read_state_dict
 from timm_pushpull.models.config import parse_config
+from timm_pushpull.models.convert import CONVERTED, UNIT_ARGUMENTS, network_name
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, create_model, weights_hash
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import sha256
@@ -126,8 +127,10 @@ def _from_file(path: Path, config: Path | None, results: Path | None, repository
     if config is not None and config.is_file():
         content = parse_config(config.read_bytes(), repr(str(config)))
         tag = (content.get("pretrained_cfg") or {}).get("tag")
-        name = ".".join(part for part in (content.get("architecture"), tag) if part) or name
-        state = _with_pooling(state, content.get("model_args") or {})
+        model_args = content.get("model_args") or {}
+        if architecture := content.get("architecture"):
+            name = ".".join(part for part in (network_name(architecture, model_args), tag) if part)
+        state = _with_pooling(state, model_args)
     if results is not None and results.is_file():
         dataset = Results.load(results).dataset
     return Initial(state, InitialWeights(name, sha256(path), dataset, repository))
@@ -152,9 +155,13 @@ def _download(repository: str, name: str, revision: str | None) -> Path | None:
 
 
 def _pretrained(settings: Settings, name: str) -> Initial:
+    arguments = dict(settings.model_args)
+    if name == CONVERTED:  # the weights are those of the plain network
+        name = arguments.pop("base", "resnet18")
+        arguments = {key: value for key, value in arguments.items() if key not in UNIT_ARGUMENTS}
     try:
         with quiet_hub():
-            network = create_model(name, pretrained=True, **settings.model_args)
+            network = create_model(name, pretrained=True, **arguments)
             digest = weights_hash(network)
     except InputError:
         raise

@@ -37,8 +37,9 @@ from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.markdown import table
 from timm_pushpull.utils.yaml_text import load_yaml
+from train.command_line import training_command
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
-from train.settings import Settings, find_recipe, load_recipe, training_command
+from train.settings import Settings, find_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PLANNED = ROOT / "train" / "releases.yaml"

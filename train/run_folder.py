@@ -33,7 +33,8 @@ from timm_pushpull.utils.files import (
     write_file,
 )
 from timm_pushpull.utils.json_text import parse_object
-from train.settings import RENAMED, Settings, load_recipe
+from train.settings import Settings, load_recipe
+from train.settings import renamed as renamed_setting
 
 RECIPE, LOG, STATE, TRACKING, CARD, RESULTS = "recipe.yaml", "log.csv", "state", "tracking", "README.md", "results.json"
 #: What there is to say of a training whose network is yet to be measured, and what has been measured of it so far.
@@ -267,7 +268,7 @@ class Checkpoints:
                 if part := file.testzip():  # torch.load does not look at checksums
                     raise ValueError(f"wrong checksum of {part}")
             content = renamed(torch.load(path, map_location="cpu", weights_only=True))
-            identity = {RENAMED.get(name, name): value for name, value in content["identity"].items()}
+            identity = dict(renamed_setting(*item) for item in content["identity"].items())
         except Exception as error:  # a damaged file fails in many ways
             raise _DamagedError(f"the checkpoint {str(path)!r} is damaged ({one_line(error)})") from error
         for name, value in self.identity.items():

@@ -38,9 +38,9 @@ from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, make_folder, open_plain, write_file
 from timm_pushpull.utils.locks import lock_file
 from timm_pushpull.utils.yaml_text import load_yaml
+from train.command_line import training_command
 from train.release import PlannedRelease, load_planned
 from train.run_folder import RESULTS, TRAINING
-from train.settings import training_command
 from train.study import Study
 
 PLAN = Path(__file__).resolve().parent / "queue.yaml"

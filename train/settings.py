@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,12 @@ import yaml
 
 from timm_pushpull.benchmark.hashing import BITS, TOP
 from timm_pushpull.benchmark.results import TASKS
-from timm_pushpull.cli import Parser
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.data.augment import AUGMENTATIONS
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
 from timm_pushpull.utils.yaml_text import load_yaml
-from train.fields import KeyValues, check_bounds, convert, setting
+from train.fields import check_bounds, convert, setting
 
 RECIPES = Path(__file__).parent / "recipes"
 CROP_INTERPOLATIONS = ("random", "nearest", "bilinear", "bicubic", "lanczos")
@@ -34,6 +30,7 @@ RENAMED = {
     "accumulation": "grad_accum_steps",
     "compile": "torchcompile",
     "ema_decay": "model_ema_decay",
+    "flip": "hflip",
     "image_size": "img_size",
     "label_smoothing": "smoothing",
     "lr_end": "min_lr",
@@ -43,9 +40,6 @@ RENAMED = {
     "test_split": "val_split",
 }
 
-
-#: Flags that timm's train script has under another name; both are taken.
-_TIMM_FLAGS = {"model_args": "--model-kwargs", "image_column": "--input-key", "label_column": "--target-key"}
 
 #: Settings that may differ from the recipe's without making it another training: where the data lie, how the work is
 #: spread, what is measured and how it is stored.
@@ -149,7 +143,8 @@ class Settings:
     test_img_size: int | None = setting(int, None, "that of test images, px; default: the image size", at_least=1)
     resize: int | None = setting(int, None, "shorter side before the crop, px; default: the image size", at_least=1)
     crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px", at_least=0)
-    flip: bool = setting(bool, True, "mirror half of the training images")
+    hflip: float = setting(float, 0.5, "probability of mirroring a training image", at_least=0, at_most=1)
+    vflip: float = setting(float, 0.0, "probability of turning it upside down", at_least=0, at_most=1)
     augmentation: str | None = setting(str, None, f"{', '.join(AUGMENTATIONS)}; default: none", choices=AUGMENTATIONS)
     crop_pct: float | None = setting(
         float, None, "side of the test crop by that of the resized image; default: 1", above=0, at_most=1
@@ -230,8 +225,8 @@ class Settings:
             raise InputError(f"recipe {source} is no mapping of settings to values")
         known = {entry.name: entry for entry in fields(cls)}
         values = {}
-        for old_name, value in content.items():
-            name = RENAMED.get(old_name, old_name)
+        for old_name, old_value in content.items():
+            name, value = renamed(old_name, old_value)
             if name not in known:
                 raise InputError(f"recipe {source}: {unknown('setting', str(name)[:100], known)}")
             if name in values:
@@ -245,8 +240,11 @@ class Settings:
 
     def overrides(self, recipe: Settings) -> list[str]:
         """What makes this another training than the recipe's, in words, such as `epochs is 5, not 30`."""
-        names = [entry.name for entry in fields(self) if entry.name not in _NO_OVERRIDES]
+        names = [entry.name for entry in fields(self) if entry.name not in (*_NO_OVERRIDES, "model_args")]
         pairs = [(name, getattr(self, name), getattr(recipe, name)) for name in names]
+        # `base` says which network it is, as `models` does.
+        arguments = [{k: v for k, v in one.model_args.items() if k != "base"} for one in (self, recipe)]
+        pairs.insert(0, ("model_args", *arguments))
         return [f"{name} is {value!r}, not {theirs!r}" for name, value, theirs in pairs if value != theirs]
 
     def to_yaml(self) -> str:
@@ -254,67 +252,15 @@ class Settings:
         return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
 
 
-def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
-    """The run's options (recipe, model, output, baseline, resume, overwrite, save_minutes, tracker, device; overrides
-    of the recipe, in words) and its settings."""
-    parser = Parser(
-        prog="train.py",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        description="Train push-pull networks and their baselines, measure them under corruptions, write release "
-        "folders. Settings come from the recipe; those given here replace the recipe's.",
-    )
-    parser.add_argument("--recipe", default="digits", help=f"one of {', '.join(_recipe_names())}, or a YAML file")
-    parser.add_argument("--model", help="train this one only, in OUTPUT itself")
-    parser.add_argument("--output", type=Path, help="folder of the run (default: runs/RECIPE)")
-    parser.add_argument("--baseline", type=Path, help="run folder or results file to compare with on the card")
-    parser.add_argument("--resume", action="store_true", default=False, help="go on where the run in OUTPUT stopped")
-    parser.add_argument("--overwrite", action="store_true", default=False, help="replace the run in OUTPUT")
-    parser.add_argument(
-        "--skip-benchmark", action="store_true", default=False, help="train only; --resume without it measures later"
-    )
-    parser.add_argument("--save-minutes", type=float, default=5.0, help="time between two checkpoints to resume from")
-    parser.add_argument("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's")
-    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu")
-    for entry in fields(Settings):
-        kind, text = entry.metadata["kind"], entry.metadata["help"]
-        flags = [f"--{entry.name.replace('_', '-')}", *([_TIMM_FLAGS[entry.name]] if entry.name in _TIMM_FLAGS else [])]
-        if entry.name == "models":
-            continue
-        if kind is dict:
-            parser.add_argument(*flags, nargs="*", action=KeyValues, metavar="KEY=VALUE", help=text)
-        elif kind is bool:
-            parser.add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
-        else:
-            parser.add_argument(
-                *flags,
-                type=kind,
-                help=text,
-                nargs="+" if entry.metadata["many"] else None,
-                metavar=kind.__name__.upper(),
-            )
-    options = parser.parse_args(arguments)
-    settings = load_recipe(find_recipe(options.recipe))
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in vars(options).items()
-        if name in {entry.name for entry in fields(Settings)}
-    }
-    if "model" in options:
-        given["models"] = (options.model,)
-    if "dataset" in given and settings.dataset_config:
-        given.setdefault("dataset_config", None)  # the recipe's is one of the recipe's dataset
-    changed = replace(settings, **given)
-    options.overrides = changed.overrides(settings)
-    options.output = getattr(options, "output", Path("runs") / Path(options.recipe).stem)
-    options.single = "model" in options
-    options.baseline = getattr(options, "baseline", None)
-    if options.resume and options.overwrite:
-        raise InputError("--resume and --overwrite exclude each other; give one")
-    return options, changed
+def renamed(name: str, value: Any) -> tuple[str, Any]:
+    """A setting of an older recipe or checkpoint under today's name."""
+    if name == "flip" and isinstance(value, bool):
+        value = 0.5 if value else 0.0
+    return RENAMED.get(name, name), value
 
 
-def _recipe_names() -> list[str]:
+def recipe_names() -> list[str]:
+    """The recipes in train/recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
@@ -341,34 +287,10 @@ def find_recipe(name: str) -> Path:
     Raises:
         InputError: There is none.
     """
-    path = RECIPES / f"{name}.yaml" if name in _recipe_names() else Path(name)
+    path = RECIPES / f"{name}.yaml" if name in recipe_names() else Path(name)
     if not path.is_file():
-        raise unknown("recipe", name, _recipe_names())
+        raise unknown("recipe", name, recipe_names())
     return path
-
-
-def training_command(recipe: str, model: str, output: Path, changes: Mapping[str, Any]) -> list[str]:
-    """The command that trains and measures a network, or resumes that, with `changes` to the recipe.
-
-    Raises:
-        InputError: A change is not one of a setting.
-    """
-    command = [sys.executable, str(RECIPES.parent / "train.py"), "--recipe", recipe, "--model", model]
-    command += ["--output", str(output), "--resume"]
-    known = [entry.name for entry in fields(Settings)]
-    for name, value in changes.items():
-        if name not in known:  # it could be another option, such as --overwrite
-            raise unknown("setting", name, known)
-        if odd := [key for key in value if not str(key).isidentifier()] if isinstance(value, Mapping) else []:
-            raise InputError(f"{name} has the key {odd[0]!r}; use letters, digits and '_'")
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            command.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, Mapping):
-            command += [f"--{flag}", *(f"{key}={json.dumps(part)}" for key, part in value.items())]
-        else:
-            command += [f"--{flag}", *map(str, value if isinstance(value, (list, tuple)) else [value])]
-    return command
 
 
 def _check_augmentation(settings: Settings) -> None:

@@ -48,6 +48,7 @@ from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
 from train.benchmark import check_benchmark, evaluation_options, plan_benchmark, run_benchmark
+from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.initial import check_initial, load_initial, read_initial
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
@@ -55,7 +56,7 @@ from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, prin
 from train.objectives import create_objective
 from train.optim import check_optimizer, create_optimizer, create_scheduler
 from train.run_folder import Checkpoints, RunFolder, TrainState
-from train.settings import Settings, parse
+from train.settings import Settings
 from train.signals import StopRequest, stop_on_signal
 from train.sync_bn import convert_sync_bn
 

@@ -11,7 +11,7 @@ import yaml
 import paper as page
 from support.paths import needs_releases
 from timm_pushpull import cli
-from train.settings import parse
+from train.command_line import parse
 
 ENTRIES = yaml.safe_load(page.ENTRIES.read_text(encoding="utf-8"))
 ALL = ENTRIES["tables"] | ENTRIES["figures"]

@@ -24,7 +24,8 @@ from timm_pushpull.hub.staging import rebase_image, shown_results_sha256
 from timm_pushpull.models import NAMESPACE, RELEASES, efficientnet, resnet
 from timm_pushpull.utils.files import sha256
 from train import release
-from train.settings import Settings, load_recipe, parse, training_command
+from train.command_line import parse, training_command
+from train.settings import Settings, load_recipe
 
 ADVERTISED = sorted(
     f"{name}.{tag}"

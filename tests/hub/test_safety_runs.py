@@ -25,8 +25,9 @@ from timm_pushpull.hub.release import FILES
 from timm_pushpull.utils.files import sha256
 from timm_pushpull.utils.locks import only_process
 from train import log, release, run_folder, run_queue, study, train
+from train.command_line import training_command
 from train.run_folder import Checkpoints, RunFolder, copy_trained
-from train.settings import Settings, training_command
+from train.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -19,7 +19,7 @@ from timm_pushpull import cli
 from timm_pushpull.hub.card import CITATION
 from timm_pushpull.models import RELEASES
 from train import release
-from train.settings import parse
+from train.command_line import parse
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 #: With the README, whose sections on weights and publishing test_readme.py runs.

@@ -25,8 +25,9 @@ from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import data as train_data
 from train import train
+from train.command_line import parse
 from train.data import Data, TrainingImages, epoch_order, load_splits, prepare_data, process_shares
-from train.settings import Settings, parse
+from train.settings import Settings
 
 CPU = torch.device("cpu")
 THEIRS = {
@@ -46,7 +47,7 @@ def pictures(tmp_path_factory) -> Path:
 
 
 def training_images(folder: Path, augmentation: str | None, **changes: object) -> TrainingImages:
-    settings = {"padding": 2, "flip": True, "seed": 0, "device": CPU, "augmentation": augmentation, **changes}
+    settings = {"padding": 2, "hflip": 0.5, "seed": 0, "device": CPU, "augmentation": augmentation, **changes}
     return TrainingImages(load_images(str(folder), train=True), GEOMETRY, **settings)
 
 

@@ -27,8 +27,9 @@ from timm_pushpull.hub.card.metadata import metadata
 from timm_pushpull.models.weights import create_model, load_model
 from timm_pushpull.utils.files import sha256
 from train import initial, train
+from train.command_line import parse
 from train.initial import check_initial, load_initial, read_initial
-from train.settings import Settings, parse
+from train.settings import Settings
 
 #: The network of `folder_arguments`.
 ARGS = {"layers": [1, 1, 1, 1], "channels": [16, 16, 16, 16]}

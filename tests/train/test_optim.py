@@ -18,8 +18,9 @@ from support.image_folder import make_image_folder
 from support.processes import Command, assert_one_clear_line, launch, wait_for_all
 from timm_pushpull.models.weights import create_model
 from train import train
+from train.command_line import parse
 from train.optim import create_optimizer, create_scheduler
-from train.settings import Settings, parse
+from train.settings import Settings
 
 NETWORK = {"models": ("resnet18_cifar_pushpull",), "model_args": SMALL}
 #: The optimizers whose runs are resumed here, with their settings.

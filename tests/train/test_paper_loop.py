@@ -15,10 +15,10 @@ from PIL import Image
 from support.example_run import SMALL_ARGS
 from timm_pushpull.models.weights import create_model
 from train import train
+from train.command_line import parse
 from train.data import load_splits, prepare_data
 from train.log import TrainLog
 from train.run_folder import Checkpoints, TrainState
-from train.settings import parse
 from train.signals import StopRequest
 
 IMAGES, BATCH, SEED = 50, 8, 1234

@@ -12,8 +12,10 @@ from PIL import Image
 from timm_pushpull import InputError
 from timm_pushpull.data.loading import read_classes
 from train import train
+from train.command_line import parse
 from train.data import load_splits
-from train.settings import RECIPES, RENAMED, Settings, load_recipe, parse
+from train.run_folder import Checkpoints
+from train.settings import RECIPES, RENAMED, Settings, load_recipe
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 #: The side of the data set's pictures, and the names of its classes.
@@ -94,7 +96,7 @@ def test_the_paper_s_recipes(recipe, epochs, batch, rates):
         1e-5,
     )
     assert (settings.warmup_lr, settings.lr, settings.min_lr) == rates
-    assert (settings.warmup, settings.seed, settings.flip) == (0.3, 1234, True)
+    assert (settings.warmup, settings.seed, settings.hflip) == (0.3, 1234, 0.5)
     assert (settings.smoothing, settings.clip_grad, settings.model_ema_decay) == (0, None, None)
     if recipe == "cifar10":
         assert settings.crop_padding == 4
@@ -132,6 +134,7 @@ OLD = {
     "accumulation": 2,
     "compile": True,
     "ema_decay": 0.9,
+    "flip": False,
     "image_size": 48,
     "label_smoothing": 0.1,
     "lr_end": 1e-7,
@@ -146,14 +149,23 @@ def test_recipes_with_the_old_names_of_settings_load_and_are_written_with_the_ne
     """recipe.yaml of the first releases."""
     assert set(OLD) == set(RENAMED)
     old = Settings.from_mapping({"models": ["resnet18"], **OLD}, "old.yaml")
-    new = {"models": ["resnet18"], **{RENAMED[name]: value for name, value in OLD.items()}}
+    new = {"models": ["resnet18"], **{RENAMED[name]: value for name, value in OLD.items()}, "hflip": 0}
     assert old == Settings.from_mapping(new, "new.yaml")
     assert not set(yaml.safe_load(old.to_yaml())) & set(RENAMED)
 
 
+@pytest.mark.parametrize(("flip", "hflip"), [(True, 0.5), (False, 0.0)])
+def test_checkpoints_from_before_a_probability_of_mirroring_are_resumed(tmp_path, flip, hflip):
+    Checkpoints(tmp_path, {"flip": flip}, save_minutes=0).save(1, {})
+    assert Checkpoints(tmp_path, {"hflip": hflip, "vflip": 0.0}, save_minutes=0).load(lambda content: None, print)
+    with pytest.raises(InputError, match="no checkpoint"):
+        Checkpoints(tmp_path, {"hflip": 0.4}, save_minutes=0).load(lambda content: None, print)
+
+
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_a_recipe_with_both_names_of_a_setting_is_refused(old, new):
-    for content in ({old: OLD[old], new: OLD[old]}, {new: OLD[old], old: OLD[old]}):
+    today = 0.5 if new == "hflip" else OLD[old]
+    for content in ({old: OLD[old], new: today}, {new: today, old: OLD[old]}):
         with pytest.raises(InputError, match=f"both.yaml sets {new} twice"):
             Settings.from_mapping({"models": ["resnet18"], **content}, "both.yaml")
 

@@ -18,8 +18,8 @@ from support.processes import Command, assert_one_clear_line
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.utils.locks import lock_file
 from train import run_queue
+from train.command_line import parse
 from train.run_queue import PLAN, Job, available_cores, plan_jobs
-from train.settings import parse
 
 QUEUE = ROOT / "train" / "run_queue.py"
 #: Runs the jobs of a file on so many cores and prints the names of those that failed.

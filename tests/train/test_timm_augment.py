@@ -25,9 +25,10 @@ from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import train
 from train.augment import Erasing, Mixing, RandomResizedCrop, TimmPolicy, color_jitter
+from train.command_line import parse
 from train.data import TrainingImages, epoch_order, process_shares
 from train.objectives import create_objective
-from train.settings import Settings, parse
+from train.settings import Settings
 
 CPU = torch.device("cpu")
 CROP = RandomResizedCrop(30, (0.35, 1), (3 / 4, 4 / 3), "bilinear")
@@ -48,8 +49,26 @@ def images(tmp_path_factory) -> Path:
 
 
 def training_images(folder: Path, **changes: object) -> TrainingImages:
-    settings = {"padding": 0, "flip": True, "seed": 0, "device": CPU, **changes}
+    settings = {"padding": 0, "hflip": 0.5, "seed": 0, "device": CPU, **changes}
     return TrainingImages(load_images(str(folder), train=True), ResizeCenterCrop(30, 34), **settings)
+
+
+@pytest.mark.parametrize("where", ["one tensor", "one by one"])
+def test_images_are_mirrored_and_turned_upside_down(images, where, monkeypatch):
+    """All of them at a probability of 1; none of the other draws changes."""
+    if where == "one tensor":
+        monkeypatch.setattr(ResizeCenterCrop, "resized", lambda self, image: np.asarray(image.resize((34, 34))))
+    shares = [np.arange(6), np.arange(6, 12)]
+    as_they_are = seen(training_images(images, hflip=0.0), shares)
+    for hflip, vflip, sides in ((1.0, 0.0, [1]), (0.0, 1.0, [0]), (1.0, 1.0, [0, 1])):
+        training = training_images(images, hflip=hflip, vflip=vflip)
+        assert (training.pixels is not None) == (where == "one tensor")
+        for position, (pixels, _) in seen(training, shares).items():
+            assert torch.equal(pixels, as_they_are[position][0].flip(sides))
+    training = training_images(images, hflip=0.5, vflip=0.25)
+    training.set_epoch(0)
+    assert 0 < training.mirrored.sum() < len(training)
+    assert 0 < training.upside_down.sum() < len(training)
 
 
 def random_image(height: int = 60, width: int = 80) -> np.ndarray:

@@ -313,7 +313,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"epochs": 1.5}, "whole number"),
         ({"seed": 2**32}, "seed is 4294967296"),
-        ({"flip": "yes"}, "flip is 'yes'"),
+        ({"flip": "yes"}, "hflip is 'yes'"),
         ({"lr": "fast"}, "lr is 'fast'"),
         ({"mean": [0.1]}, "mean has 1 values"),
         ([1], "no mapping"),
@@ -353,7 +353,7 @@ def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder,
     if where == "one tensor":
         geometry = SquareGeometry(30, 34)
     images = load_images(str(image_folder), train=True)
-    training = TrainingImages(images, geometry, padding=2, flip=True, seed=0, device=torch.device("cpu"))
+    training = TrainingImages(images, geometry, padding=2, hflip=0.5, seed=0, device=torch.device("cpu"))
     assert (training.in_memory, training.pixels is not None) == (where != "disk", where == "one tensor")
     training.set_epoch(0)
     batches = epoch_order(len(images), 6, 0, 0)

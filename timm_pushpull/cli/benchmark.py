@@ -18,7 +18,7 @@ from timm_pushpull.cli.options import (
     check_corruption_options,
     load,
 )
-from timm_pushpull.cli.parser import add_command
+from timm_pushpull.cli.parser import KeyValues, add_command
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS, frost_source
 from timm_pushpull.corruptions.presets import CIFAR10_C, IMAGENET_C, TINY_IMAGENET_C
@@ -45,6 +45,8 @@ def add(commands) -> None:
             "timm-pushpull benchmark --model resnet18_cifar_pushpull.cifar10 --dataset cifar10 --preset cifar10-c "
             "--output results.json",
             "timm-pushpull benchmark --model resnet50 --corrupted ImageNet-C --output resnet50.json",
+            "timm-pushpull benchmark --model resnet50 --convert-stem --model-args alpha=1 --dataset my_images "
+            "--output converted.json",
             "torchrun --nproc_per_node 8 -m timm_pushpull benchmark --model ... --output results.json",
         ),
     )
@@ -52,6 +54,20 @@ def add(commands) -> None:
     parser.add_argument(
         "--weights",
         help="a safetensors file, a checkpoint (.pth), local-dir:FOLDER or hf-hub:ID (default: those of --model)",
+    )
+    parser.add_argument(
+        "--convert-stem",
+        action="store_true",
+        help="make the first convolution of --model a push-pull unit, with the weights of the convolution",
+    )
+    parser.add_argument(
+        "--model-args",
+        "--model-kwargs",
+        nargs="*",
+        action=KeyValues,
+        default={},
+        metavar="KEY=VALUE",
+        help="arguments of the model, as in avg_size=5 (default: none)",
     )
     parser.add_argument(
         "--dataset",
@@ -119,7 +135,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     from timm_pushpull import benchmark
     from timm_pushpull.benchmark.progress_log import refuse_other
     from timm_pushpull.data.preprocessing import model_geometry
-    from timm_pushpull.models.weights import label_names, load_model
+    from timm_pushpull.models.weights import label_names, load_model, name_of
     from timm_pushpull.utils import provenance
     from timm_pushpull.utils.hardware import choose_precision, describe
 
@@ -127,7 +143,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     distributed, device = _distributed()
     precision = choose_precision(options.precision, device)
     model: Any  # timm's models have attributes that nn.Module does not declare
-    model, weights_sha256 = load_model(options.model, options.weights)
+    model, weights_sha256 = load_model(*_converted(options))
     geometry = model_geometry(model, options.image_size)
     names = label_names(model)
     source, about = _source(options, geometry, names)
@@ -142,7 +158,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     else:
         benchmark.check_classes(names, source.classes, about["corrupted"] or about["dataset"])
     measurement = Measurement(
-        model=model.pretrained_cfg["architecture"],
+        model=name_of(model),
         weights_sha256=weights_sha256,
         num_images=len(source.labels),
         task=options.task,
@@ -196,6 +212,17 @@ def _benchmark(options: argparse.Namespace) -> None:
             log.remove()
             print_results(results)
             print(f"written to {options.output}")
+
+
+def _converted(options: argparse.Namespace) -> tuple[str, str | None, dict[str, Any]]:
+    """Name, weights and arguments of the model, for `load_model`."""
+    from timm_pushpull.models.convert import CONVERTED
+
+    if not options.convert_stem:
+        return options.model, options.weights, options.model_args
+    if ":" in options.model:
+        raise InputError(f"--convert-stem is for a registered name, not for {options.model!r}; leave it out")
+    return CONVERTED, options.weights, {"base": options.model, **options.model_args}
 
 
 def _source(options: argparse.Namespace, geometry, names: list[str] | None):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+import yaml
+
 from timm_pushpull.utils.text import printable
+from timm_pushpull.utils.yaml_text import load_yaml
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,3 +45,19 @@ def add_command(
     """
     lines = "\n".join(f"  {example}" for example in examples)
     return commands.add_parser(name, help=help, description=description, epilog=f"examples:\n{lines}", **options)
+
+
+class KeyValues(argparse.Action):
+    """KEY=VALUE arguments as a dictionary; values are read as in YAML."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        mapping: dict[str, Any] = {}
+        for text in values:
+            key, equals, value = text.partition("=")
+            try:
+                mapping[key] = load_yaml(value)
+            except yaml.YAMLError:
+                value = ""
+            if not (key and equals and value):
+                parser.error(f"argument {option_string}: {text!r} is not KEY=VALUE")
+        setattr(namespace, self.dest, mapping)

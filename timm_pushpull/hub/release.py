@@ -17,6 +17,7 @@ from timm_pushpull.hub.card import HERE, card_of
 from timm_pushpull.hub.contents import check_files, present, read_file
 from timm_pushpull.models import NAMESPACE
 from timm_pushpull.models.config import parse_config
+from timm_pushpull.models.convert import network_name
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, load_model
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import sha256
@@ -38,7 +39,7 @@ class Release:
 
     Attributes:
         path: The folder.
-        name: Architecture and tag, such as `resnet18_cifar.cifar10`.
+        name: Architecture (see `network_name`) and tag, such as `resnet18_cifar.cifar10`.
         config, recipe, results, card: Content of `config.json`, `recipe.yaml`, `results.json`, `README.md`.
     """
 
@@ -75,9 +76,9 @@ class Release:
         name = release_name(config, path)
         if not isinstance(recipe, dict):
             raise InputError(f"{str(path / RECIPE)!r} is not a recipe: it holds no settings")
-        if results.model != config["architecture"]:
+        if results.model != (architecture := network_name(config["architecture"], config.get("model_args", {}))):
             raise InputError(
-                f"{str(path)!r} holds files of two models: {CONFIG} is about {config['architecture']}, {RESULTS} about "
+                f"{str(path)!r} holds files of two models: {CONFIG} is about {architecture}, {RESULTS} about "
                 f"{results.model}; measure these weights"
             )
         if sha256(path / WEIGHTS) != results.weights_sha256:
@@ -145,7 +146,7 @@ def release_name(config: Any, path: Path) -> str:
     architecture, tag = config.get("architecture"), config["pretrained_cfg"].get("tag")
     if not isinstance(architecture, str) or not is_model(architecture):
         raise InputError(f"{place} names the architecture {shortened(architecture)}, which is not registered")
-    name = f"{architecture}.{tag}"
+    name = f"{network_name(architecture, config.get('model_args', {}))}.{tag}"
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{place} has the tag {shortened(tag)}; use letters, digits, '-' and '_', or give another --tag"

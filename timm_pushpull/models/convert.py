@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
+from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull import PushPullConv2d
@@ -15,6 +17,25 @@ from timm_pushpull.utils.errors import InputError
 
 #: The registered name of networks with a converted stem; see `timm_pushpull.models.converted`.
 CONVERTED = "pushpull_stem"
+#: Arguments of such a network that are those of its unit.
+UNIT_ARGUMENTS = ("avg_size", "alpha", "trainable_alpha")
+#: Where the weights of a plain network come from; those of its converted form are no longer these.
+_SOURCES = ("source", "url", "file", "state_dict", "hf_hub_id", "hf_hub_filename")
+
+
+def network_name(architecture: str, model_args: Mapping[str, Any]) -> str:
+    """The name of a network in results, on cards and of repositories: its architecture, or what it was converted from.
+
+        >>> network_name("pushpull_stem", {"base": "convnext_atto.d2_in1k"})
+        'convnext_atto_pushpull_stem'
+
+    Args:
+        architecture: Registered name.
+        model_args: Arguments of the network, as in `config.json`.
+    """
+    if architecture != CONVERTED:
+        return architecture
+    return f"{split_model_name_tag(str(model_args.get('base', 'resnet18')))[0]}_{CONVERTED}"
 
 
 def convert_stem(
@@ -60,7 +81,8 @@ def _describe(model: Any, **options: Any) -> None:
     """Note in what timm saves with a network's weights that it is converted, or it would come back plain."""
     cfg = getattr(model, "pretrained_cfg", None)
     if isinstance(cfg, dict) and cfg.get("architecture"):
-        model.pretrained_cfg = model.default_cfg = {**cfg, "architecture": CONVERTED}
+        kept = {name: value for name, value in cfg.items() if name not in _SOURCES}
+        model.pretrained_cfg = model.default_cfg = {**kept, "architecture": CONVERTED}
         model._model_args = {**getattr(model, "_model_args", {}), "base": cfg["architecture"], **options}
 
 

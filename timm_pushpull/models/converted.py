@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import timm
-from timm.models import generate_default_cfgs, load_pretrained, register_model, resolve_pretrained_cfg
+from timm.models import (
+    generate_default_cfgs,
+    is_model,
+    list_models,
+    load_pretrained,
+    register_model,
+    resolve_pretrained_cfg,
+    split_model_name_tag,
+)
 from torch import nn
 
 from timm_pushpull.layers.push_pull_base import Alpha
 from timm_pushpull.models._pretrained import push_pull_filter_fn, with_weights
 from timm_pushpull.models._stem import imagenet_cfg
 from timm_pushpull.models.convert import CONVERTED, convert_stem
-from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.errors import InputError, unknown
 
 default_cfgs = generate_default_cfgs({CONVERTED: imagenet_cfg(first_conv="conv1", classifier="fc")})
 
@@ -38,7 +46,12 @@ def pushpull_stem(
         base: Name of the plain network in timm, with or without a tag.
         avg_size, alpha, trainable_alpha: As in `PushPullConv2d`.
         kwargs: Arguments of the plain network.
+
+    Raises:
+        InputError: timm has no network of that name, or its stem cannot be converted.
     """
+    if not is_model(split_model_name_tag(base)[0]):
+        raise unknown("base", base, list_models(), "timm.list_models()")
     options: dict[str, Any] = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
     names = ("pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args")
     given = {name: kwargs.pop(name, None) for name in names}

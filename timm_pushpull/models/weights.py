@@ -21,7 +21,7 @@ from timm_pushpull.layers.push_pull import push_pull_units
 from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size, read_state_dict
 from timm_pushpull.models._pretrained import weights_file
 from timm_pushpull.models.config import parse_config
-from timm_pushpull.models.convert import CONVERTED
+from timm_pushpull.models.convert import CONVERTED, network_name
 from timm_pushpull.models.size_limit import limited_by
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
@@ -53,6 +53,9 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     except InputError:
         raise
     except Exception as error:  # networks raise many kinds for bad arguments
+        if unexpected := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            network = kwargs.get("base", name)  # of a converted stem
+            raise InputError(f"cannot create {network}: it has no argument {unexpected[1]}; leave it out") from error
         raise InputError(f"cannot create {name}: {one_line(error)}; check the model's arguments") from error
 
 
@@ -129,13 +132,16 @@ def save_model(
     return hashlib.sha256(content).hexdigest()
 
 
-def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
+def load_model(
+    name: str, weights: str | None = None, model_args: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, str]:
     """Load a trained model in eval mode.
 
     Args:
         name: A registered name, or `local-dir:FOLDER` or `hf-hub:ID` of a model in timm's Hub format.
         weights: `local-dir:FOLDER`, `hf-hub:ID`, or a safetensors file or checkpoint of PyTorch for a registered name.
             None for the pretrained weights of that name.
+        model_args: Arguments of the network.
 
     Returns:
         (model, sha256): The model, and the SHA-256 of its weights file as 64 hexadecimal digits.
@@ -148,7 +154,7 @@ def load_model(name: str, weights: str | None = None) -> tuple[nn.Module, str]:
         raise unknown("model", name, list_models(), "timm.list_models()")
     try:
         with quiet_hub():
-            return _load(name, weights, source)
+            return _load(name, weights, source, model_args or {})
     except InputError:
         raise
     except Exception as error:  # timm, torch, huggingface_hub and the file system raise many kinds
@@ -172,13 +178,19 @@ def tag_of(dataset: str) -> str:
     return name[:_MAX_TAG].rstrip("_-") or "dataset"
 
 
+def name_of(model: nn.Module) -> str:
+    """The name of a model in results and figures, see `network_name`."""
+    cfg: Any = model.pretrained_cfg
+    return network_name(cfg["architecture"], timm.models.get_model_args(model))
+
+
 def label_names(model: nn.Module) -> list[str] | None:
     """The class names in a model's config.json, or None."""
     cfg: Any = model.pretrained_cfg
     return cfg.get("label_names")
 
 
-def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module, str]:
+def _load(name: str, weights: str | None, source: str | None, model_args: Mapping[str, Any]) -> tuple[nn.Module, str]:
     if source:
         folder = Path(source.removeprefix("local-dir:"))
         missing = [entry for entry in (CONFIG, WEIGHTS) if not (folder / entry).is_file()]
@@ -193,26 +205,27 @@ def _load(name: str, weights: str | None, source: str | None) -> tuple[nn.Module
             overlay = {"pretrained_cfg_overlay": {"hf_hub_filename": WEIGHTS}}
         parse_config(config.read_bytes(), repr(str(config)))
         with limited_by(file):
-            model = timm.create_model(source, pretrained=True, **overlay)
+            model = timm.create_model(source, pretrained=True, **overlay, **model_args)
         cfg: Any = model.pretrained_cfg
         found = cfg["architecture"]
         if not name.startswith(_SOURCES) and found != split_model_name_tag(name)[0]:
             raise InputError(f"the weights in {source!r} are of {found}, not of {name}")
     elif weights:
-        model = _from_file(name, Path(weights))
+        model = _from_file(name, Path(weights), model_args)
         return model.eval(), sha256(weights)
     else:
-        model = timm.create_model(name, pretrained=True)
+        model = timm.create_model(name, pretrained=True, **model_args)
     return model.eval(), weights_hash(model)
 
 
-def _from_file(name: str, path: Path) -> nn.Module:
+def _from_file(name: str, path: Path, model_args: Mapping[str, Any]) -> nn.Module:
     state = read_state_dict(path)
-    classifier = timm.models.get_pretrained_cfg_value(name, "classifier")
+    plain = split_model_name_tag(model_args.get("base", name))[0]
+    classifier = timm.models.get_pretrained_cfg_value(plain, "classifier")
     head = state.get(f"{classifier}.weight")
     # The file decides the number of classes only; strict=True reports everything else that differs.
     kwargs: dict[str, Any] = {} if head is None else {"num_classes": head.shape[0]}
-    model = timm.create_model(name, **kwargs)
+    model = timm.create_model(name, **kwargs, **model_args)
     avg_size = stem_avg_size(model)
     if avg_size is not None and path.suffix == ".safetensors":
         check_avg_size(path, avg_size)  # says what to do; other files are checked by the layers

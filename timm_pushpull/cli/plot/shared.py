@@ -58,11 +58,10 @@ def add_model(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 def load_named(name: str, weights: str | None) -> tuple[nn.Module, str]:
     """Load a model as `weights.load_model` does, and return it with its name in figures."""
-    from timm_pushpull.models.weights import load_model
+    from timm_pushpull.models.weights import load_model, name_of
 
     model, _ = load_model(name, weights)
-    config = pretrained_cfg(model)
-    architecture, tag = config["architecture"], config.get("tag")
+    architecture, tag = name_of(model), pretrained_cfg(model).get("tag")
     if weights and ":" not in weights:
         return model, f"{architecture} ({Path(weights).name})"
     return model, f"{architecture}.{tag}" if tag else architecture

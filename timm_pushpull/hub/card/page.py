@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from timm.models import split_model_name_tag
 from torch import nn
 
 from timm_pushpull.benchmark.comparison import Comparison, paper_entry
@@ -17,6 +18,7 @@ from timm_pushpull.hub.card.task import task_of
 from timm_pushpull.hub.card.training import overrides, training
 from timm_pushpull.hub.card.usage import HERE, usage
 from timm_pushpull.models import complexity
+from timm_pushpull.models.convert import CONVERTED
 from timm_pushpull.utils.markdown import code, plain, table
 from timm_pushpull.utils.text import duration
 
@@ -102,7 +104,7 @@ def card_of(
     channels, size, _ = config["pretrained_cfg"]["input_size"]
     return model_card(
         results,
-        title=f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
+        title=f"{results.model}.{config['pretrained_cfg']['tag']}",
         recipe=recipe,
         config=config,
         parameters=complexity.parameters(model),
@@ -122,6 +124,9 @@ def _introduction(results: Results, config: Mapping[str, Any]) -> str:
     start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_size(config)} px"
     if "avg_size" not in config.get("model_args", {}):
         return f"{start}. It is a plain network, the baseline for the push-pull networks."
+    if config["architecture"] == CONVERTED:
+        base = split_model_name_tag(config["model_args"]["base"])[0]
+        start += f". It is {code(base)} of timm, made a push-pull network by `timm_pushpull.convert_stem`"
     strength = "a learned strength" if config["model_args"].get("trainable_alpha", True) else "a fixed strength"
     return (
         f"{start}. Its first convolution is a push-pull unit: from the rectified response of each filter it subtracts "

@@ -1,0 +1,129 @@
+"""The flags of train.py: timm's names, the help text, and networks whose stem is converted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+
+import pytest
+
+from support.image_folder import make_image_folder
+from support.processes import assert_one_clear_line
+from timm_pushpull.models.weights import create_model, load_model, weights_hash
+from train import train
+from train.command_line import parse, training_command
+from train.initial import read_initial
+from train.settings import Settings, load_recipe
+
+
+def setting(*arguments: str) -> Settings:
+    return parse(["--model", "resnet18_cifar", *arguments])[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "ours"),
+    [
+        ("--data-dir x --input-key i --target-key l", "--dataset x --image-column i --label-column l"),
+        ("-b 8 -j 2 --dr 0.3", "--batch-size 8 --workers 2 --decay-rate 0.3"),
+        ("--pretrained-path x.pth", "--initial-checkpoint x.pth"),
+        ("--model-kwargs alpha=2", "--model-args alpha=2"),
+        ("--amp", "--precision bf16"),
+        ("--amp --amp-dtype bfloat16", "--precision bf16"),
+        ("--no-amp", "--precision fp32"),
+        ("--drop 0.1 --drop-path 0.2", "--model-args drop_rate=0.1 drop_path_rate=0.2"),
+        ("--drop-block 0.1 --gp max", "--model-args drop_block_rate=0.1 global_pool=max"),
+        ("--model-args alpha=2 --drop 0.1", "--model-args alpha=2 drop_rate=0.1"),
+        ("--model-ema", "--model-ema-decay 0.9998"),
+        ("--model-ema --model-ema-decay 0.9", "--model-ema-decay 0.9"),
+        ("--no-model-ema", ""),
+        ("-c cifar10", "--recipe cifar10"),
+    ],
+)
+def test_flags_of_timm_are_settings_of_ours(flags, ours):
+    assert setting(*flags.split()) == setting(*ours.split())
+
+
+def test_flags_for_the_model_are_added_to_the_arguments_of_the_recipe():
+    given = parse(["--recipe", "imagenet100", "--drop-path", "0.05"])[1]
+    assert given.model_args == {"zero_init_last": False, "drop_path_rate": 0.05}
+
+
+def test_a_recipe_s_average_of_the_weights_can_be_left_out(tmp_path):
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text("{models: [resnet18], model_ema_decay: 0.99}")
+    for flags, decay in (([], 0.99), (["--model-ema"], 0.99), (["--no-model-ema"], None)):
+        assert parse(["--recipe", str(recipe), *flags])[1].model_ema_decay == decay
+
+
+def test_wandb_has_timm_s_flag():
+    assert parse(["--log-wandb"])[0].tracker == "wandb"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--amp-dtype float16", ["'float16' is not supported; use bfloat16"]),
+        ("--drop 0.1 --model-args drop_rate=0.2", ["--drop is drop_rate of --model-args, which is given too"]),
+        ("--convert-stem", ["--convert-stem is for one network; add its --model"]),
+        ("--model resnet18 --convert-stem --model-args base=resnet34", ["model_args has base 'resnet34'"]),
+        ("--model vgg11 --drop-path 0.1 --model-args", ["cannot create vgg11: it has no argument drop_path_rate"]),
+        ("--model convnext_ato --convert-stem --model-args", ["unknown base 'convnext_ato'", "'convnext_atto'"]),
+        ("--model csatv2 --convert-stem --model-args", ["csatv2 does not begin with a convolution"]),
+        ("--model resnet18_pushpull --convert-stem --model-args", ["conv1 is a PushPullConv2d"]),
+        ("--model vgg11 --convert-stem --model-args b=1", ["cannot create vgg11: it has no argument b"]),
+        ("--vflip 2", ["vflip is 2.0; use at least 0 and at most 1"]),
+    ],
+)
+def test_bad_flags_are_one_line(tmp_path, run_inside, given, words):
+    images = make_image_folder(tmp_path / "images")
+    where = ["--dataset", images, "--output", tmp_path / "run", "-b", "8", "--precision", "fp32"]
+    process = run_inside(train.main, "train.py", *where, *given.split())
+    assert_one_clear_line(process, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_help_says_every_default_and_its_examples_are_valid(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    options, examples = text.split("examples:")
+    entries = {flag: entry for entry in re.split(r"\n  (?=-)", options) for flag in re.findall(r"^--?[\w-]+", entry)}
+    entries |= {flag: entry for entry in entries.values() for flag in re.findall(r"--[\w-]+", entry.split("  ")[0])}
+    for entry in fields(Settings):
+        if entry.name != "models":
+            assert "(default: " in " ".join(entries[f"--{entry.name.replace('_', '-')}"].split()), entry.name
+    for group in ("model", "dataset", "optimizer", "learning rate schedule", "machine", "benchmark"):
+        assert f"\n{group}:\n" in text
+    commands = [shlex.split(line) for line in examples.splitlines() if line.strip()]
+    assert len(commands) == 4
+    for words in commands:
+        parse(words[words.index("train/train.py") + 1 :])
+
+
+def test_a_converted_network_is_a_setting_and_its_recipe_trains_it_again(tmp_path):
+    options, given = parse(["--model", "convnext_atto.d2_in1k", "--convert-stem", "--model-args", "avg_size=5"])
+    assert options.single
+    assert given.models == ("pushpull_stem",)
+    assert given.model_args == {"base": "convnext_atto.d2_in1k", "avg_size": 5}
+    assert options.overrides == ["model_args is {'avg_size': 5}, not {}"]
+    (tmp_path / "recipe.yaml").write_text(given.to_yaml())
+    assert load_recipe(tmp_path / "recipe.yaml") == given
+    command = training_command("digits", given.models[0], tmp_path, {"model_args": given.model_args})
+    assert parse(command[2:])[1] == given
+
+
+def test_a_converted_network_starts_from_the_plain_network_s_weights():
+    given = parse(["--model", "resnet18_cifar.cifar10", "--convert-stem", "--pretrained", "--model-args", "alpha=2"])[1]
+    weights = read_initial(given, given.models[0])
+    assert weights.record.name == "resnet18_cifar.cifar10"
+    assert weights.record.repository == "timm-pushpull/resnet18_cifar.cifar10"
+    assert not [name for name in weights.state if name.endswith(".alpha")]
+
+
+def test_the_hash_of_a_converted_network_s_weights_is_not_the_plain_one_s():
+    """Its errors depend on alpha, which no file of plain weights holds."""
+    digests = {load_model("pushpull_stem", None, {"base": "resnet18_cifar.cifar10", "alpha": a})[1] for a in (0, 1)}
+    assert len({*digests, load_model("resnet18_cifar.cifar10")[1]}) == 3
+    assert weights_hash(create_model("pushpull_stem", base="resnet18_cifar")) not in digests
