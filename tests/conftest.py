@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import support.cores  # noqa: F401  # first: before torch is loaded
 from support.hostile import tree
 from support.hub_server import TOKEN, Hub
 from support.image_folder import make_image_folder
