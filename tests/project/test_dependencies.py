@@ -14,6 +14,8 @@ from support.paths import ROOT
 
 #: What the benchmarks in tests/bench compare with; nobody else needs it.
 COMPARED = {"cv2", "imagecorruptions"}
+#: Comes with torch where it is of use; the package works without.
+WITH_TORCH = {"triton"}
 #: Our own modules; scripts and tests import those of their folders by their bare names.
 OURS = {"timm_pushpull", "train", "hub", "tests"} | {
     part.removesuffix(".py")
@@ -33,7 +35,8 @@ def imported(folder: Path) -> dict[str, str]:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.split(".")[0], str(path.relative_to(ROOT)))
-    return {name: path for name, path in found.items() if name not in {*OURS, *COMPARED, *sys.stdlib_module_names}}
+    others = {*OURS, *COMPARED, *WITH_TORCH, *sys.stdlib_module_names}
+    return {name: path for name, path in found.items() if name not in others}
 
 
 def declared(*extras: str) -> set[str]:

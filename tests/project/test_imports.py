@@ -16,6 +16,7 @@ from support.paths import ROOT
 PACKAGE = "timm_pushpull"
 #: Libraries that models do not need; only the commands and functions that use them import them.
 HEAVY = ("accelerate", "datasets", "jinja2", "matplotlib", "pandas", "plotly", "pyarrow", "rich", "transformers")
+HEAVY += ("timm_pushpull.layers.backends.cpu", "timm_pushpull.layers.backends.cuda")
 #: The rooms that each room may import ("": the package itself); docs/architecture.md explains the order.
 ALLOWED = {
     "utils": set(),

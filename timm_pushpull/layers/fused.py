@@ -5,8 +5,8 @@ is the convolution with ones and the same for all filters. The backward pass sav
 `box(x)`, and computes the push response again.
 
 `push_pull` returns None if it does not support a case: other devices and dtypes, groups, tracing, `torch.compile`,
-`torch.func` transforms, Python without numba. `PushPullConv2d` then runs `plain_forward`. `set_fused(False)` or the
-environment variable TIMM_PUSHPULL_FUSED=0 turns the fused unit off.
+`torch.func` transforms, Python without numba (CPU) or Triton (CUDA). `PushPullConv2d` then runs `plain_forward`.
+`set_fused(False)` or the environment variable TIMM_PUSHPULL_FUSED=0 turns the fused unit off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import math
 import os
 from types import ModuleType
 from typing import Any
@@ -25,11 +26,11 @@ from torch.autograd import forward_ad
 from torch.nn import grad as conv_grad
 from torch.utils import _python_dispatch
 
-ConvGeometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
+from timm_pushpull.layers.backends import ConvGeometry
 
 _logger = logging.getLogger(__name__)
 
-_DEVICES = ("cpu",)  # device types with a module in `backends`
+_DEVICES = ("cpu", "cuda")  # device types with a module in `backends`
 
 _enabled = os.environ.get("TIMM_PUSHPULL_FUSED", "1") != "0"
 
@@ -77,7 +78,8 @@ def push_pull(
         dtype = torch.get_autocast_dtype(x.device.type)
     elif weight.dtype != dtype:
         return None
-    backend = _backend(x.device.type, dtype)
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    backend = _backend(x.device.type, dtype, trains)
     if backend is None:
         return None
     scale = weight.amax(dim=(1, 2, 3)) + weight.amin(dim=(1, 2, 3))
@@ -98,21 +100,48 @@ def _under_transform() -> bool:
 
 
 @functools.cache
-def _backend(device: str, dtype: torch.dtype) -> ModuleType | None:
-    """The backend for a device type and a dtype, or None if it cannot be imported or fails on a small trial."""
+def _backend(device: str, dtype: torch.dtype, trains: bool) -> ModuleType | None:
+    """The backend for a device type and a dtype, or None if it cannot be imported or fails on a small trial.
+
+    Args:
+        trains: Whether gradients are needed. The trial then includes them.
+    """
     try:
         backend = importlib.import_module(f"timm_pushpull.layers.backends.{device}")
         if dtype not in backend.DTYPES:
             return None
-        x, weight = torch.ones(1, 1, 3, 3, device=device, dtype=dtype), torch.ones(1, 1, 1, 1, device=device)
-        alpha, scale = weight.new_tensor([[1.5], [3.0]])
-        y = _FusedPushPull.forward(None, x, weight, alpha, scale, None, ((1, 1), (0, 0), (1, 1)), 3, backend)
-        if not torch.allclose(y.float(), x.float() - 1.5 * (3 - 1)):
-            raise ArithmeticError(f"the trial returned {y.flatten().tolist()}")
-    except Exception as error:  # a missing or broken numba, LLVM or OpenMP raises many kinds of errors
+        _try(backend, device, dtype, trains)
+    except Exception as error:  # a missing or broken numba, LLVM, OpenMP or Triton raises many kinds of errors
         _logger.info("push-pull units run without fused operations (%s, %s): %s", device, dtype, error)
         return None
     return backend
+
+
+def _try(backend: ModuleType, device: str, dtype: torch.dtype, trains: bool) -> None:
+    """Raise ArithmeticError unless the backend agrees with torch operations in float64 on the CPU."""
+
+    def numbers(*shape: int) -> Tensor:  # small integers, so that rounding turns no response around
+        return (torch.arange(math.prod(shape), device="cpu") * 7 % 5 - 2.0).double().view(shape).requires_grad_()
+
+    x, weight = numbers(2, 2, 6, 5), numbers(3, 2, 3, 2)
+    alpha, scale, bias = (numbers(15).detach()[5 * i : 5 * i + 3].requires_grad_() for i in range(3))
+    inputs = [x, weight, alpha, scale, bias]
+    geometry, avg_size = ((2, 1), (1, 1), (1, 1)), 3
+    with torch.inference_mode(False), torch.set_grad_enabled(trains):
+        expected = [_plain_output(x, weight, alpha, scale, bias, geometry, avg_size)]
+        grad = numbers(*expected[0].shape).detach()
+        if trains:
+            expected += torch.autograd.grad(expected[0], inputs, grad)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            first = x.detach().to(device, dtype, memory_format=layout).requires_grad_()
+            own = [first, *(tensor.detach().to(device, torch.float32).requires_grad_() for tensor in inputs[1:])]
+            found = [_FusedPushPull.apply(*own, geometry, avg_size, backend)]
+            if trains:
+                found += torch.autograd.grad(found[0], own, grad.to(device, dtype))
+            for mine, true in zip(found, expected, strict=True):
+                error = (mine.detach().double().cpu() - true.detach()).abs().max() / true.detach().abs().max()
+                if not error < 0.02:
+                    raise ArithmeticError(f"the trial is off by {error:.1%}")
 
 
 class _FusedPushPull(torch.autograd.Function):
@@ -177,14 +206,26 @@ def _plain_gradients(ctx: Any, grad: Tensor, needs: tuple[bool, ...]) -> list[Te
     *tensors, bias = ctx.saved_tensors[:5]
     x, weight, alpha, scale = (tensor.view_as(tensor) for tensor in tensors)
     bias = None if bias is None else bias.view_as(bias)
-    weight_x = weight.to(x.dtype)
-    push = F.conv2d(x, weight_x, None, *ctx.geometry)
-    pull = F.conv2d(x, scale.to(x.dtype).view(-1, 1, 1, 1) - weight_x, None, *ctx.geometry)
-    if ctx.avg_size:
-        pull = F.avg_pool2d(pull, ctx.avg_size, 1, ctx.avg_size // 2, count_include_pad=False)
-    output = push.relu() - alpha.to(x.dtype).view(-1, 1, 1) * pull.relu()
-    if bias is not None:
-        output = output + bias.to(x.dtype).view(-1, 1, 1)
+    output = _plain_output(x, weight, alpha, scale, bias, ctx.geometry, ctx.avg_size)
     inputs = [tensor for tensor, needed in zip((x, weight, alpha, scale, bias), needs, strict=True) if needed]
     gradients = iter(torch.autograd.grad(output, inputs, grad, create_graph=True))
     return [next(gradients) if needed else None for needed in needs]
+
+
+def _plain_output(
+    x: Tensor,
+    weight: Tensor,
+    alpha: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    avg_size: int,
+) -> Tensor:
+    """The output of the fused unit by torch operations."""
+    weight = weight.to(x.dtype)
+    push = F.conv2d(x, weight, None, *geometry)
+    pull = F.conv2d(x, scale.to(x.dtype).view(-1, 1, 1, 1) - weight, None, *geometry)
+    if avg_size:
+        pull = F.avg_pool2d(pull, avg_size, 1, avg_size // 2, count_include_pad=False)
+    output = push.relu() - alpha.to(x.dtype).view(-1, 1, 1) * pull.relu()
+    return output if bias is None else output + bias.to(x.dtype).view(-1, 1, 1)

@@ -28,7 +28,7 @@ class PushPullConv2d(PushPullBase):
     The output is not linear in `weight`: adapters that add to a convolution's output and are later merged into its
     weight, such as LoRA, must leave the unit out (in PEFT, `exclude_modules` or `modules_to_save=["conv1"]`).
 
-    On CPUs the forward and backward passes use fused operations if possible; see `timm_pushpull.set_fused`.
+    On CPUs and CUDA the forward and backward passes use fused operations if possible; see `timm_pushpull.set_fused`.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, device, dtype: As in `nn.Conv2d`.

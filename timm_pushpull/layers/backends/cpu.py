@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numba.core.ccallback import CFunc
 from torch import Tensor
 
-from timm_pushpull.layers.backends import _workers
+from timm_pushpull.layers.backends import ConvGeometry, _workers, memory_format, output_size
 
 # (storage, arithmetic): numba has no bfloat16, so its bits are stored as uint16 and converted to float32.
 _TYPES = {
@@ -28,8 +28,6 @@ _TYPES = {
     torch.bfloat16: (np.uint16, np.float32),
 }
 DTYPES = tuple(_TYPES)
-
-ConvGeometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
 
 _GRAIN = 32768  # numbers per thread, at least; ATen's internal::GRAIN_SIZE
 
@@ -90,10 +88,7 @@ def _pooled_box(x: Tensor, kernel: Sequence[int], geometry: ConvGeometry, avg_si
         x = x.contiguous()
     stride, padding, dilation = geometry
     (n, c, h, w), (sn, sc, sh, sw) = x.shape, x.stride()
-    height, width = (
-        (side + 2 * pad - spread * (taps - 1) - 1) // step + 1
-        for side, pad, spread, taps, step in zip((h, w), padding, dilation, kernel, stride, strict=True)
-    )
+    height, width = output_size((h, w), kernel, geometry)
     box = x.new_empty((n, height, width), dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
     _launch(
         _workers.box_worker(*_TYPES[x.dtype]),
@@ -139,7 +134,7 @@ def _run_rows(
     Returns:
         The worker's output, and the gradients of alpha, scale and bias, shape (3, K), empty without `grad`.
     """
-    layout = _memory_format(push)
+    layout = memory_format(push)
     push = push.contiguous(memory_format=layout)
     grad = None if grad is None else grad.contiguous(memory_format=layout)
     images, channels, height, width = push.shape
@@ -171,11 +166,6 @@ def _run_rows(
         grad_box=0 if grad_box is None else grad_box.data_ptr(),
     )
     return output, sums if grad is None else sums.sum(0).transpose(0, 1).reshape(3, -1)
-
-
-def _memory_format(maps: Tensor) -> torch.memory_format:
-    is_last = maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
-    return torch.channels_last if is_last else torch.contiguous_format
 
 
 def _constants(dtype: torch.dtype, alpha: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
