@@ -178,7 +178,9 @@ def _study_jobs(study: Study, rows: list[str] | None, runs: Path, datasets: Mapp
             continue
         run = runs / study.folder.name / f"{row.name}.{seed}"
         changes = {"seed": seed, **row.changes, **_at(row.settings.dataset, datasets)}
-        command = training_command(study.recipe, row.model, run, changes)
+        if row.settings.dataset in datasets:
+            changes.pop("dataset_config", None)  # one of the dataset on the Hub, not of its folder
+        command = training_command(row.recipe, row.model, run, changes)
         yield Job(f"study {study.folder.name} {row.name}.{seed}", command, (study.file(row, seed),), (), run / RESULTS)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from timm.models import split_model_name_tag
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
@@ -35,7 +36,7 @@ from train.settings import Settings, find_recipe, load_recipe
 
 STUDIES = Path(__file__).resolve().parent / "studies"
 NOT_RUN = "not run"
-_ROW_KEYS = ("paper", "model", "baseline", "settings", "seeds")
+_ROW_KEYS = ("paper", "label", "recipe", "model", "baseline", "settings", "seeds")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Row:
     """A row of a study: what is trained, and what has been measured of it.
 
     Attributes:
-        paper: Its label in the study's table of the paper.
+        label: Its label in the study's table of the paper, or in the study's own.
+        recipe: What it is trained by.
         baseline: The row that it is compared with, above it in the plan; None where it is one itself.
         changes: Settings in place of the recipe's.
         settings: The recipe with these changes.
@@ -76,7 +78,8 @@ class Row:
     """
 
     name: str
-    paper: str
+    label: str
+    recipe: str
     model: str
     baseline: Row | None
     changes: Mapping[str, Any]
@@ -123,13 +126,15 @@ class Row:
 class Study:
     """A plan and what has been run of it.
 
+    Attributes:
+        table: The table of the paper whose rows it trains, such as table2; None where it is not about the paper.
+
     Raises:
         InputError: No plan there, or one that cannot be read; results of something else than their row.
     """
 
     folder: Path
-    table: str
-    recipe: str
+    table: str | None
     rows: dict[str, Row]
     remarks: str
 
@@ -139,19 +144,20 @@ class Study:
         try:
             text = path.read_text(encoding="utf-8")
             plan = load_yaml(text)
-            recipe, rows = find_recipe(plan["recipe"]), dict[str, Row]()
+            rows, about = dict[str, Row](), "paper" if plan.get("table") else "label"
             for name, row in plan["rows"].items():
                 if odd := set(row) - set(_ROW_KEYS):
                     raise unknown(f"key in row {name} of {path}", min(odd), _ROW_KEYS)
                 if row.get("baseline") not in (None, *rows):
                     raise unknown(f"baseline in {path}", row["baseline"], rows)
                 changes = {**plan.get("settings", {}), **row.get("settings", {})}
-                settings = load_recipe(recipe, {**changes, "models": [row["model"]]})
+                recipe = row.get("recipe", plan["recipe"])
+                settings = load_recipe(find_recipe(recipe), {**changes, "models": [row["model"]]})
                 seeds, base = tuple(row.get("seeds", plan["seeds"])), rows.get(row.get("baseline"))
                 for part in (name, *map(str, seeds)):  # parts of the names of the run's folder and its results file
                     check_name(part, f"a row or seed of {path}")
-                rows[name] = Row(name, row["paper"], row["model"], base, changes, settings, seeds)
-            study = cls(folder, plan["table"], plan["recipe"], rows, _remarks(text))
+                rows[name] = Row(name, row[about], recipe, row["model"], base, changes, settings, seeds)
+            study = cls(folder, plan.get("table"), rows, _remarks(text))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{str(path)!r} is no plan of a study: {type(error).__name__}: {error}") from error
         study._load_results()
@@ -164,7 +170,7 @@ class Study:
             if not path.exists():
                 continue
             results = row.results[seed] = Results.load(path)
-            if results.model != row.model or f"--seed {seed} " not in f"{results.command} ":
+            if results.model != split_model_name_tag(row.model)[0] or f"--seed {seed} " not in f"{results.command} ":
                 raise InputError(f"{path} is about another network or seed than its name says")
             if (epochs := results.training.epochs if results.training else None) != row.settings.epochs:
                 raise InputError(
@@ -208,21 +214,21 @@ def main() -> None:
 
 def table(study: Study) -> str:
     """What came out, as Markdown: means and standard deviations over the seeds, in %, mrCE with its 95 % interval."""
-    published = {(row.dataset, row.label): row for row in paper.load(study.table)}
-    header = [f"row of Table {study.table.removeprefix('table')}", "network", "seeds"]
-    header += ["E, %", "mCE, %", "mrCE", "published mrCE"]
+    published = {(row.dataset, row.label): row for row in paper.load(study.table)} if study.table else {}
+    first = f"row of Table {study.table.removeprefix('table')}" if study.table else "training"
+    header = [first, "network", "seeds", "E, %", "mCE, %", "mrCE", *(["published mrCE"] if study.table else [])]
     lines = []
     for row in study.rows.values():
-        known = next((f for d in ("CIFAR10", "ImageNet") if (f := published.get((d, row.paper)))), None)
+        known = next((f for d in ("CIFAR10", "ImageNet") if (f := published.get((d, row.label)))), None)
         theirs = f"{known.mrce:.3f} ({known.dataset})" if known else ""
         done = list(row.results.values())
         if not done:
-            lines.append([row.paper, row.network, NOT_RUN, "", "", "", theirs])
+            lines.append([row.label, row.network, NOT_RUN, "", "", "", theirs][: len(header)])
             continue
         seeds = str(len(done)) if len(done) == len(row.seeds) else f"{len(done)} of {len(row.seeds)}"
         clean = mean_and_deviation([100 * results.clean_error for results in done if results.clean_error is not None])
         mce = mean_and_deviation([100 * results.mce for results in done if results.mce is not None])
-        lines.append([row.paper, row.network, seeds, clean, mce, row.mrce_text(), theirs])
+        lines.append([row.label, row.network, seeds, clean, mce, row.mrce_text(), theirs][: len(header)])
     return markdown.table(header, lines, words=2)
 
 
