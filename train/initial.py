@@ -100,7 +100,7 @@ def load_initial(network: nn.Module, initial: Initial) -> None:
         for name in own
     )
     for name in sorted(set(given) - set(own) - new_head):
-        raise _other_network(initial, f"they have {name!r}, which it has not")
+        raise _other_network(initial, f"they have {name!r}, which the model lacks")
     for name, tensor in state.items():
         if tensor is None:
             raise _other_network(initial, f"they lack {name!r}")

@@ -132,7 +132,7 @@ def test_plain_weights_go_into_a_push_pull_network_which_keeps_its_alpha(tmp_pat
 @pytest.mark.parametrize(
     ("model", "args", "words"),
     [
-        ("resnet18_cifar", {}, "they have 'conv1.alpha', which it has not"),
+        ("resnet18_cifar", {}, "they have 'conv1.alpha', which the model lacks"),
         (f"{MODEL}5", {}, "conv1 has avg_size 5 but these weights were saved with 3"),
         (MODEL, {"channels": [8] * 4}, "the shape of their"),
         (MODEL, {"layers": [2, 1, 1, 1]}, "they lack 'layer1.1"),
