@@ -243,8 +243,8 @@ class Settings:
         names = [entry.name for entry in fields(self) if entry.name not in (*_NO_OVERRIDES, "model_args")]
         pairs = [(name, getattr(self, name), getattr(recipe, name)) for name in names]
         # `base` says which network it is, as `models` does.
-        arguments = [{k: v for k, v in one.model_args.items() if k != "base"} for one in (self, recipe)]
-        pairs.insert(0, ("model_args", *arguments))
+        mine, other = ({k: v for k, v in one.model_args.items() if k != "base"} for one in (self, recipe))
+        pairs.insert(0, ("model_args", mine, other))
         return [f"{name} is {value!r}, not {theirs!r}" for name, value, theirs in pairs if value != theirs]
 
     def to_yaml(self) -> str:

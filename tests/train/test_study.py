@@ -168,3 +168,24 @@ def test_our_studies_are_of_the_paper_s_rows_and_their_pages_are_up_to_date(name
     table = study.table(found)
     assert all(row.count(" (CIFAR10)") + row.count(" (ImageNet)") == 1 for row in table.splitlines()[2:])
     assert (ROOT / "model_cards" / page).read_text(encoding="utf-8") == study.page(found), "run train/study.py --page"
+
+
+def test_a_study_of_its_own_has_labels_and_recipes_for_its_rows(folder):
+    plan = PLAN.replace("table: table2\n", "").replace(
+        "paper: ResNet50 PushPull avg3", "label: tuned\n    recipe: finetune"
+    )
+    plan = plan.replace("paper: ResNet50", "label: plain").replace(
+        "resnet18_cifar_pushpull", "resnet18_cifar_pushpull.cifar10"
+    )
+    (folder / "plan.yaml").write_text(plan)
+    measured(folder, "plain", "resnet18_cifar", 1, [0.2] * 5)
+    measured(folder, "unit", "resnet18_cifar_pushpull", 1, [0.1] * 5)
+    found = study.Study.load(folder)
+    assert [(row.recipe, row.settings.opt) for row in found.rows.values()] == [
+        ("digits", "momentum"),
+        ("finetune", "adamw"),
+    ]
+    table = study.table(found)
+    assert "| training | network |" in table
+    assert "published" not in table
+    assert "| tuned | `resnet18_cifar_pushpull.cifar10` | 1 of 2 | 10.0 | 15.0 | 0.500 |" in table
