@@ -189,3 +189,9 @@ def test_a_study_of_its_own_has_labels_and_recipes_for_its_rows(folder):
     assert "| training | network |" in table
     assert "published" not in table
     assert "| tuned | `resnet18_cifar_pushpull.cifar10` | 1 of 2 | 10.0 | 15.0 | 0.500 |" in table
+
+
+def test_the_study_of_fine_tuning_is_the_table_of_the_documentation():
+    found = study.Study.load(study.STUDIES / "finetune")
+    assert all(len(row.results) == len(row.seeds) for row in found.rows.values())
+    assert study.table(found) in (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
