@@ -25,7 +25,7 @@ from timm_pushpull.benchmark.paper import summaries
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.files import make_folder, write_file
-from timm_pushpull.utils.markdown import number, percent, table
+from timm_pushpull.utils.markdown import percent, table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -149,13 +149,13 @@ def table1(ours: Ours) -> str:
 
 def figures(row: ComparisonRow) -> list[str]:
     """E, mCE, mrCE and R_net."""
-    return [percent(row.clean_error, 1), percent(row.mce), number(row.mrce), percent(row.r_net)]
+    return [percent(row.clean_error, 1), percent(row.mce), percent(row.mrce, 1), percent(row.r_net, 1)]
 
 
 def table2(measured: study.Study) -> str:
     """Table 2 as published, beside the mrCE of the study, whose network is a smaller one."""
     small = {row.label: row for row in measured.rows.values()}
-    header = ["data", "network", "E", "mCE", "mrCE", "R_net", "in small, on CIFAR-10: mrCE", "seeds"]
+    header = ["data", "network", "E", "mCE", "mrCE", "R_net", "in small, on CIFAR-10: mrCE, %", "seeds"]
     rows, body = published("table2"), []
     for row in rows:
         first = next(other for other in rows if other.model == row.model)  # most rows of CIFAR-10 are ImageNet's, too
@@ -168,22 +168,22 @@ def table2(measured: study.Study) -> str:
 def table3() -> str:
     """Table 3 as published."""
 
-    def cell(value: tuple[float, float | None], places: int) -> str:
+    def cell(value: tuple[float, float | None]) -> str:
         mean, deviation = value
-        return f"{mean:.{places}f}" + (f" ± {deviation:.{places}f}" if deviation is not None else "")
+        return f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
 
-    body = [[row.model, cell(row.clean_error, 3), cell(row.mrce, 3), NOT_RUN] for row in summaries.table3()]
-    return table(["configuration", "clean error", "mrCE", "ours"], body)
+    body = [[row.model, cell(row.clean_error), cell(row.mrce), NOT_RUN] for row in summaries.table3()]
+    return table(["configuration", "clean error, %", "mrCE, %", "ours"], body)
 
 
 def table4(ours: Ours) -> str:
     """Table 4 with the releases' relative errors grouped alike."""
-    header = ["network", *(f"{group} frequency" for group in metrics.FREQUENCIES)]
-    header += [f"ours, {group}" for group in metrics.FREQUENCIES]
+    header = ["network", *(f"{group} frequency, %" for group in metrics.FREQUENCIES)]
+    header += [f"ours, {group}, %" for group in metrics.FREQUENCIES]
     header += ["our run"]
 
     def cells(groups: dict[str, tuple[float, float]], places: int) -> Iterator[str]:
-        return (f"{mean:.{places}f} ± {deviation:.3f}" for mean, deviation in groups.values())
+        return (f"{100 * mean:.{places}f} ± {100 * deviation:.1f}" for mean, deviation in groups.values())
 
     body = []
     for row in summaries.table4():
@@ -192,18 +192,18 @@ def table4(ours: Ours) -> str:
         own, base = (ours.get(("CIFAR10", network)) for network in (name, row.baseline))
         if own and base:
             repository, comparison = own
-            mine = [*cells(metrics.by_frequency(comparison.row.relative), 2), f"`{repository}`"]
-        body.append([name, *cells(row.groups, 2), *mine])
+            mine = [*cells(metrics.by_frequency(comparison.row.relative), 1), f"`{repository}`"]
+        body.append([name, *cells(row.groups, 0), *mine])
     return table(header, body)
 
 
 def retrieval(name: str, measured: study.Study) -> str:
     """Table 5 or 8 as published, beside the study of retrieval."""
     small = {row.label: row for row in measured.rows.values()}
-    header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "in small: E", "mCE", "mrCE", "seeds"]
+    header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "in small: E", "mCE", "mrCE, %", "seeds"]
     body = []
     for row in published(name):
-        theirs = [percent(row.clean_error, 1), percent(row.mce, 1), number(row.mrce)]
+        theirs = [percent(row.clean_error, 1), percent(row.mce, 1), percent(row.mrce, 1)]
         mine = small.get(row.model)
         done = list(mine.results.values()) if mine else []
         if done:

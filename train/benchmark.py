@@ -19,6 +19,7 @@ from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import network_name
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
 from timm_pushpull.utils import hardware, provenance
+from timm_pushpull.utils.markdown import percent
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.data import Data
 from train.run_folder import BENCHMARK_LOG, RECIPE, RunFolder
@@ -110,5 +111,9 @@ def run_benchmark(
         config = parse_config((folder.path / CONFIG).read_bytes(), repr(str(folder.path / CONFIG)))
         recipe = load_yaml((folder.path / RECIPE).read_text(encoding="utf-8"))
         folder.write_results(card_of(model, results=results, recipe=recipe, config=config), results)
+    accelerator.print(
+        f"{settings.models[0]}: clean error {percent(results.clean_error, 1)}, mCE {percent(results.mce, 1)} on "
+        f"{results.num_images:,} images"
+    )
     accelerator.wait_for_everyone()
     return results

@@ -188,6 +188,10 @@ def _add_run_options(parser: Parser) -> None:
         help="train only; --resume without it measures later (default: no)",
     )  # fmt: skip
     add("--save-minutes", type=float, default=5.0, help="minutes between two checkpoints (default: 5)")
+    add(
+        "--keep-checkpoints", action="store_true", default=False,
+        help="keep the checkpoints once the network is measured (default: no)",
+    )  # fmt: skip
     add("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's (default: none)")
     add("--log-wandb", dest="tracker", action="store_const", const="wandb", help="as --tracker wandb")
     add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu (default: auto)")

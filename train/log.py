@@ -17,17 +17,17 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor, nn
 
-from timm_pushpull import cli
-from timm_pushpull.benchmark.results import Results
 from timm_pushpull.layers.push_pull_base import inhibition_strengths
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import make_folder, read_plain, refuse_link, write_file
 from timm_pushpull.utils.progress import progress_bar
-from train.run_folder import TRACKING, RunFolder
+from timm_pushpull.utils.text import duration
+from train.run_folder import TRACKING
 from train.settings import Settings
 
 _PROJECT = "timm-pushpull"
+_WORTH_TELLING = 60  # seconds
 
 
 class StepSums(NamedTuple):
@@ -99,8 +99,9 @@ class TrainLog:
     """
 
     def __init__(self, step: int, total: int, settings: Settings, accelerator: Accelerator) -> None:
-        self.epochs, self.accelerator = settings.epochs, accelerator
-        self.bar = progress_bar(total, settings.models[0], "step", show=accelerator.is_main_process, initial=step)
+        self.epochs, self.name, self.accelerator = settings.epochs, settings.models[0], accelerator
+        self.bar = progress_bar(total, self.name, "step", show=accelerator.is_main_process, initial=step)
+        self._windows = 0
 
     def __enter__(self) -> TrainLog:
         return self
@@ -113,7 +114,12 @@ class TrainLog:
         images = sum(step.images for step in steps)
         loss, error = sum(step.loss for step in steps) / images, sum(step.wrong for step in steps) / images
         speed = images / seconds
-        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", error=f"{error:.1%}", images_per_s=f"{speed:.0f}")
+        shown = {"epoch": epoch + 1, "loss": f"{loss:.3f}", "train error": f"{error:.1%}", "images/s": f"{speed:.0f}"}
+        self.bar.set_postfix(shown, refresh=False)
+        self._windows += 1
+        left = (self.bar.total - global_step) * seconds / len(steps)
+        if self._windows == 2 and left >= _WORTH_TELLING and self.accelerator.is_main_process:  # the first warms up
+            self.bar.write(f"{self.name}: about {duration(left)} left to train, by the last {len(steps)} steps")
         values = {"loss": loss, "train_error": error, "learning_rate": steps[-1].lr, "images_per_second": speed}
         self.accelerator.log(values, step=global_step)
 
@@ -124,8 +130,8 @@ class TrainLog:
         alpha = f", alpha {row['alpha_mean']:.2f} +- {row['alpha_std']:.2f}" if "alpha_mean" in row else ""
         if self.accelerator.is_main_process:
             self.bar.write(
-                f"epoch {row['epoch']}/{self.epochs}: loss {row['loss']:.4f}, train error {row['train_error']:.2%}, "
-                f"test error {row['test_error']:.2%}{alpha}"
+                f"{self.name}: epoch {row['epoch']}/{self.epochs}, loss {row['loss']:.4f}, "
+                f"train error {row['train_error']:.1%}, test error {row['test_error']:.1%}{alpha}"
             )
 
 
@@ -193,19 +199,6 @@ def alpha_statistics(network: nn.Module) -> dict[str, float]:
         return {}
     values = {"mean": alpha.mean(), "std": alpha.std(correction=0), "min": alpha.min(), "max": alpha.max()}
     return {f"alpha_{name}": value.item() for name, value in values.items()}
-
-
-def print_summary(measured: list[tuple[RunFolder, Results]], baseline: Results) -> None:
-    """The last lines: what was reached, and how to load it."""
-    found = [results for _, results in measured]
-    print()
-    cli.print_comparison([*([baseline] if baseline not in found else []), *found])
-    print("\nLoad the result:")
-    for folder, _ in measured:
-        print(
-            f'  python -c "import timm, timm_pushpull; '
-            f"model = timm.create_model('local-dir:{folder.path}', pretrained=True)\""
-        )
 
 
 def print_resume(epoch: int, step: int) -> None:

@@ -154,6 +154,10 @@ class RunFolder:
         for name in (BENCHMARK_LOG, TRAINING):  # the results hold all of it
             remove(self.path / name, within=self.path)
 
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished run, which nothing can be resumed from any more."""
+        remove(self.path / STATE, within=self.path)
+
 
 def copy_trained(run: Path, target: Path) -> None:
     """Copy what it takes to measure a finished or released network anew, whole or not at all.

@@ -57,10 +57,11 @@ class Interval:
         reach = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(mean, mean - reach, mean + reach)
 
-    def text(self, digits: int) -> str:
-        """Such as `0.931 [0.902, 0.960]`."""
-        bounds = "" if self.low is None else f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-        return f"{self.mean:.{digits}f}{bounds}"
+    def text(self) -> str:
+        """In percent, such as `93.1 [90.2, 96.0]`."""
+        if self.low is None or self.high is None:
+            return f"{100 * self.mean:.1f}"
+        return f"{100 * self.mean:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ class Row:
         return Interval.of(values) if values else None
 
     def mrce_text(self) -> str:
-        """`mrce` in a table: 1 by definition for a baseline, `-` where there is none."""
+        """`mrce` in a table, in percent: 100 by definition for a baseline, `-` where there is none."""
         mrce = self.mrce()
         if mrce is None:
             return "-"
-        return mrce.text(3) if self.baseline else f"{mrce.mean:.3f}"
+        return mrce.text() if self.baseline else f"{100 * mrce.mean:.1f}"
 
 
 @dataclass(frozen=True)
@@ -216,11 +217,12 @@ def table(study: Study) -> str:
     """What came out, as Markdown: means and standard deviations over the seeds, in %, mrCE with its 95 % interval."""
     published = {(row.dataset, row.label): row for row in paper.load(study.table)} if study.table else {}
     first = f"row of Table {study.table.removeprefix('table')}" if study.table else "training"
-    header = [first, "network", "seeds", "E, %", "mCE, %", "mrCE", *(["published mrCE"] if study.table else [])]
+    header = [first, "network", "seeds", "E, %", "mCE, %", "mrCE, %"]
+    header += ["published mrCE, %"] if study.table else []
     lines = []
     for row in study.rows.values():
         known = next((f for d in ("CIFAR10", "ImageNet") if (f := published.get((d, row.label)))), None)
-        theirs = f"{known.mrce:.3f} ({known.dataset})" if known else ""
+        theirs = f"{100 * known.mrce:.1f} ({known.dataset})" if known and known.mrce else ""
         done = list(row.results.values())
         if not done:
             lines.append([row.label, row.network, NOT_RUN, "", "", "", theirs][: len(header)])
@@ -244,7 +246,7 @@ def by_frequency(study: Study) -> str:
     means = [[metrics.by_frequency(relative) for relative in row.relative_errors().values()] for row in rows]
     names = list(means[0][0])
     lines = [
-        [row.network, *(Interval.of([groups[name][0] for groups in seeds]).text(3) for name in names)]
+        [row.network, *(Interval.of([groups[name][0] for groups in seeds]).text() for name in names)]
         for row, seeds in zip(rows, means, strict=True)
     ]
     return markdown.table(["network", *(f"{name} frequency" for name in names)], lines)
@@ -255,7 +257,7 @@ def by_corruption(study: Study) -> str:
     rows = [row for row, _ in study.compared()]
     seeds = [list(row.relative_errors().values()) for row in rows]
     lines = [
-        [corruption, *(Interval.of([relative[corruption] for relative in found]).text(2) for found in seeds)]
+        [corruption, *(Interval.of([relative[corruption] for relative in found]).text() for found in seeds)]
         for corruption in seeds[0][0]
     ]
     return markdown.table(["corruption", *(row.network for row in rows)], lines)
@@ -268,7 +270,7 @@ def conclusion(study: Study) -> str:
         assert mrce.low is not None
         assert mrce.high is not None
         verdict = "fewer" if mrce.high < 1 else "more" if mrce.low > 1 else "undecided"
-        verdicts[verdict].append(f"{row.network} ({mrce.text(3)})")
+        verdicts[verdict].append(f"{row.network} ({mrce.text()} %)")
     if not study.compared():
         return "No network and its baseline have been run with two seeds so far, so nothing follows."
     parts = []
@@ -279,7 +281,7 @@ def conclusion(study: Study) -> str:
                 f"{' and '.join(verdicts[verdict])} {verb} {verdict} errors under corruption than the baseline"
             )
     if verdicts["undecided"]:
-        parts.append(f"for {' and '.join(verdicts['undecided'])} it is undecided, as the interval holds 1")
+        parts.append(f"for {' and '.join(verdicts['undecided'])} it is undecided, as the interval holds 100 %")
     return f"By the 95 % intervals of mrCE, {'; '.join(parts)}."
 
 
@@ -301,15 +303,16 @@ def page(study: Study) -> str:
     parts += ["## What follows", conclusion(study)]
     if study.compared():
         parts += [
-            "An mrCE below 1 means fewer errors than the baseline's. Its interval is Student's t over the seeds, "
+            "An mrCE below 100 % means fewer errors than the baseline's. Its interval is Student's t over the seeds, "
             "paired: the errors of each seed are relative to those of the baseline trained with the same seed. Every "
             "interval stands for itself; of twenty, one misses the true value on average. It covers the chance in "
             "training these networks, not other networks or data.",
             "## By frequency of the corruption",
-            "Errors relative to the baseline's, means over the corruptions of a group as in the paper's Table 4.",
+            "Errors relative to the baseline's in percent, means over the corruptions of a group as in the paper's "
+            "Table 4.",
             by_frequency(study),
             "## By corruption",
-            "Errors relative to the baseline's.",
+            "Errors relative to the baseline's in percent.",
             by_corruption(study),
         ]
     commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({results.commit for results in done if results.commit}))
@@ -326,7 +329,9 @@ def _methods(done: Sequence[Results]) -> str:
     one, training = done[0], done[0].training or Training()
     return (
         f"E is the error on clean images{' (1 - mAP)' if one.task == 'retrieval' else ''}; E and mCE are means ± "
-        f"standard deviations over training seeds, mrCE is a mean with its 95 % interval, relative to the baseline. "
+        f"standard deviations over training seeds. mCE is the mean error over corruptions and severities, not "
+        f"AlexNet-normalised. mrCE is the mean over corruptions of the error divided by the baseline's, with its 95 % "
+        f"interval over seeds; below 100 % is more robust. "
         f"Each network was trained for {training.epochs} epochs on {training.images or 0:,} images of {one.dataset} "
         f"and measured on {one.num_images:,} test images, clean and under 15 corruptions at 5 severities (preset "
         f"{one.preset}, corruption seed {one.seed}, {one.frost} frost)."

@@ -2,7 +2,6 @@
 
 accelerate launch train/train.py                                         # digits, two networks, five minutes
 accelerate launch train/train.py --recipe cifar10 --dataset FOLDER_OR_HUB_ID
-accelerate launch train/train.py --recipe cifar10-retrieval --dataset FOLDER_OR_HUB_ID
 accelerate launch train/train.py --recipe cifar10 --model resnet18_cifar_pushpull5 --output runs/pp5
 accelerate launch --config_file train/clusters/eight_gpus.yaml train/train.py --recipe imagenet1k --dataset FOLDER
 torchrun --nproc_per_node 2 train/train.py                               # the launcher does not matter
@@ -10,7 +9,7 @@ torchrun --nproc_per_node 2 train/train.py                               # the l
 From top to bottom: `main` runs one training per network; `train` is the loop over epochs, `train_epoch` over steps,
 `Trainer.train_step` one step, `validate` the test after an epoch; then checkpoints, and the weights that a run ends
 with. Settings and recipes are in settings.py, images in data.py, the files of a run in run_folder.py, progress bar and
-trackers in log.py, and the corruption benchmark of the trained network in benchmark.py.
+trackers in log.py, first and last lines in summary.py, the corruption benchmark of the trained network in benchmark.py.
 """
 
 from __future__ import annotations
@@ -52,12 +51,13 @@ from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.initial import check_initial, load_initial, read_initial
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
-from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, print_summary, start_tracker
+from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, start_tracker
 from train.objectives import create_objective
 from train.optim import check_optimizer, create_optimizer, create_scheduler
 from train.run_folder import Checkpoints, RunFolder, TrainState
 from train.settings import Settings
 from train.signals import StopRequest, stop_on_signal
+from train.summary import print_start, print_summary
 from train.sync_bn import convert_sync_bn
 
 
@@ -86,6 +86,7 @@ def main() -> None:
         if baseline:
             baseline.comparable_with(plan_benchmark(data, settings, accelerator.device))
 
+        print_start(settings, data, options.output, accelerator, measures=not options.skip_benchmark)
         accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
         measured = []
         with ExitStack() as locks:
@@ -161,7 +162,10 @@ def run(
         train(folder, data, settings, options, accelerator)
     if options.skip_benchmark:
         return None
-    return run_benchmark(folder, data, settings, accelerator, baseline)
+    results = run_benchmark(folder, data, settings, accelerator, baseline)
+    if accelerator.is_main_process and not options.keep_checkpoints:
+        folder.remove_checkpoints()
+    return results
 
 
 # The loop.

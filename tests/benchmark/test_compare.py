@@ -15,7 +15,7 @@ import pytest
 from support.example_comparison import cells, compare
 from support.example_run import some_results
 from support.processes import assert_one_clear_line
-from timm_pushpull import InputError, cli, metrics
+from timm_pushpull import InputError, metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.comparison import compare as compare_rows
 from timm_pushpull.benchmark.comparison import published
@@ -61,16 +61,18 @@ def test_figures_are_those_of_the_metrics():
 def test_markdown_is_what_is_printed_without_a_terminal(run_inside, files):
     process = compare(run_inside, *files)
     assert process.returncode == 0, process.stderr
-    header, rule, first, second = process.stdout.splitlines()
-    assert cells(header) == ["model", "E", "mCE", "mrCE", "R_net %", *CORRUPTIONS]
+    lines = [line for line in process.stdout.splitlines() if line.startswith("|")]
+    header, rule, first, second = lines
+    assert cells(header) == ["model", "E (%)", "mCE (%)", "mrCE (%)", "R_net (%)", *CORRUPTIONS]
     assert set(rule) <= set("|-: ")
-    assert cells(first)[:4] == ["resnet18_cifar (baseline)", "0.0500", f"{baseline().mce:.4f}", "1.000"]
+    assert cells(first)[:4] == ["resnet18_cifar (baseline)", "5.00", f"{100 * baseline().mce:.2f}", "100.0"]
     assert "**" not in first
-    assert cells(second)[:2] == ["resnet18_cifar_pushpull", "0.0550"]
-    assert cells(second)[5:8] == ["**0.90**"] * 3
-    assert cells(second)[8] == "1.00"
-    assert cells(second)[5 + CORRUPTIONS.index("fog")] == "1.20"
-    assert len({len(line) for line in process.stdout.splitlines()}) == 1
+    assert cells(second)[:2] == ["resnet18_cifar_pushpull", "5.50"]
+    assert cells(second)[5:8] == ["**90.0**"] * 3
+    assert cells(second)[8] == "100.0"
+    assert cells(second)[5 + CORRUPTIONS.index("fog")] == "120.0"
+    assert len({len(line) for line in lines}) == 1
+    assert "it is not AlexNet-normalised" in process.stdout
 
 
 def test_corruptions_stand_in_the_papers_order():
@@ -81,21 +83,23 @@ def test_corruptions_stand_in_the_papers_order():
 
 def test_latex(run_inside, files):
     text = compare(run_inside, *files, "--format", "latex").stdout
-    assert "resnet18\\_cifar\\_pushpull & 0.0550" in text
-    assert text.count("\\textbf{0.90}") == 3
+    assert "resnet18\\_cifar\\_pushpull & 5.50" in text
+    assert text.count("\\textbf{90.0}") == 3
+    assert "Model & E (\\%) & mCE (\\%) & mrCE (\\%) & $R_{net}$ (\\%) & Ga" in text
     rows = [line for line in text.splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
     assert {row.count("&") for row in rows} == {19}
     assert "\\multicolumn{3}{c}{Noise} & \\multicolumn{4}{c}{Blur} & \\multicolumn{3}{c}{Weather}" in text
     assert "\\cmidrule(lr){6-8}" in text
     assert text.count("{") == text.count("}")
-    assert re.findall(r"(?<!\\)[_%#]", text.split("\n", 1)[1].replace("R_{net}", "")) == []
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert re.findall(r"(?<!\\)[_%#]", body.replace("R_{net}", "")) == []
 
 
 def test_csv(run_inside, files):
     text = compare(run_inside, *files, "--format", "csv", "--paper", "table1").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["baseline"] for row in rows[:3]] == ["1", "0", "1"]
-    assert float(rows[1]["gaussian_noise"]) == 0.9
+    assert float(rows[1]["gaussian_noise_percent"]) == 90
     assert len(rows) == 2 + 24
     assert rows[2]["section"] == "published, Table 1, CIFAR10"
 
@@ -109,9 +113,9 @@ def test_published_rows_stand_beside_ours(run_inside, files, table):
     assert len(lines) == 4 + len(paper.load(table))
     assert all(f"published, Table {table[-1]}, " in line for line in lines[4:])
     row = next(cells(line) for line in lines if "ResNet50 PushPull avg3" in line and ", ImageNet " in line)
-    assert row[2:6] == ["0.282", "**0.6454**" if table == "table1" else "**0.6450**", "**0.967**", "**1.67**"]
+    assert row[2:6] == ["28.2", "**64.54**" if table == "table1" else "**64.50**", "**96.7**", "**1.7**"]
     assert "Published rows are as printed" in text
-    assert "0.2809" in text  # the tables' disagreement is told
+    assert "28.09" in text  # the tables' disagreement is told
 
 
 def test_published_baselines_and_their_variants():
@@ -138,7 +142,7 @@ def test_green_marks_improvements():
     text = terminal(compare_rows([baseline(), own()]), 200)
     green = [text.plain[span.start : span.end].strip() for span in text.spans if "green" in str(span.style)]
     line = compare_rows([baseline(), own()])[1]
-    assert green.count("0.90") == 3
+    assert green.count("90.0") == 3
     assert len(green) == len(line.improved)
 
 
@@ -165,7 +169,7 @@ def test_on_a_terminal(files, tmp_path):
     assert process.wait(60) == 0, process.stderr.read()
     process.stderr.close()
     text = output.decode()
-    assert "\x1b[1;32m0.90" in text
+    assert "\x1b[1;32m 90.0" in text
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
     assert max(map(len, plain.splitlines())) <= 70
     assert "─ Noise ─" in plain
@@ -190,7 +194,7 @@ def test_partial_results_are_compared_and_told(run_inside, tmp_path):
     )
     text = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json").stdout
     assert cells(text.splitlines()[0])[5:] == ["fog", "pixelate"]
-    assert cells(text.splitlines()[3])[5:] == ["**0.67**", "1.20"]
+    assert cells(text.splitlines()[3])[5:] == ["**66.7**", "120.0"]
     assert "Partial: mCE and mrCE are means over the measured cells only" in text
     published = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json", "--paper", "table1").stdout
     assert len({line.count("|") for line in published.splitlines() if line.startswith("|")}) == 1
@@ -200,9 +204,9 @@ def test_without_clean_images_their_figures_are_open(run_inside, tmp_path):
     baseline(clean_error=None).save(tmp_path / "base.json")
     own(clean_error=None).save(tmp_path / "own.json")
     text = compare(run_inside, tmp_path / "base.json", tmp_path / "own.json").stdout
-    assert [cells(line)[1] for line in text.splitlines()[2:]] == ["-", "-"]
-    assert [cells(line)[4] for line in text.splitlines()[2:]] == ["-", "-"]
-    assert "**0.90**" in text
+    assert [cells(line)[1] for line in text.splitlines()[2:4]] == ["-", "-"]
+    assert [cells(line)[4] for line in text.splitlines()[2:4]] == ["-", "-"]
+    assert "**90.0**" in text
 
 
 def test_models_of_one_name_carry_their_files(run_inside, tmp_path):
@@ -260,14 +264,14 @@ def test_bad_options_are_one_line(run_inside, files, tmp_path):
     assert_one_clear_line(compare(run_inside, tmp_path / "nowhere.json", files[1]), "nowhere.json")
 
 
-def test_print_comparison_leaves_open_what_is_not_defined(capsys):
+def test_what_is_not_defined_is_left_open():
     no_fog = {**BASE_ERRORS, "fog": [0.0] * 5}
-    cli.print_comparison([baseline(errors=no_fog, clean_error=0.0), own()])
-    _, _, first, second = capsys.readouterr().out.splitlines()
-    assert cells(first)[1:3] == ["0.0000", f"{baseline(errors=no_fog).mce:.4f}"]
+    text = markdown(compare_rows([baseline(errors=no_fog, clean_error=0.0), own()]))
+    _, _, first, second = text.splitlines()
+    assert cells(first)[1:3] == ["0.00", f"{100 * baseline(errors=no_fog).mce:.2f}"]
     assert cells(second)[3:] == ["-"] * 17
     with pytest.raises(InputError, match="clean images only"):
-        cli.print_comparison([baseline(errors={}), own(errors={})])
+        compare_rows([baseline(errors={}), own(errors={})])
 
 
 def test_latex_escapes_names():

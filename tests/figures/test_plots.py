@@ -142,19 +142,19 @@ def test_lines_of_no_net_gain_pass_through_the_baseline():
     assert f"{baseline.mce / baseline.clean_error:.2f}" in legend_texts(figure)[-1]
 
 
-def test_bars_reach_from_one_to_the_relative_errors():
+def test_bars_reach_from_100_percent_to_the_relative_errors():
     baseline, *measured = models(3)
     figure = figures.plot_corruption_bars(baseline, measured)
     axes = figure.axes[0]
     for bars, results in zip(axes.containers, measured, strict=True):
         relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
         expected = [*relative.values(), metrics.mean_relative_corruption_error(results.errors, baseline.errors)]
-        assert [bar.get_y() for bar in bars] == [1] * 16
-        np.testing.assert_allclose([bar.get_y() + bar.get_height() for bar in bars], expected)
+        assert [bar.get_y() for bar in bars] == [100] * 16
+        np.testing.assert_allclose([bar.get_y() + bar.get_height() for bar in bars], 100 * np.array(expected))
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert labels == [*(name.replace("_", " ") for name in CORRUPTIONS), "mrCE"]
     assert [text.get_text() for text in axes.texts] == ["Noise", "Blur", "Weather", "Digital", "Mean"]
-    assert "relative to the baseline" in axes.get_ylabel()
+    assert "relative to the baseline (%)" in axes.get_ylabel()
     assert legend_texts(figure) == ["model_0 (baseline)", "model_1", "model_2"]
     first, second = ([bar for bar in bars] for bars in axes.containers)
     assert all(one.get_x() + one.get_width() <= two.get_x() + 1e-9 for one, two in zip(first, second, strict=True))
@@ -296,7 +296,7 @@ def test_the_captions_of_results_count_what_the_figures_show():
     assert "1 lie below the line for β = 1 (best: best, +4.0 %)" in text
     assert f"2 lie below the line for β = mCE₀/E₀ (best: best, +{100 * saved:.1f} %)" in text
     text = caption(figures.plot_corruption_bars(baseline, [worse, better]))
-    assert "fewer errors than the baseline: worse on 0 of 15 (mrCE 1.100); better on 15 of 15 (mrCE 0.950)" in text
+    assert "fewer errors than the baseline: worse on 0 of 15 (mrCE 110.0 %); better on 15 of 15 (mrCE 95.0 %)" in text
     assert "100 images of pictures, split test (preset cifar10-c, seed 0)" in text
     with pytest.raises(InputError, match="nothing to compare"):
         figures.plot_tradeoff(baseline, [])

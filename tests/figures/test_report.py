@@ -110,16 +110,16 @@ def test_the_leaderboard_has_the_figures_of_the_results(page, expected):
         assert values == [line.clean_error, line.mce, line.mrce, line.r_net]
         low, high = confidence_interval(line.mce, 100)
         assert row[2][0] == f"{100 * line.mce:.1f}{NO_BREAK}%|{100 * low:.1f}{TO}{100 * high:.1f}"
-        assert row[3][0] == f"{line.mrce:.3f}"
+        assert row[3][0] == f"{100 * line.mrce:.1f}{NO_BREAK}%"
         assert row[4][0].replace(MINUS, "-") == f"{100 * line.r_net:.1f}{NO_BREAK}%"
 
 
 def test_the_best_of_a_column_is_marked(page, expected):
     best = expected[1][2]  # of all columns
     assert best.model == "pushpull"
-    shown = [f"{100 * value:.1f}{NO_BREAK}%" for value in (best.clean_error, best.mce, best.r_net)]
+    shown = [f"{100 * value:.1f}{NO_BREAK}%" for value in (best.clean_error, best.mce, best.mrce, best.r_net)]
     first, *_ = page.split("</table>")
-    assert re.findall('class="best">([^<]*)<', first) == [*shown[:2], f"{best.mrce:.3f}", shown[2]]
+    assert re.findall('class="best">([^<]*)<', first) == shown
 
 
 def test_relative_errors_and_all_errors_are_in_tables(page, expected):
@@ -270,7 +270,7 @@ def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
     names = [row[0][0] for row in tables(page, "leaderboard")[0]]
     assert names == ["pushpull", "plain baseline"]
     assert "source the results of a model that names it as its baseline" in text_of(page)
-    assert "Under corruptions pushpull has 0.800 times the error of plain" in text_of(page)
+    assert "Under corruptions pushpull has 80.0 % of the error of plain" in text_of(page)
 
 
 def test_models_with_one_name_and_groups_with_one_dataset_get_unique_names(given, tmp_path):

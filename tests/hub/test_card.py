@@ -51,14 +51,14 @@ def test_tables_beside_the_baseline():
     relative = metrics.relative_corruption_errors(PAIR.errors, BASELINE.errors)
     for corruption, row in PAIR.errors.items():
         shown = [float(cell) for cell in row_of(card, corruption, "corruption")]
-        expected = [*(100 * e for e in row), 100 * metrics.mean_error(row), 40, relative[corruption]]
+        expected = [*(100 * e for e in row), 100 * metrics.mean_error(row), 40, 100 * relative[corruption]]
         assert all(abs(a - b) <= 0.051 for a, b in zip(shown, expected, strict=True))
     last = [float(cell) for cell in row_of(card, "mean", "corruption")]
-    np.testing.assert_allclose(last, [10, 20, 30, 40, 7, 21.4, 40, 0.535], atol=0.051)
+    np.testing.assert_allclose(last, [10, 20, 30, 40, 7, 21.4, 40, 53.5], atol=0.051)
     mrce = metrics.mean_relative_corruption_error(PAIR.errors, BASELINE.errors)
     r_net = ((0.04 - 0.05) / 0.04 + 0.4 / 0.04 * (0.4 - PAIR.mce) / 0.4) / 2  # Eq. 13 with beta = mCE0 / E0
-    assert row_of(card, PAIR.model, "model") == ["5.00%", f"{PAIR.mce:.2%}", f"{mrce:.3f}", f"{r_net:.1%}"]
-    assert row_of(card, "resnet18_cifar (baseline)", "model") == ["4.00%", "40.00%", "1.000", "0.0%"]
+    assert row_of(card, PAIR.model, "model") == ["5.00%", f"{PAIR.mce:.2%}", f"{mrce:.1%}", f"{r_net:.1%}"]
+    assert row_of(card, "resnet18_cifar (baseline)", "model") == ["4.00%", "40.00%", "100.0%", "0.0%"]
     assert "its error is lower than the baseline's" in card
     assert "mCE 19.1% to 20.9%" in card
     worse = replace(PAIR, errors={name: [0.5] * 5 for name in PAIR.errors})
@@ -75,8 +75,8 @@ def test_tables_beside_the_baseline():
     ("model", "printed"),
     [
         # R_net by hand from Table 1: ((.069 - .071) / .069 + .2853 / .069 * (.2853 - .2728) / .2853) / 2 = 0.0761
-        ("resnet18_cifar_pushpull", ["7.1%", "27.28%", "0.970", "7.6%"]),
-        ("resnet18_cifar", ["6.9%", "28.53%", "1.000", "0.0%"]),
+        ("resnet18_cifar_pushpull", ["7.1%", "27.28%", "97.0%", "7.6%"]),
+        ("resnet18_cifar", ["6.9%", "28.53%", "100.0%", "0.0%"]),
     ],
 )
 def test_beside_the_paper(model, printed):
@@ -84,7 +84,7 @@ def test_beside_the_paper(model, printed):
     card = card_of(results)
     label = "paper, Table 1: ResNet18" + " PushPull avg3" * ("pushpull" in model)
     assert row_of(card, label, "source") == printed
-    ours = ["5.00%", f"{results.mce:.2%}", *(("1.000", "0.0%") if model == "resnet18_cifar" else ("-", "-"))]
+    ours = ["5.00%", f"{results.mce:.2%}", *(("100.0%", "0.0%") if model == "resnet18_cifar" else ("-", "-"))]
     assert row_of(card, "this model", "source") == ours
     assert "not list R_net; it is computed here" in card
     assert "in this training, epochs is 1, not 30" in card
@@ -252,13 +252,14 @@ def test_text_of_strangers_stays_text():
 def test_robustness_figure():
     pytest.importorskip("matplotlib")
     figure = robustness_figure(PAIR)
+    relative = metrics.relative_corruption_errors(PAIR.errors, BASELINE.errors)
     assert len(figure.axes) == 15
     for panel, (name, row) in zip(figure.axes, PAIR.errors.items(), strict=True):
         baseline, own = panel.lines
         assert panel.get_title() == name.replace("_", " ")
         np.testing.assert_allclose(own.get_ydata(), [5, *(100 * error for error in row)])
         np.testing.assert_allclose(baseline.get_ydata(), [4] + [40] * 5)
-        assert panel.texts[0].get_text() == f"{metrics.mean_error(row) / 0.4:.2f}"
+        assert panel.texts[0].get_text() == f"{100 * relative[name]:.0f} %"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["resnet18_cifar (baseline)", "resnet18_cifar_pushpull"]
     assert "%" in figure.get_supylabel()

@@ -71,7 +71,7 @@ def test_card():
         "a hash of 64 bits",
         "the 5,000 clean images of `uoft-cs/cifar10`, split `train`, are ranked",
         "the first 200 ranks",
-        "times the baseline's error",
+        "of the baseline's error",
         "![1 - mAP@200 of",
         "image retrieval, feature backbone",
         "**Loss:** central similarity quantization",
@@ -85,8 +85,8 @@ def test_card():
     ("model", "printed"),
     [
         # Tables 5 and 8; R_net by hand: (0 + (.264 - .258) / .071) / 2 = 0.0423
-        ("resnet18_cifar_pushpull", ["7.1%", "25.8%", "0.981", "4.2%"]),
-        ("resnet50_cifar", ["7.1%", "28.1%", "1.000", "0.0%"]),
+        ("resnet18_cifar_pushpull", ["7.1%", "25.8%", "98.1%", "4.2%"]),
+        ("resnet50_cifar", ["7.1%", "28.1%", "100.0%", "0.0%"]),
     ],
 )
 def test_beside_the_paper(model, printed):
@@ -123,16 +123,16 @@ def test_compared_beside_tables_5_and_8(tmp_path, run_inside):
         return process.stdout, {line[0]: [cell.strip("*") for cell in line[1:]] for line in lines}
 
     said, rows = table("table5")
-    assert rows["ResNet18 PushPull avg3"][:6] == ["published, Table 5, CIFAR10", "0.071", "-", "0.981", "-", "0.93"]
-    assert rows["resnet18_cifar_pushpull"][5] == "0.80"  # mean of .1 .2 .3 .4 and 0 over .25
+    assert rows["ResNet18 PushPull avg3"][:6] == ["published, Table 5, CIFAR10", "7.1", "-", "98.1", "-", "93"]
+    assert rows["resnet18_cifar_pushpull"][5] == "80.0"  # mean of .1 .2 .3 .4 and 0 over .25
     assert "1 - mAP@200: each image ranks the 5,000 images of split train" in said
     said, rows = table("table8")
-    assert rows["ResNet18 PushPull avg3"][:6] == ["published, Table 8, CIFAR10", "0.071", "0.2580", "-", "4.23", "0.44"]
-    assert rows["resnet18_cifar_pushpull"][5] == "0.20"
-    assert rows["resnet18_cifar (baseline)"][3:6] == ["1.000", "0.00", "0.25"]
-    assert "**0.44**" in said
-    assert "**0.42**" not in said  # impulse noise, .39 of the baseline
-    assert "**0.20**" in said
+    assert rows["ResNet18 PushPull avg3"][:6] == ["published, Table 8, CIFAR10", "7.1", "25.8", "-", "4.2", "44"]
+    assert rows["resnet18_cifar_pushpull"][5] == "20.0"
+    assert rows["resnet18_cifar (baseline)"][3:6] == ["100.0", "0.0", "25.0"]
+    assert "**44**" in said
+    assert "**42**" not in said  # impulse noise, .39 of the baseline
+    assert "**20.0**" in said
     process = compare(run_inside, *files, "--paper", "table1")
     assert_one_clear_line(process, "table1 is about classification", "use table5 or table8")
     process = compare(run_inside, tmp_path / "other.json", tmp_path / "other.json", "--paper", "table5")

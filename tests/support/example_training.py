@@ -13,7 +13,7 @@ from support.processes import Command, launch, options
 
 TRAIN = str(ROOT / "train" / "train.py")
 MODEL = "resnet18_cifar_pushpull"
-RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml", "state"}
+RUN_FILES = {"model.safetensors", "config.json", "results.json", "README.md", "log.csv", "recipe.yaml"}
 #: Optimizer steps of `digits_arguments`: 2 epochs of 600 images in batches of 2.
 STEPS = 600
 
@@ -38,7 +38,7 @@ def folder_arguments(dataset: Path, output: Path, /, **changes: object) -> list[
 
 
 def digits_arguments(output: Path, **changes: object) -> list[str]:
-    """A training of many steps with dropout and a moving average, which saves a checkpoint as often as it can."""
+    """A training of many steps with dropout and a moving average, which saves checkpoints often and keeps them."""
     settings = {
         "dataset": "digits",
         "model": MODEL,
@@ -53,7 +53,7 @@ def digits_arguments(output: Path, **changes: object) -> list[str]:
         "save-minutes": 0,
         **changes,
     }
-    return [TRAIN, *options(settings)]
+    return [TRAIN, *options(settings), "--keep-checkpoints"]
 
 
 def start(output: Path, processes: int, *more: str, **changes: object) -> list[Command]:

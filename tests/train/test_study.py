@@ -60,11 +60,11 @@ def test_the_table_is_of_means_over_the_seeds(folder):
     plain = [measured(folder, "plain", "resnet18_cifar", s, [0.1 * s, 0.2, 0.2, 0.2, 0.3]) for s in (1, 2)]
     unit = [measured(folder, "unit", "resnet18_cifar_pushpull", s, [0.1, 0.1 * s, 0.2, 0.2, 0.2]) for s in (1, 2)]
     first, second = (relative_mrce(*pair) for pair in zip(unit, plain, strict=True))
-    mean, reach = (first + second) / 2, 12.7062 * abs(first - second) / 2  # Student's t of one degree of freedom
+    mean, reach = 50 * (first + second), 12.7062 * 50 * abs(first - second)  # Student's t of one degree of freedom
     table = study.table(study.Study.load(folder))
-    assert f"| 2 | 10.0 ± 0.0 | 25.5 ± 2.1 | {mean:.3f} [{mean - reach:.3f}, {mean + reach:.3f}] | 0.982" in table
+    assert f"| 2 | 10.0 ± 0.0 | 25.5 ± 2.1 | {mean:.1f} [{mean - reach:.1f}, {mean + reach:.1f}] | 98.2" in table
     assert "| 2 | 15.0 ± 7.1 |" in table  # clean errors of the plain network
-    assert "| 1.000 | 1.000 (CIFAR10) |" in table  # and its mrCE, by definition
+    assert "| 100.0 | 100.0 (CIFAR10) |" in table  # and its mrCE, by definition
     page = study.page(study.Study.load(folder))
     assert "Remarks on the study, over two lines." in page
     assert "in 4 runs" in page
@@ -76,18 +76,18 @@ def test_rows_that_were_not_run_or_not_with_the_baseline_s_seeds_have_no_mrce(fo
     measured(folder, "unit", "resnet18_cifar_pushpull", 1, [0.1] * 5)
     measured(folder, "plain", "resnet18_cifar", 2, [0.2] * 5)
     found = study.Study.load(folder)
-    assert "| 1 of 2 | 10.0 | 15.0 | - | 0.982 (CIFAR10) |" in study.table(found)
+    assert "| 1 of 2 | 10.0 | 15.0 | - | 98.2 (CIFAR10) |" in study.table(found)
     assert "nothing follows" in study.page(found)
     measured(folder, "unit", "resnet18_cifar_pushpull", 2, [0.1] * 5)
-    assert "| 2 | 10.0 ± 0.0 | 15.0 ± 0.0 | 0.500 | 0.982 (CIFAR10) |" in study.table(study.Study.load(folder))
+    assert "| 2 | 10.0 ± 0.0 | 15.0 ± 0.0 | 50.0 | 98.2 (CIFAR10) |" in study.table(study.Study.load(folder))
 
 
 @pytest.mark.parametrize(
     ("factors", "words"),
     [
-        ((0.9, 0.92, 0.91), "`resnet18_cifar_pushpull` (0.910 [0.885, 0.935]) makes fewer errors under corruption"),
-        ((1.1, 1.12, 1.11), "`resnet18_cifar_pushpull` (1.110 [1.085, 1.135]) makes more errors under corruption"),
-        ((0.8, 1.0, 0.9), "for `resnet18_cifar_pushpull` (0.900 [0.652, 1.148]) it is undecided"),
+        ((0.9, 0.92, 0.91), "`resnet18_cifar_pushpull` (91.0 [88.5, 93.5] %) makes fewer errors under corruption"),
+        ((1.1, 1.12, 1.11), "`resnet18_cifar_pushpull` (111.0 [108.5, 113.5] %) makes more errors under corruption"),
+        ((0.8, 1.0, 0.9), "for `resnet18_cifar_pushpull` (90.0 [65.2, 114.8] %) it is undecided"),
     ],
 )
 def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, words):
@@ -102,10 +102,10 @@ def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, wo
     assert words in page
     assert "Student's t over the seeds, paired" in page
     low, high = words[words.index("[") + 1 : words.index("]")].split(", ")
-    mean = f"{statistics.mean(factors):.2f}"
-    assert f"| fog | {mean} [{float(low):.2f}, " in page or f"| fog | {mean} [" in page
+    mean = f"{100 * statistics.mean(factors):.1f}"
+    assert f"| fog | {mean} [{low}, {high}] |" in page
     frequencies = page[page.index("## By frequency") : page.index("## By corruption")]
-    assert f"| `resnet18_cifar_pushpull` | {mean}0 [{low}, {high}] | {mean}0 [{low}, {high}] |" in frequencies
+    assert f"| `resnet18_cifar_pushpull` | {mean} [{low}, {high}] | {mean} [{low}, {high}] |" in frequencies
 
 
 def test_frequency_groups_are_those_of_table_4(folder):
@@ -116,14 +116,14 @@ def test_frequency_groups_are_those_of_table_4(folder):
         replace(unit, errors=errors).save(folder / f"unit.{seed}.json")
     page = study.page(study.Study.load(folder))
     assert "| network | low frequency | mid frequency |" in page
-    assert "| `resnet18_cifar_pushpull` | 0.500 [0.500, 0.500] | 0.750 [0.750, 0.750] |" in page  # fog and snow
+    assert "| `resnet18_cifar_pushpull` | 50.0 [50.0, 50.0] | 75.0 [75.0, 75.0] |" in page  # fog and snow
 
 
 def test_intervals_are_those_of_student_s_t():
     """Student's sleep data (1908), differences between the two drugs: 95 % interval 0.70 to 2.46."""
     found = study.Interval.of([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-    assert found.text(2) == "1.58 [0.70, 2.46]"
-    assert study.Interval.of([0.5]).text(2) == "0.50"
+    assert found.text() == "158.0 [70.0, 246.0]"
+    assert study.Interval.of([0.5]).text() == "50.0"
 
 
 def test_results_of_something_else_are_refused(folder):

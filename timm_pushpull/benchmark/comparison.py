@@ -14,6 +14,12 @@ from timm_pushpull.benchmark.results import Interval, Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError
 
+#: What tables say below their figures.
+MCE = "mCE: mean error over corruptions and severities; it is not AlexNet-normalised."
+RELATIVE = (
+    "mrCE: mean over corruptions of the error divided by the baseline's; below 100 % is more robust. R_net: net error "
+    "reduction; above 0 % is a better trade-off."
+)
 #: The table whose figures by corruption are absolute errors; in the others they are relative to a baseline's.
 ABSOLUTE = "table8"
 
@@ -93,8 +99,12 @@ class Comparison:
     @property
     def may_be_chance(self) -> bool:
         """Whether the baseline's mCE lies in the 95 % interval of this one."""
-        interval = self.results.intervals and self.results.intervals.mce
-        return bool(interval and self.baseline.mce and interval[0] <= self.baseline.mce <= interval[1])
+        return _within(self.baseline.mce, self.results.intervals and self.results.intervals.mce)
+
+    @property
+    def clean_may_be_chance(self) -> bool:
+        """Whether the baseline's clean error lies in the 95 % interval of this one."""
+        return _within(self.baseline.clean_error, self.results.intervals and self.results.intervals.clean_error)
 
     @property
     def mrce_interval(self) -> Interval | None:
@@ -191,6 +201,10 @@ def caveats(results: Results) -> list[Caveat]:
             )
         )
     return found
+
+
+def _within(value: float | None, interval: Interval | None) -> bool:
+    return value is not None and interval is not None and interval[0] <= value <= interval[1]
 
 
 def _measured(results: Results, baseline: Results, is_baseline: bool = False) -> ComparisonRow:

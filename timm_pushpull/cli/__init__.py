@@ -14,11 +14,10 @@ from typing import NoReturn
 from timm_pushpull import __version__
 from timm_pushpull.cli import benchmark, compare, corrupt, info, plot, report
 from timm_pushpull.cli.parser import Parser
-from timm_pushpull.cli.tables import print_comparison
 from timm_pushpull.utils.errors import InputError, Interrupted, redacted
 from timm_pushpull.utils.text import printable
 
-__all__ = ["Parser", "command_line", "main", "print_comparison", "run"]
+__all__ = ["Parser", "command_line", "main", "run"]
 
 
 def run(command: Callable[[], int | None], name: str) -> NoReturn:

@@ -25,9 +25,9 @@ def add(commands) -> None:
         commands,
         "compare",
         help="compare results with a baseline's",
-        description="Print clean error, mCE, mrCE, R_net and the relative error per corruption in the layout of the "
-        "paper's Table 1 (retrieval: Table 5). Values better than the baseline's are green, or bold in Markdown "
-        "and LaTeX.",
+        description="Print clean error (E), mCE, mrCE, R_net and the relative error per corruption in percent, in the "
+        "layout of the paper's Table 1 (retrieval: Table 5). Values better than the baseline's are green, or bold in "
+        "Markdown and LaTeX.",
         examples=(
             "timm-pushpull compare plain.json pushpull.json",
             "timm-pushpull compare plain.json pushpull.json --paper table1 -o table.tex",
@@ -55,7 +55,7 @@ def add(commands) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from timm_pushpull.benchmark import paper
-    from timm_pushpull.benchmark.comparison import ABSOLUTE, caveats, compare, published, require_errors
+    from timm_pushpull.benchmark.comparison import ABSOLUTE, MCE, RELATIVE, caveats, compare, published, require_errors
 
     if options.format not in (None, *FORMATS):
         raise unknown("format", options.format, FORMATS)
@@ -76,8 +76,8 @@ def _compare(options: argparse.Namespace) -> None:
     rows, notes = compare(measured, absolute=options.paper == ABSOLUTE), []
     if measured[0].retrieval:
         notes.append(retrieval_note(measured[0]))
-    if options.paper == ABSOLUTE:
-        notes.append("By corruption, the figures are errors, not relative to the baseline's.")
+    by_corruption = "errors" if options.paper == ABSOLUTE else "errors divided by the baseline's"
+    notes.append(f"All figures in percent. {MCE} {RELATIVE} By corruption: {by_corruption}.")
     notes += map(str, caveats(measured[0]))
     if options.paper:
         rows += published(options.paper)

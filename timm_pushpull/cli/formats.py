@@ -18,12 +18,13 @@ from timm_pushpull.utils.text import printable
 _HEADINGS = "Ga Sh Im De Gl Mo Zo Sn Fr Fo Br Co El Pi Jp Sp Gb St Sa"
 _SHORT = dict(zip(CORRUPTIONS + EXTRA_CORRUPTIONS, _HEADINGS.split(), strict=True))
 _GROUP = {name: group for group, names in GROUPS.items() for name in names}
-_DIGITS = {"clean_error": 4, "mce": 4, "mrce": 3, "r_net": 2}
+#: Figures of a row beside those by corruption, and the places after the point in percent; those by corruption have one.
+_PLACES = {"clean_error": 2, "mce": 2, "mrce": 1, "r_net": 1}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One figure: its key in a `ComparisonRow`, group of corruptions ("" for a summary), short and long heading."""
+    """One figure, in percent: its key in a `ComparisonRow`, group of corruptions ("" for a summary), and headings."""
 
     key: str
     group: str
@@ -33,11 +34,11 @@ class Column:
 
 def columns(compared: Sequence[ComparisonRow]) -> list[Column]:
     """The summary and the corruptions that were measured, in the paper's order."""
-    summary = (("clean_error", "E"), ("mce", "mCE"), ("mrce", "mrCE"), ("r_net", "R_net %"))
+    summary = (("clean_error", "E"), ("mce", "mCE"), ("mrce", "mrCE"), ("r_net", "R_net"))
     names = dict.fromkeys(name for row in compared[:1] for name in row.values)
     ordered = [*(name for name in CORRUPTIONS if name in names), *(name for name in names if name not in CORRUPTIONS)]
     return [
-        *(Column(key, "", heading, heading) for key, heading in summary),
+        *(Column(key, "", f"{heading} %", f"{heading} (%)") for key, heading in summary),
         *(
             Column(name, _GROUP.get(name, "Extra"), _SHORT.get(name, printable(name)), printable(name))
             for name in ordered
@@ -46,12 +47,15 @@ def columns(compared: Sequence[ComparisonRow]) -> list[Column]:
 
 
 def cell(row: ComparisonRow, key: str) -> str:
-    """A figure as text; "-" where it is not defined. Published clean errors have three digits."""
-    value = getattr(row, key) if key in _DIGITS else row.values.get(key)
+    """A figure in percent, without the unit; "-" where it is not defined. Published figures have the printed digits."""
+    value = getattr(row, key) if key in _PLACES else row.values.get(key)
     if value is None:
         return "-"
-    digits = 3 if key == "clean_error" and row.source != "measured" else _DIGITS.get(key, 2)
-    return f"{100 * value if key == 'r_net' else value:.{digits}f}"
+    places = _PLACES.get(key, 1)
+    if row.table:
+        retrieval = any(number in row.table for number in "58")
+        places = {"clean_error": 1, "mce": 1 if retrieval else 2, "mrce": 1, "r_net": 1}.get(key, 0)
+    return f"{100 * value:.{places}f}"
 
 
 def name(row: ComparisonRow) -> str:
@@ -91,7 +95,8 @@ def latex(compared: Sequence[ComparisonRow]) -> str:
         rules += [f"\\cmidrule(lr){{{at}-{at + size - 1}}}"] if group else []
         at += size
     spans = " & ".join(f"\\multicolumn{{{size}}}{{c}}{{{group}}}" for group, size in groups)
-    short = " & ".join({"r_net": "$R_{net}$ (\\%)"}.get(column.key, column.short) for column in shown)
+    headings = {"r_net": "$R_{net}$ (\\%)"}
+    short = " & ".join(headings.get(column.key, column.short.replace(" %", " (\\%)")) for column in shown)
     out = ["% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
     out += [f" & {spans} \\\\", *([" ".join(rules)] if rules else []), f"Model & {short} \\\\"]
     for section, members in groupby(compared, lambda row: row.source):
@@ -106,12 +111,11 @@ def latex(compared: Sequence[ComparisonRow]) -> str:
 
 
 def to_csv(compared: Sequence[ComparisonRow]) -> str:
-    """CSV with long headings, R_net in percent, fields empty where a figure is not defined."""
+    """CSV in percent; fields are empty where a figure is not defined."""
     shown = columns(compared)
-    heading = {"clean_error": "clean_error", "mce": "mce", "mrce": "mrce", "r_net": "r_net_percent"}
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["model", "section", "baseline", *(heading.get(column.key, column.long) for column in shown)])
+    writer.writerow(["model", "section", "baseline", *(f"{printable(column.key)}_percent" for column in shown)])
     for row in compared:
         cells = [cell(row, column.key) for column in shown]
         writer.writerow(

@@ -1,11 +1,10 @@
-"""Results as Markdown tables on the terminal."""
+"""Results as a Markdown table on the terminal."""
 
 from __future__ import annotations
 
 from timm_pushpull import metrics
-from timm_pushpull.benchmark.comparison import caveats, compare
+from timm_pushpull.benchmark.comparison import MCE, caveats
 from timm_pushpull.benchmark.results import Interval, Intervals, Results
-from timm_pushpull.cli.formats import markdown
 from timm_pushpull.utils.markdown import plain, table
 from timm_pushpull.utils.text import printable
 
@@ -33,7 +32,9 @@ def print_results(results: Results) -> None:
         rows.append([plain(corruption), *cells, f"{100 * metrics.mean_error(errors):.2f}", ""])
     if results.mce is not None:
         rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, intervals.mce))
-    print(table(["error in %", "1", "2", "3", "4", "5", "mean", "95 % interval"], rows, aligned=True))
+    print(table(["error (%)", "1", "2", "3", "4", "5", "mean", "95 % interval"], rows, aligned=True))
+    for note in (MCE, *caveats(results)) if results.mce is not None else ():
+        print(f"\n{printable(note)}")
 
 
 def retrieval_note(results: Results) -> str:
@@ -45,13 +46,3 @@ def retrieval_note(results: Results) -> str:
         f"Errors are {results.error_name}: each image ranks the {known.database_images:,} images of split "
         f"{known.database_split} by its hash."
     )
-
-
-def print_comparison(measured: list[Results]) -> None:
-    """Clean error, mCE, mrCE, R_net and relative errors per corruption, as Markdown; the first is the baseline.
-
-    Relative figures are left open where the baseline makes no error.
-    """
-    print(markdown(compare(measured)), end="")
-    for caveat in caveats(measured[0]):
-        print(f"\n{printable(caveat)}")

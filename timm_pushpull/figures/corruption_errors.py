@@ -92,7 +92,7 @@ def _write_in_corners(panels: Mapping[str, Axes], notes: Mapping[str, str]) -> N
 
 
 def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figure:
-    """Plot the error relative to the baseline (the terms of Eq. 10) as bars that start at 1.
+    """Plot the error relative to the baseline (the terms of Eq. 10) as bars that start at 100 %.
 
     Corruptions are in the groups of the paper; the last bar is their mean, mrCE.
 
@@ -112,14 +112,14 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
     counts = []
     for number, results in enumerate(measured):
         relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
-        heights = [relative[name] - 1 for name in names]
-        heights.append(metrics.mean_relative_corruption_error(results.errors, baseline.errors) - 1)
+        mrce = metrics.mean_relative_corruption_error(results.errors, baseline.errors)
+        heights = [100 * (value - 1) for value in (*(relative[name] for name in names), mrce)]
         fewer = sum(relative[name] < 1 for name in names)
-        counts.append(f"{results.model} on {fewer} of {len(names)} (mrCE {1 + heights[-1]:.3f})")
+        counts.append(f"{results.model} on {fewer} of {len(names)} (mrCE {100 * mrce:.1f} %)")
         at = [position + (number - (len(measured) - 1) / 2) * width for position in positions]
         style: dict[str, Any] = {"edgecolor": "white", "lw": 0.4, "zorder": 2} | bar_style(number + 1)
-        axes.bar(at, heights, width, bottom=1, label=results.model, **style)
-    axes.axhline(1, color=line_style(0)["color"], lw=1, zorder=3, label=models[0])
+        axes.bar(at, heights, width, bottom=100, label=results.model, **style)
+    axes.axhline(100, color=line_style(0)["color"], lw=1, zorder=3, label=models[0])
     for group in dict.fromkeys(groups):
         members = [position for position, of in zip(positions, groups, strict=True) if of == group]
         middle = (members[0] + members[-1]) / 2
@@ -129,14 +129,14 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
     labels = [*(name.replace("_", " ") for name in names), "mrCE"]
     axes.set_xticks(positions, labels, rotation=40, ha="right", rotation_mode="anchor", size=9)
     axes.set(xlim=(-0.7, positions[-1] + 0.7))
-    axes.set_ylabel("error relative to the baseline\n(below 1: better)", size=10)
+    axes.set_ylabel("error relative to the baseline (%)\n(below 100: better)", size=10)
     axes.tick_params(labelsize=9)
     tidy(axes, "y")
     draw_legend(figure, axes)
     add_caption(
         figure,
         f"Error by corruption divided by the error of {baseline.model}, both averaged over severities, on "
-        f"{described(baseline)}. A bar below 1 means fewer errors than the baseline: {'; '.join(counts)}.",
+        f"{described(baseline)}. A bar below 100 % means fewer errors than the baseline: {'; '.join(counts)}.",
     )
     return figure
 

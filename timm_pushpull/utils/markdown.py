@@ -57,10 +57,5 @@ def percent(value: float | None, places: int = 2) -> str:
     return "-" if value is None else f"{value:.{places}%}"
 
 
-def number(value: float | None, places: int = 3) -> str:
-    """A number, `-` for None."""
-    return "-" if value is None else f"{value:.{places}f}"
-
-
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"

@@ -72,13 +72,15 @@ def verdict(group: Group) -> str:
     base = group.baseline.name
     if len(others) == 1:
         entry, mrce = others[0]
-        text = f"Under corruptions {entry.name} has {number(mrce)} times the error of {base} (mrCE)"
+        text = f"Under corruptions {entry.name} has {percent(mrce)} of the error of {base} (mrCE)"
         if entry.row.r_net is None:
             return text + "."
         judged = "better than" if entry.row.r_net > 0 else "worse than" if entry.row.r_net < 0 else "equal to"
         return f"{text}. With the clean error included it is {judged} the baseline (R_net {percent(entry.row.r_net)})."
     fewer = sum(mrce < 1 for _, mrce in others)
-    text = f"Under corruptions {fewer} of {len(others)} models have fewer errors than {base} (mrCE below 1)"
+    text = (
+        f"Under corruptions {fewer} of {len(others)} models have fewer errors than {base} (mrCE below 100{NO_BREAK}%)"
+    )
     net = {entry.name: entry.row.r_net for entry, _ in others if entry.row.r_net is not None}
     if not net:
         return text + "."

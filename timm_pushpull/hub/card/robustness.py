@@ -9,7 +9,7 @@ from timm_pushpull.benchmark import comparison as comparisons
 from timm_pushpull.benchmark.comparison import Comparison, ComparisonRow
 from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.hub.card.task import definition
-from timm_pushpull.utils.markdown import code, number, percent, plain, table
+from timm_pushpull.utils.markdown import code, percent, plain, table
 
 _CHANCE = " The difference may be chance: the baseline's mCE lies in this model's confidence interval."
 
@@ -23,8 +23,8 @@ def summary(results: Results, comparison: Comparison | None) -> str:
         rows.append([f"{code(base.model)} (baseline)", percent(base.clean_error), percent(base.mce)][: len(header)])
         if results.errors:
             header += ["mrCE", "R_net"]
-            rows[0] += [number(comparison.row.mrce), percent(comparison.row.r_net, 1)]
-            rows[1] += [number(1), percent(0, 1)]
+            rows[0] += [percent(comparison.row.mrce, 1), percent(comparison.row.r_net, 1)]
+            rows[1] += [percent(1, 1), percent(0, 1)]
     return table(header, rows)
 
 
@@ -38,18 +38,21 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
         else:
             how = "lower than" if mrce < 1 else "higher than" if mrce > 1 else "equal to"
         paragraphs.append(
-            f"**Under corruptions its error is {how} the baseline's**: {number(mrce)} times the baseline's "
-            f"error on average."
+            f"**Under corruptions its error is {how} the baseline's**: {percent(mrce, 1)} of the baseline's error on "
+            f"average."
             f"{_CHANCE if chance else ''}"
         )
     error = plain(results.error_name) if results.retrieval else "top-1 error"
     lines.append(f"- **Clean error:** {error} on the original images. {definition(results)}".rstrip())
     if results.errors:
-        lines.append("- **mCE:** mean error over all corruptions and severities (Eq. 9 of the paper).")
+        lines.append(
+            "- **mCE:** mean error over all corruptions and severities (Eq. 9 of the paper); it is not "
+            "AlexNet-normalised."
+        )
     if mrce is not None:
         lines.append(
             "- **mrCE:** error under a corruption divided by the baseline's, averaged over corruptions (Eq. 10); "
-            "below 1 is better."
+            "below 100% is better."
         )
     if comparison and comparison.row.r_net is not None:
         lines.append(
@@ -72,7 +75,7 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
         cells = [plain(corruption), *map(_tenths, row), _tenths(metrics.mean_error(row))]
         if comparison:
             cells.append(_tenths(metrics.mean_error(comparison.baseline.errors[corruption])))
-            cells.append(number(comparison.row.relative.get(corruption), 2))
+            cells.append(_tenths(comparison.row.relative.get(corruption)))
         rows.append(cells)
     columns = [
         [error for error in column if error is not None]
@@ -81,7 +84,7 @@ def error_table(results: Results, comparison: Comparison | None) -> str:
     last = ["**mean**", *(_tenths(fmean(column) if column else None) for column in columns)]
     last.append(f"**{_tenths(results.mce)}**")
     if comparison:
-        last += [_tenths(comparison.baseline.mce), f"**{number(comparison.row.mrce, 2)}**"]
+        last += [_tenths(comparison.baseline.mce), f"**{_tenths(comparison.row.mrce)}**"]
     return table(header, [*rows, last])
 
 
@@ -107,8 +110,8 @@ def legend(results: Results, comparison: Comparison | None) -> str:
         text += " The validation corruptions of ImageNet-C are in the table, but count towards no mean."
     if comparison and comparison.row.mrce is not None:
         text += (
-            " *baseline* is the baseline's mean, *relative* is *mean* divided by *baseline*, and the mean of that "
-            "column is mrCE (Eq. 10)."
+            " *baseline* is the baseline's mean, *relative* is *mean* divided by *baseline*, in percent, and the mean "
+            "of that column is mrCE (Eq. 10)."
         )
     elif comparison:
         text += " Relative errors are not defined, because the baseline makes no error under some corruption."
@@ -134,12 +137,12 @@ def beside_the_paper(
     """
     own = comparison.row if comparison else Comparison.of(results, results).row if entry.is_baseline else None
     ours = ["this model", percent(results.clean_error), percent(results.mce)]
-    ours += [number(own.mrce if own else None), percent(own.r_net if own else None, 1)]
+    ours += [percent(own.mrce if own else None, 1), percent(own.r_net if own else None, 1)]
     theirs = [
         f"paper, {entry.table}: {entry.model}",
         percent(entry.clean_error, 1),
         percent(entry.mce, 1 if results.retrieval else 2),  # as printed
-        number(entry.mrce),
+        percent(entry.mrce, 1),
         percent(entry.r_net, 1),
     ]
     reasons = [
