@@ -251,7 +251,8 @@ def test_command(tmp_path, image_folder, run_inside):
     info = run_inside(cli.main, "timm-pushpull", "info", output)
     assert results["weights_sha256"] in info.stdout
     compared = run_inside(cli.main, "timm-pushpull", "compare", tmp_path / "run", tmp_path / "run")
-    assert compared.stdout.count("1.000") == 2
+    rows = [line.split("|") for line in compared.stdout.splitlines() if line.startswith("| resnet18_cifar_pushpull")]
+    assert [row[4].strip() for row in rows] == ["100.0"] * 2  # mrCE
     assert_one_clear_line(
         run_inside(cli.main, "timm-pushpull", "compare", tmp_path / "run", output), "cannot be compared", "seed"
     )

@@ -67,7 +67,7 @@ def retrieval(
     if codes:
         words.view(np.uint8)[shard, :width] = np.concatenate(codes)
     all_codes = np.ascontiguousarray(distributed.sum(words, device).view(np.uint8)[:, :width])
-    return Retrieval(all_codes, database.labels[database.indices], top)
+    return Retrieval(all_codes, database.labels[database.indices], top, database.split)
 
 
 def _hash(outputs: Tensor) -> np.ndarray:

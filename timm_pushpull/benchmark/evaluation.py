@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from torch import nn
 
 from timm_pushpull import metrics
-from timm_pushpull.benchmark.results import CellValues, Intervals
+from timm_pushpull.benchmark.error_table import error_table
+from timm_pushpull.benchmark.results import CellValues, Intervals, Measurement, Results
 from timm_pushpull.benchmark.tasks import UNIT, Cell
 from timm_pushpull.metrics import NORMAL_95, confidence_bins
+from timm_pushpull.models.weights import current_weights_hash, name_of
+from timm_pushpull.utils import provenance
+from timm_pushpull.utils.errors import InputError
 
 T = TypeVar("T")
 
@@ -35,12 +41,17 @@ class Evaluation:
         fingerprint: Hash of the pixels before corruption, 16 hexadecimal digits, independent of the order of images;
             None if there were no clean images.
         seconds: Time of the measurement.
+        about: What was measured, as fields of `Measurement`; needed for `results`.
+
+    `print(evaluation)` shows a table; `save` writes a results file, which `timm-pushpull compare`, `report` and `plot`
+    read.
     """
 
     image_errors: Mapping[Cell, np.ndarray]
     details: Mapping[Cell, np.ndarray] = field(default_factory=dict)
     fingerprint: str | None = None
     seconds: float = 0.0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.image_errors.values())))
@@ -54,6 +65,11 @@ class Evaluation:
     def errors(self) -> dict[str, list[float | None]]:
         """Errors at severities 1 to 5 per corruption, fractions; None where not measured."""
         return self._table(self.error)
+
+    @property
+    def mce(self) -> float | None:
+        """Absolute mCE (Eq. 9) over what was measured, a fraction; None without any of the test corruptions."""
+        return metrics.mean_corruption_error(self.errors) if metrics.without_validation(self.errors) else None
 
     @property
     def intervals(self) -> dict[str, list[tuple[float, float] | None]]:
@@ -96,6 +112,40 @@ class Evaluation:
         """Expected calibration error over 15 bins of confidence of equal width."""
         _, right, confidence = self.details[cell][1:].reshape(3, _BINS)
         return float(np.abs(confidence / UNIT - right).sum() / len(self))
+
+    def __str__(self) -> str:
+        return error_table(self.clean_error, self.errors, self.interval(CLEAN), self.mce_interval)
+
+    def results(self, model: nn.Module, *, name: str | None = None) -> Results:
+        """The results, with the model's name, the hash of its weights, and what was measured.
+
+        Args:
+            model: The model that was measured.
+            name: By default that of a timm model, else the name of its class.
+
+        Raises:
+            InputError: `model` is no module, or the evaluation does not come from `evaluate`.
+        """
+        if not isinstance(model, nn.Module):
+            raise InputError(f"results need the model as a torch.nn.Module, not {type(model).__name__}")
+        if not self.about:
+            raise InputError("the evaluation does not say what was measured; take one that `evaluate` returns")
+        measurement = Measurement(
+            model=name or name_of(model),
+            weights_sha256=current_weights_hash(model),
+            num_images=len(self),
+            versions=provenance.versions(),
+            command=provenance.command(),
+            commit=provenance.commit(),
+            **self.about,
+        )
+        return measurement.results(**self.as_results())
+
+    def save(self, path: Path | str, model: nn.Module, *, name: str | None = None) -> Results:
+        """Write `results`, whole or not at all, and return them."""
+        results = self.results(model, name=name)
+        results.save(path)
+        return results
 
     def as_results(self) -> dict[str, Any]:
         """The fields of `Results` that an evaluation fills."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detai
 from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, geometry_of, normalisation
 from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
-from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Task
+from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Retrieval, Task
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
 from timm_pushpull.corruptions.functional import cells_of
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.data.preprocessing import Geometry, normalise
+from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
-from timm_pushpull.utils.hardware import autocast
 from timm_pushpull.utils.progress import progress_bar
 
 
@@ -94,6 +95,7 @@ def evaluate(
     count = len(images.labels)
     corrupted = cells_of(corruptions, severities)
     images.check(corrupted)
+    about = images.about([name for name, _ in corrupted]) | _about(task, device, precision)
     cells = [CLEAN] * images.has_clean + corrupted
     state = _State(task, count, cells, details, device, distributed, log if distributed.is_main else None)
     size = state.block_images or distributed.world_size * images.block_images(batch)
@@ -102,7 +104,7 @@ def evaluate(
     total = len(cells) * sum(map(len, shards.values()))
     left = sum(len(todo[start]) * len(shards[start]) for start in todo)
     steps = progress_bar(total, "measure", "img", show=progress, initial=total - left)
-    with steps, eval_mode(model), torch.inference_mode(), autocast(precision, device):
+    with steps, eval_mode(model), torch.inference_mode(), hardware.autocast(precision, device):
         for start, missing in todo.items():
             block = _Block(state, start, min(start + size, count), size)
             if len(shards[start]) == 0:  # the last block can have fewer images than there are processes
@@ -114,7 +116,13 @@ def evaluate(
                     steps.update(len(positions))
                     if last:
                         block.finish(cell, images.digest)
-    return state.evaluation()
+    return replace(state.evaluation(), about=about)
+
+
+def _about(task: Task, device: torch.device | str, precision: str) -> dict[str, Any]:
+    """The fields of `Measurement` that say what an error is and how it was computed."""
+    fields = {"precision": precision, "hardware": hardware.describe(torch.device(device))}
+    return fields | ({"task": "retrieval", "retrieval": task.settings} if isinstance(task, Retrieval) else {})
 
 
 class _State:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,9 +16,9 @@ from PIL import Image
 from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.pairing import pair
 from timm_pushpull.benchmark.tasks import Cell
-from timm_pushpull.corruptions import check_corruption, corrupt_batch, get_preset
+from timm_pushpull.corruptions import check_corruption, corrupt_batch, frost_source, get_preset
 from timm_pushpull.corruptions.functional import check_image_size, check_jpeg_quality, check_uint64
-from timm_pushpull.corruptions.presets import choose_jpeg_quality
+from timm_pushpull.corruptions.presets import CIFAR10_C, IMAGENET_C, TINY_IMAGENET_C, choose_jpeg_quality
 from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
 from timm_pushpull.data.preprocessing import Geometry, ResizeCenterCrop, center_crop
@@ -47,6 +47,9 @@ class Source(Protocol):
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Raise InputError unless these corrupted cells can be measured, as far as one image shows."""
+
+    def about(self, corruptions: Sequence[str]) -> dict[str, Any]:
+        """The fields of `Measurement` that say which images are measured under these corruptions."""
 
     def block_images(self, batch_size: int) -> int:
         """Images per block, a whole number of batches."""
@@ -100,6 +103,18 @@ class OnTheFlyCorruptions:
         if cells:
             height, width = self.geometry(self.images.read(self.images.indices[0])).shape[:2]
             check_image_size(height, width, get_preset(self.preset))
+
+    def about(self, corruptions: Sequence[str]) -> dict[str, Any]:
+        return {
+            "dataset": self.images.name,
+            "split": self.images.split,
+            "dataset_config": self.images.config,
+            "preset": self.preset,
+            "seed": self.seed,
+            "frost": frost_source(self.frost_dir) if "frost" in corruptions else None,
+            "jpeg_quality": self.jpeg_quality if corruptions else None,
+            "image_size": getattr(self.geometry, "size", None),
+        }
 
     def block_images(self, batch_size: int) -> int:
         """Images per block: whole batches of bounded size."""
@@ -159,9 +174,10 @@ class PrecomputedCorruptions:
         geometry: Resize and crop of the clean images.
         limit: Measure on a fixed, class-balanced subset of this many images.
         workers: Threads that decode the clean images; by default as in `OnTheFlyCorruptions`.
+        preset: Whose constants the set was made with, if its manifest does not say; by default by its images' size.
 
     Raises:
-        InputError: The clean images are not those of the set (`pairing.pair`).
+        InputError: The manifest names another preset, or the clean images are not those of the set (`pairing.pair`).
     """
 
     def __init__(
@@ -173,8 +189,9 @@ class PrecomputedCorruptions:
         geometry: Geometry | None = None,
         limit: int | None = None,
         workers: int | None = None,
+        preset: str | None = None,
     ) -> None:
-        self.corrupted, self.size = corrupted, size
+        self.corrupted, self.size, self.preset = corrupted, size, _preset_of(corrupted, preset)
         self.indices = balanced_subset(corrupted.labels, limit)
         self.labels = corrupted.labels[self.indices]
         self.classes = corrupted.classes or tuple(str(c) for c in range(int(corrupted.labels.max()) + 1))
@@ -192,6 +209,20 @@ class PrecomputedCorruptions:
         readers = [self.corrupted.batches(name, severity, 1, self.indices[:1]) for name, severity in cells]
         for pixels, _, _ in readers[0] if readers else ():
             self._crop(pixels[0])
+
+    def about(self, corruptions: Sequence[str]) -> dict[str, Any]:
+        manifest, clean = self.corrupted.manifest, self.clean and self.clean.images
+        return {
+            "dataset": clean.name if clean else manifest.get("dataset", self.corrupted.name),
+            "split": clean.split if clean else manifest.get("split", "as published"),
+            "dataset_config": clean.config if clean else manifest.get("dataset_config"),
+            "preset": self.preset,
+            "seed": manifest.get("seed", 0),
+            "frost": manifest.get("frost"),
+            "jpeg_quality": manifest.get("jpeg_quality"),
+            "corrupted": self.corrupted.name,
+            "image_size": self.size,
+        }
 
     def block_images(self, batch_size: int) -> int:
         """All images: the cells share no work that blocks would save."""
@@ -228,6 +259,24 @@ class PrecomputedCorruptions:
                 f"{self.size}; choose a smaller --image-size"
             )
         return center_crop(image, self.size)
+
+
+def _preset_of(files: CorruptedSet, given: str | None) -> str:
+    """The preset of a set's constants: what its manifest says, or the user; else that of the published set whose images
+    have this size.
+
+    Raises:
+        InputError: The manifest says another than the user.
+    """
+    made_with: str | None = files.manifest.get("preset")
+    if made_with and given not in (None, made_with):
+        raise InputError(f"{files.name!r} was made with preset {made_with}, not {given}; leave --preset out")
+    if stated := made_with or given:
+        return stated
+    images, _, _ = next(files.batches(files.corruptions[0], files.severities[0], 1, [0]))
+    side = min(images[0].shape[:2])
+    smaller = [preset for preset in (CIFAR10_C, TINY_IMAGENET_C) if side <= preset.image_size]
+    return (smaller or [IMAGENET_C])[0].name
 
 
 def fingerprint(pixels: np.ndarray, rows: np.ndarray) -> int:

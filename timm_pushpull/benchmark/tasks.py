@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from timm_pushpull.benchmark.hashing import TOP, average_precision, pack
+from timm_pushpull.benchmark.results import RetrievalSettings
 from timm_pushpull.utils.errors import InputError
 
 Cell = tuple[str, int]  # a corruption and its severity
@@ -66,6 +67,7 @@ class Retrieval:
         codes: Hashes of the database, uint8 of shape (M, bits / 8), from `hashing.pack`.
         labels: Their classes, int64 of shape (M,).
         top: Number of ranks that count.
+        split: Where the database is from, for the record.
 
     Raises:
         InputError: The database has fewer than `top` images.
@@ -73,8 +75,9 @@ class Retrieval:
 
     dtype: type = np.int32
 
-    def __init__(self, codes: np.ndarray, labels: np.ndarray, top: int = TOP) -> None:
+    def __init__(self, codes: np.ndarray, labels: np.ndarray, top: int = TOP, split: str = "train") -> None:
         check_top(top, len(codes))
+        self.settings = RetrievalSettings(8 * codes.shape[1], top, split, len(codes))
         order = np.random.default_rng(0).permutation(len(codes))
         self.codes, self.labels, self.top = codes[order], labels[order], top
 

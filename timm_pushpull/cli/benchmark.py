@@ -20,8 +20,7 @@ from timm_pushpull.cli.options import (
 )
 from timm_pushpull.cli.parser import KeyValues, add_command
 from timm_pushpull.cli.tables import print_results
-from timm_pushpull.corruptions import CORRUPTIONS, frost_source
-from timm_pushpull.corruptions.presets import CIFAR10_C, IMAGENET_C, TINY_IMAGENET_C
+from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import make_folder
 from timm_pushpull.utils.locks import only_process
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
     from timm_pushpull.benchmark import Distributed
-    from timm_pushpull.data.corrupted import CorruptedSet
 
 
 def add(commands) -> None:
@@ -146,7 +144,8 @@ def _benchmark(options: argparse.Namespace) -> None:
     model, weights_sha256 = load_model(*_converted(options))
     geometry = model_geometry(model, options.image_size)
     names = label_names(model)
-    source, about = _source(options, geometry, names)
+    source = _source(options, geometry, names)
+    about = source.about(options.corruptions)
     database = None
     if retrieves:
         if names:
@@ -156,13 +155,12 @@ def _benchmark(options: argparse.Namespace) -> None:
             )
         database, about["retrieval"] = _database(options, about["split"], source.classes, model.num_classes)
     else:
-        benchmark.check_classes(names, source.classes, about["corrupted"] or about["dataset"])
+        benchmark.check_classes(names, source.classes, about.get("corrupted") or about["dataset"])
     measurement = Measurement(
         model=name_of(model),
         weights_sha256=weights_sha256,
         num_images=len(source.labels),
         task=options.task,
-        image_size=geometry.size,
         precision=precision,
         hardware=describe(device),
         versions=provenance.versions(),
@@ -226,7 +224,7 @@ def _converted(options: argparse.Namespace) -> tuple[str, str | None, dict[str, 
 
 
 def _source(options: argparse.Namespace, geometry, names: list[str] | None):
-    """The images to measure on, and the fields of the results that describe them.
+    """The images to measure on.
 
     Args:
         names: The model's class names; None if it has none.
@@ -237,7 +235,7 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
     images = load(options, options.dataset, options.split) if options.dataset else None
     if images is not None and not options.corrupted:
         images = restrict_to_classes(images, names).subset(options.limit)
-        on_the_fly = OnTheFlyCorruptions(
+        return OnTheFlyCorruptions(
             images,
             geometry,
             preset=options.preset,
@@ -246,16 +244,6 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
             jpeg_quality=options.jpeg_quality or "none",
             workers=options.workers,
         )
-        return on_the_fly, {
-            "dataset": images.name,
-            "split": images.split,
-            "dataset_config": images.config,
-            "preset": options.preset,
-            "seed": options.seed,
-            "frost": frost_source(options.frost_dir) if "frost" in options.corruptions else None,
-            "jpeg_quality": options.jpeg_quality if options.corruptions else None,
-            "corrupted": None,
-        }
     files = open_corrupted(options.corrupted)
     missing = [name for name in options.corruptions if name not in files.corruptions]
     if missing:
@@ -263,38 +251,15 @@ def _source(options: argparse.Namespace, geometry, names: list[str] | None):
             f"{files.name!r} has no {', '.join(missing)}; measure on what is there: --corruptions "
             f"{' '.join(files.corruptions)}"
         )
-    manifest = files.manifest
-    source = PrecomputedCorruptions(
-        files, geometry.size, clean=images, geometry=geometry, limit=options.limit, workers=options.workers
+    return PrecomputedCorruptions(
+        files,
+        geometry.size,
+        clean=images,
+        geometry=geometry,
+        limit=options.limit,
+        workers=options.workers,
+        preset=options.preset_given,
     )
-    return source, {
-        "dataset": images.name if images else manifest.get("dataset", files.name),
-        "split": images.split if images else manifest.get("split", "as published"),
-        "dataset_config": images.config if images else manifest.get("dataset_config"),
-        "preset": _preset_of(files, options.preset_given),
-        "seed": manifest.get("seed", 0),
-        "frost": manifest.get("frost"),
-        "jpeg_quality": manifest.get("jpeg_quality"),
-        "corrupted": files.name,
-    }
-
-
-def _preset_of(files: CorruptedSet, given: str | None) -> str:
-    """The preset of a set's constants: what its manifest says, or the user; else that of the published set whose images
-    have this size.
-
-    Raises:
-        InputError: The manifest says another than the user.
-    """
-    made_with: str | None = files.manifest.get("preset")
-    if made_with and given not in (None, made_with):
-        raise InputError(f"{files.name!r} was made with preset {made_with}, not {given}; leave --preset out")
-    if stated := made_with or given:
-        return stated
-    images, _, _ = next(files.batches(files.corruptions[0], files.severities[0], 1, [0]))
-    side = min(images[0].shape[:2])
-    smaller = [preset for preset in (CIFAR10_C, TINY_IMAGENET_C) if side <= preset.image_size]
-    return (smaller or [IMAGENET_C])[0].name
 
 
 def _database(options: argparse.Namespace, split: str, classes: tuple[str, ...], bits: int):

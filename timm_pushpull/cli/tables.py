@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from timm_pushpull import metrics
 from timm_pushpull.benchmark.comparison import MCE, caveats
-from timm_pushpull.benchmark.results import Interval, Intervals, Results
-from timm_pushpull.utils.markdown import plain, table
+from timm_pushpull.benchmark.error_table import error_table
+from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.utils.text import printable
 
 
@@ -19,20 +18,8 @@ def print_results(results: Results) -> None:
     if results.retrieval:
         print(f"{printable(retrieval_note(results))}\n")
     intervals = results.intervals or Intervals()
-
-    def summary(name: str, error: float, interval: Interval | None) -> list[str]:
-        described = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
-        return [name, *[""] * 5, f"{100 * error:.2f}", described]
-
-    rows = []
-    if results.clean_error is not None:
-        rows.append(summary("clean", results.clean_error, intervals.clean_error))
-    for corruption, errors in results.errors.items():
-        cells = ["" if error is None else f"{100 * error:.2f}" for error in errors]
-        rows.append([plain(corruption), *cells, f"{100 * metrics.mean_error(errors):.2f}", ""])
-    if results.mce is not None:
-        rows.append(summary("mCE (partial)" if results.partial else "mCE", results.mce, intervals.mce))
-    print(table(["error (%)", "1", "2", "3", "4", "5", "mean", "95 % interval"], rows, aligned=True))
+    ends = intervals.clean_error, intervals.mce
+    print(error_table(results.clean_error, results.errors, *ends, partial=results.partial))
     for note in (MCE, *caveats(results)) if results.mce is not None else ():
         print(f"\n{printable(note)}")
 

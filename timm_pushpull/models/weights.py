@@ -179,8 +179,10 @@ def tag_of(dataset: str) -> str:
 
 
 def name_of(model: nn.Module) -> str:
-    """The name of a model in results and figures, see `network_name`."""
-    cfg: Any = model.pretrained_cfg
+    """The name of a model in results and figures, see `network_name`; that of its class if it is not one of timm's."""
+    cfg: Any = getattr(model, "pretrained_cfg", None)
+    if cfg is None:
+        return type(model).__name__
     return network_name(cfg["architecture"], timm.models.get_model_args(model))
 
 
@@ -266,3 +268,19 @@ def weights_hash(model: nn.Module) -> str:
         return sha256(path)
     logging.getLogger(__name__).info("hashing the state dict, because the weights file is not on disk")
     return hashlib.sha256(_serialize(model)).hexdigest()
+
+
+def current_weights_hash(model: nn.Module) -> str:
+    """SHA-256 of the file that a model was loaded from, or, if its weights are no longer those of the file, of what
+    `save_model` would write."""
+    path = weights_file(getattr(model, "pretrained_cfg", None) or {})
+    return sha256(path) if path and _holds(path, model) else hashlib.sha256(_serialize(model)).hexdigest()
+
+
+def _holds(path: Path, model: nn.Module) -> bool:
+    """Whether a file holds a model's weights, be it in half precision."""
+    state = model.state_dict()
+    with safetensors.safe_open(path, framework="pt") as file:
+        return set(file.keys()) == set(state) and all(
+            torch.equal(file.get_tensor(name).to(tensor.dtype), tensor.detach().cpu()) for name, tensor in state.items()
+        )
