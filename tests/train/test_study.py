@@ -188,7 +188,7 @@ def test_a_study_of_its_own_has_labels_and_recipes_for_its_rows(folder):
     table = study.table(found)
     assert "| training | network |" in table
     assert "published" not in table
-    assert "| tuned | `resnet18_cifar_pushpull.cifar10` | 1 of 2 | 10.0 | 15.0 | 0.500 |" in table
+    assert "| tuned | `resnet18_cifar_pushpull.cifar10` | 1 of 2 | 10.0 | 15.0 | 50.0 |" in table
 
 
 def test_the_study_of_fine_tuning_is_the_table_of_the_documentation():
