@@ -30,7 +30,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--workers", type=int)
-    options = parser.parse_args()
+    measure(parser.parse_args())
+
+
+def measure(options: argparse.Namespace, names: tuple[str, ...] = tuple(CORRUPTIONS)) -> dict[str, float]:
+    """Measure the cells of these corruptions and as many bare passes, and print and return their images/s."""
     device = choose_device()
     precision = choose_precision("auto", device)
     batch = options.batch_size or (64 if device.type == "cpu" else 512)
@@ -57,16 +61,18 @@ def main() -> None:
     evaluate(model, images.subset(64), ResizeCenterCrop(32, 32), **arguments)  # compiles
     bare(1)
     ours = bares = 0.0
-    for name in CORRUPTIONS:
+    for name in names:
         one, other = measured((name,)), bare(5)
         print(f"{name:>20}: {one:7.2f} s, bare {other:7.2f} s, ratio {one / other:.3f}", flush=True)
         ours, bares = ours + one, bares + other
-    count = 75 * len(images)
+    count = 5 * len(names) * len(images)
     print(
-        f"{options.model}, {len(images):,} images x 75, {precision}, batches of {batch}, {describe(device)}: "
+        f"{options.model}, {len(images):,} images x {count // len(images)}, {precision}, batches of {batch}, "
+        f"{describe(device)}: "
         f"{ours:.1f} s ({count / ours:.0f} images/s), bare {bares:.1f} s ({count / bares:.0f} images/s), ratio "
         f"{ours / bares:.3f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
     )
+    return {"images/s": count / ours, "bare images/s": count / bares}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for the package `train` of this checkout
 
-import datasets
 from PIL import Image
 
 import train.data
@@ -42,32 +41,31 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=40, help="steps of a round")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--image-size", type=int, default=32, help="px; above 32, JPEG files are decoded in a worker")
+    parser.add_argument("--image-size", type=int, default=32, help="px; above 32, JPEG files are decoded in workers")
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         measure(options, Path(folder))
 
 
 def synthetic_images(folder: Path, count: int, size: int) -> None:
-    """Noise, as PNG in Parquet; larger images as JPEG files of 1.4 times the size, smooth as photographs are."""
+    """Noise as PNG files; larger images as JPEG files of 1.4 times the size, smooth as photographs are."""
     rng = np.random.default_rng(0)
-    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=10))
-    for split, images in (("train", count), ("test", 10)) if size > 32 else ():
+    for split, images in (("train", count), ("test", 10)):
         for number in range(images):
-            file = folder / split / f"class-{number % 10}" / f"{number}.jpg"
+            file = folder / split / f"class-{number % 10}" / f"{number}.{'jpg' if size > 32 else 'png'}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            small = Image.fromarray(rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8))
-            small.resize((int(1.4 * size), int(1.4 * size)), Image.Resampling.BICUBIC).save(file, quality=90)
-    for split, images in (("train", count), ("test", 10)) if size <= 32 else ():
-        pictures = [Image.fromarray(pixels) for pixels in rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)]
-        rows = {"image": pictures, "label": rng.integers(0, 10, images)}
-        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+            side = size // 8 if size > 32 else 32
+            image = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+            if size > 32:
+                image = image.resize((int(1.4 * size), int(1.4 * size)), Image.Resampling.BICUBIC)
+            image.save(file, **({"quality": 90} if size > 32 else {"compress_level": 0}))
 
 
-def measure(options: argparse.Namespace, folder: Path) -> None:
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Measure the loop and the bare step, and print and return their images/s."""
     size = options.image_size
-    if size > 32:
-        train.data._IN_MEMORY = 0  # as of a dataset that is too large, so that decoding counts
+    train.data._IN_MEMORY = 0 if size > 32 else 2**32  # as of a dataset that is too large, so that decoding counts
     synthetic_images(folder, options.batch_size * options.steps, size)
     settings = Settings(
         models=(options.model,),
@@ -75,7 +73,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         epochs=2 * options.rounds,
         batch_size=options.batch_size,
         img_size=size,
-        **({"scale": (0.35, 1.0), "workers": 1, "num_classes": 10} if size > 32 else {"crop_padding": 4}),
+        **({"scale": (0.35, 1.0), "workers": options.workers, "num_classes": 10} if size > 32 else {"crop_padding": 4}),
     )
     accelerator = start_accelerator("auto", settings.precision)
     splits = load_splits(settings)
@@ -113,10 +111,13 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     seconds(bare), seconds(loop)  # warm up
     pairs = [(seconds(bare), seconds(loop)) for _ in range(options.rounds)]
     images = options.batch_size * options.steps
+    speeds = {}
     for name, times in zip(("bare step", "train.py"), zip(*pairs, strict=True), strict=True):
-        print(f"{name:10} {images / statistics.median(times):8.1f} images/s")
+        speeds[name] = images / statistics.median(times)
+        print(f"{name:10} {speeds[name]:8.1f} images/s")
     share = statistics.median(plain / whole for plain, whole in pairs)
     print(f"train.py keeps {share:.1%} ({options.model}, {settings.precision}, {hardware.describe(device)})")
+    return {**speeds, "share": share}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import timm
 import torch
@@ -102,40 +102,78 @@ def main() -> None:
     x = torch.randn(args.batch_size, 3, args.size, args.size, device=device).to(memory_format=layout)
     print(f"{describe(device)}; torch {torch.__version__}, {precision}, {args.layout}, {tuple(x.shape)}")
     for name in args.models:
-        plain, unit = (
-            steps(timm.create_model(arch).to(device, memory_format=layout), x, precision)
-            for arch in (name, name + args.suffix)
-        )
-        work = {"plain": plain, "published": unit, "ours": unit}
-        for kind in plain:
-            for label in FORMS:
-                with form(label):
-                    first = seconds(work[label][kind], device, 1)
-                    if label == "ours":
-                        second = seconds(work[label][kind], device, 1)
-                        print(f"{name} {kind}: first call of ours {first:.2f} s, second {second:.2f} s")
-            times = {label: [] for label in FORMS}
-            for turn in tqdm(range(args.rounds), desc=f"{name} {kind}", leave=False):
-                first_form = turn % len(FORMS)  # each finds the memory as each of the others leaves it
-                for label in FORMS[first_form:] + FORMS[:first_form]:
-                    with form(label):
-                        times[label].append(seconds(work[label][kind], device, args.repeats))
-            ratios = {
-                label: statistics.median(t / p for t, p in zip(times[label], times["plain"], strict=True))
-                for label in FORMS[1:]
-            }
-            print(
-                f"{name} {kind}: plain {statistics.median(times['plain']) * 1e3:.1f} ms, "
-                + ", ".join(f"{label} {ratio:.2f}x" for label, ratio in ratios.items())
-            )
-        peaks = {}
+        measure(name, name + args.suffix, x, precision, args.rounds, args.repeats)
+
+
+def measure(
+    plain_name: str, name: str, x: torch.Tensor, precision: str, rounds: int, repeats: int = 1
+) -> dict[str, dict[str, float]]:
+    """Measure the forms of a network with the unit against the plain network, and print the results.
+
+    Args:
+        x: Images, shape (N, 3, H, W), whose device and memory format the networks get.
+
+    Returns:
+        For `infer` and `train step` the milliseconds of the plain network and the ratios of the others; for `peak
+        memory` the MiB of the plain network and the ratios.
+    """
+    device, results = x.device, {}
+    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    plain, unit = (
+        steps(timm.create_model(arch).to(device, memory_format=layout), x, precision) for arch in (plain_name, name)
+    )
+    work = {"plain": plain, "published": unit, "ours": unit}
+    for kind in plain:
         for label in FORMS:
             with form(label):
-                peaks[label] = peak_bytes(work[label]["train step"], device)
-        print(
-            f"{name} train step, peak memory: plain {peaks['plain'] / 2**20:.0f} MiB, "
-            + ", ".join(f"{label} {peaks[label] / peaks['plain']:.3f}x" for label in FORMS[1:])
-        )
+                first = seconds(work[label][kind], device, 1)
+                if label == "ours":
+                    second = seconds(work[label][kind], device, 1)
+                    print(f"{plain_name} {kind}: first call of ours {first:.2f} s, second {second:.2f} s")
+        times = in_turns({label: work[label][kind] for label in FORMS}, device, rounds, repeats, form)
+        results[kind] = ratios(times)
+        print(f"{plain_name} {kind}: {_line(results[kind], 'ms')}")
+    peaks = {}
+    for label in FORMS:
+        with form(label):
+            peaks[label] = peak_bytes(work[label]["train step"], device)
+    others = {label: peaks[label] / peaks["plain"] for label in FORMS[1:]}
+    results["peak memory"] = {"plain": peaks["plain"] / 2**20, **others}
+    print(f"{plain_name} train step, peak memory: {_line(results['peak memory'], 'MiB')}")
+    return results
+
+
+def in_turns(
+    work: dict[str, Callable[[], None]],
+    device: torch.device,
+    rounds: int,
+    repeats: int,
+    context: Callable[[str], AbstractContextManager] = lambda _: nullcontext(),
+) -> dict[str, list[float]]:
+    """Seconds of each work in every round; each finds the memory as each of the others leaves it."""
+    times: dict[str, list[float]] = {label: [] for label in work}
+    labels = list(work)
+    for turn in tqdm(range(rounds), leave=False):
+        first = turn % len(labels)
+        for label in labels[first:] + labels[:first]:
+            with context(label):
+                times[label].append(seconds(work[label], device, repeats))
+    return times
+
+
+def ratios(times: dict[str, list[float]], base: str = "plain") -> dict[str, float]:
+    """The median time of the base in ms, and the medians of the others' ratios to it in the same round."""
+    others = {
+        label: statistics.median(own / other for own, other in zip(values, times[base], strict=True))
+        for label, values in times.items()
+        if label != base
+    }
+    return {base: statistics.median(times[base]) * 1e3, **others}
+
+
+def _line(values: dict[str, float], unit: str) -> str:
+    (base, absolute), *others = values.items()
+    return f"{base} {absolute:.1f} {unit}, " + ", ".join(f"{label} {ratio:.3f}x" for label, ratio in others)
 
 
 if __name__ == "__main__":

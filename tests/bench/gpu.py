@@ -1,0 +1,248 @@
+"""Everything that only a GPU can show, in one run of at most four minutes.
+
+    python tests/bench/gpu.py --output gpu.json
+    python tests/bench/gpu.py --quick              # tiny sizes, for a look at the script on a CPU
+
+Prints versions and card; the errors of the unit against the published one; what the unit costs, with peak memory;
+images/s of the training loop and of the benchmark; the counts of the benchmark on CPU and GPU. A part that fails is
+reported and the others go on; a part that would begin after `--seconds` is left out. Nothing else may use the GPU.
+
+Goals: the unit at most 1.05x in inference and 1.08x in training of ResNet-18, 1.02x and 1.03x of ResNet-50.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # its tests
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+
+from bench import bench_unit
+from support.paths import GOLDEN_FOLDER
+from timm_pushpull import PushPullConv2d
+from timm_pushpull.utils.hardware import choose_precision, describe
+
+GOALS = {"resnet18": {"infer": 1.05, "train step": 1.08}, "resnet50": {"infer": 1.02, "train step": 1.03}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="JSON file of all results")
+    parser.add_argument("--seconds", type=float, default=240, help="no part begins later")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and not options.quick:
+        parser.error("there is no GPU; --quick runs the parts on the CPU, with tiny sizes")
+    results: dict[str, Any] = {}
+    begun = time.perf_counter()
+    for name, part in PARTS.items():
+        passed = time.perf_counter() - begun
+        print(f"\n== {name} ({passed:.0f} s)", flush=True)
+        if passed > options.seconds and not options.quick:
+            results[name] = {"left out": f"after {passed:.0f} s"}
+            print("left out")
+        else:
+            try:
+                results[name] = part(device, options.quick)
+            except Exception as error:  # the machine is lent for minutes: the other parts are wanted all the same
+                results[name] = {"error": f"{type(error).__name__}: {error}"}
+                print(results[name]["error"])
+        if options.output:
+            options.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def environment(device: torch.device, quick: bool) -> dict[str, Any]:
+    packages = ("torch", "triton", "torchvision", "timm", "accelerate", "numba", "numpy")
+    found = {"python": platform.python_version(), "device": describe(device), "cpu": describe("cpu")}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    if device.type == "cuda":
+        capability, memory = torch.cuda.get_device_capability(), torch.cuda.get_device_properties(device).total_memory
+        found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+        found |= {"capability": f"{capability[0]}.{capability[1]}", "memory": f"{memory / 2**30:.0f} GiB"}
+    print(", ".join(f"{name} {value}" for name, value in found.items()))
+    return found
+
+
+def golden(device: torch.device, quick: bool) -> dict[str, Any]:
+    """The largest errors over the golden cases, relative to the largest number.
+
+    Of outputs and gradients in float64 and float32, of outputs in the narrow types: there rounding turns some responses
+    around, whose gradients are then others.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    file, found = np.load(GOLDEN_FOLDER / "pushpull_unit.npz"), {}
+    try:
+        for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                errors, fused = [], True
+                for case in range(1 if quick else 9):
+                    part = {name.split("/")[1]: file[name] for name in file if name.startswith(f"case{case}/")}
+                    error, is_fused = golden_error(part, device, dtype, layout)
+                    errors.append(error)
+                    fused = fused and is_fused
+                key = f"{dtype}, {layout}".replace("torch.", "")
+                found[key] = {"error": max(errors), "fused": fused}
+                print(f"{key}: {max(errors):.1e}, {'fused' if fused else 'NOT FUSED'}")
+    finally:
+        torch.backends.cudnn.allow_tf32 = True
+    return found
+
+
+def golden_error(
+    case: dict[str, np.ndarray], device: torch.device, dtype: torch.dtype, layout: torch.memory_format
+) -> tuple[float, bool]:
+    golden = {name: torch.from_numpy(np.asarray(value)) for name, value in case.items()}
+    weight, fixed = golden["weight"], golden["alpha"].ndim == 0
+    unit = PushPullConv2d(
+        *(weight.shape[1], weight.shape[0], *(int(golden[name]) for name in "ksp")),
+        bias="bias" in golden,
+        avg_size=int(golden["avg"]),
+        alpha=golden["alpha"],
+        trainable_alpha=not fixed,
+    )
+    given = {name: golden[name] for name in ("weight", "bias") if name in golden}
+    unit.double().load_state_dict({**unit.state_dict(), **given})
+    unit.to(device, dtype)
+    x = golden["x"].to(device, dtype).contiguous(memory_format=layout).requires_grad_()
+    y = unit(x)
+    y.backward(golden["grad_y"].to(device, dtype))
+    found = {"y": y, "grad_x": x.grad, **{f"grad_{name}": value.grad for name, value in unit.named_parameters()}}
+    if dtype.itemsize < 4:
+        found = {"y": y}
+    errors = [
+        (value.detach().double().cpu() - golden[name]).abs().max().item() / max(1, golden[name].abs().max().item())
+        for name, value in found.items()
+    ]
+    return max(errors), "FusedPushPull" in type(y.grad_fn).__name__
+
+
+def unit_cost(device: torch.device, quick: bool) -> dict[str, Any]:
+    """Times of whole networks, and peak memory, beside the goals."""
+    found, precision = {}, choose_precision("auto", device)
+    for name, goals in GOALS.items():
+        x = torch.randn(*((2, 3, 32, 32) if quick else (256, 3, 224, 224)), device=device)
+        x = x.to(memory_format=torch.channels_last)
+        found[name] = bench_unit.measure(name, f"{name}_pushpull", x, precision, rounds=1 if quick else 11)
+        for kind, goal in goals.items():
+            ratio = found[name][kind]["ours"]
+            print(f"{name} {kind}: {ratio:.3f}x, goal {goal:.2f}x: {'reached' if ratio <= goal else 'MISSED'}")
+    return found
+
+
+def compiled(device: torch.device, quick: bool) -> dict[str, Any]:
+    """The stem alone, which both networks share: eager and compiled, plain and push-pull."""
+    x = torch.randn(*((1, 3, 16, 16) if quick else (256, 3, 224, 224)), device=device)
+    x, precision, found = x.to(memory_format=torch.channels_last), choose_precision("auto", device), {}
+    stems = {}
+    for label, name in (("plain", "resnet18"), ("ours", "resnet18_pushpull")):
+        network = timm.create_model(name).to(device, memory_format=torch.channels_last)
+        stem = _Stem(network)
+        stems[label] = bench_unit.steps(stem, x, precision)
+        compiled_stem = torch.compile(stem, dynamic=False, backend="eager" if quick else "inductor")
+        stems[f"{label}, compiled"] = bench_unit.steps(compiled_stem, x, precision)
+    for kind in ("infer", "train step"):
+        work = {label: steps[kind] for label, steps in stems.items()}
+        for step in work.values():
+            step()
+        found[kind] = bench_unit.ratios(bench_unit.in_turns(work, device, 1 if quick else 21, 1))
+        print(f"stem {kind}: {found[kind]}")
+    return found
+
+
+class _Stem(nn.Module):
+    """The layers up to the first block, with the average of each channel as its outputs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(network.conv1, network.bn1, network.act1, network.maxpool)
+        self.num_classes = network.conv1.out_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x).mean(dim=(2, 3))
+
+
+def training(device: torch.device, quick: bool) -> dict[str, Any]:
+    from bench import bench_training  # needs packages that the others do without
+
+    cases = [("resnet18_cifar", 64, 32, 100, 5), ("resnet18_cifar", 512, 32, 40, 5), ("resnet50", 256, 224, 8, 2)]
+    found = {}
+    for model, batch_size, size, steps, rounds in [("resnet18_cifar", 8, 32, 2, 1)] if quick else cases:
+        options = argparse.Namespace(
+            model=model, batch_size=batch_size, image_size=size, steps=steps, rounds=rounds, workers=14
+        )
+        with TemporaryDirectory() as folder:
+            found[f"{model}, {batch_size}"] = bench_training.measure(options, Path(folder))
+    return found
+
+
+def benchmark(device: torch.device, quick: bool) -> dict[str, Any]:
+    from bench import bench_benchmark
+
+    options = argparse.Namespace(
+        model="resnet18_cifar", dataset="digits", limit=4 if quick else 1000, batch_size=None, workers=None
+    )
+    return bench_benchmark.measure(options, **({"names": ("brightness",)} if quick else {}))
+
+
+def counts(device: torch.device, quick: bool) -> dict[str, Any]:
+    """How many images are wrong in each cell, in float32 on the CPU and on the GPU."""
+    from timm_pushpull.benchmark import evaluate
+    from timm_pushpull.data.loading import load_images
+    from timm_pushpull.data.preprocessing import ResizeCenterCrop
+
+    images = load_images("digits").subset(4 if quick else 1000)
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18_cifar_pushpull", num_classes=len(images.classes)).eval()
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        errors = [
+            evaluate(
+                model.to(where),
+                images,
+                ResizeCenterCrop(32, 32),
+                **{"mean": (0.5,) * 3, "std": (0.5,) * 3, "preset": "cifar10-c", "precision": "fp32"},
+                **{"device": where, "progress": False, **({"corruptions": ("brightness",)} if quick else {})},
+            ).image_errors
+            for where in (torch.device("cpu"), device)
+        ]
+    finally:
+        torch.backends.cudnn.allow_tf32 = True
+    wrong = [{"/".join(map(str, cell)): int(values.sum()) for cell, values in one.items()} for one in errors]
+    other = sum(int((errors[0][cell] != errors[1][cell]).sum()) for cell in errors[0])
+    same = sum(wrong[0][cell] == wrong[1][cell] for cell in wrong[0])
+    print(f"{same} of {len(wrong[0])} cells have equal counts; {other} images differ, {len(images):,} images per cell")
+    return {"equal cells": same, "cells": len(wrong[0]), "different images": other, "cpu": wrong[0], "gpu": wrong[1]}
+
+
+PARTS: dict[str, Callable[[torch.device, bool], dict[str, Any]]] = {
+    "versions and card": environment,
+    "golden cases": golden,
+    "unit and peak memory": unit_cost,
+    "compiled stem": compiled,
+    "training loop": training,
+    "benchmark": benchmark,
+    "counts on CPU and GPU": counts,
+}
+
+
+if __name__ == "__main__":
+    main()
