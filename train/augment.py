@@ -24,6 +24,7 @@ from torchvision import transforms
 from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment.policies import seeded
 from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.hardware import upload
 
 #: Two steps of one image must not share a seed: each changes its key by its own number (a policy uses the key itself).
 _CROP, _JITTER, _ERASING, _POLICY = 1, 2, 3, 4
@@ -173,13 +174,15 @@ class Erasing:
         Returns:
             float32 of the same shape.
         """
-        images = images.float()
+        images, numbers, patches = images.float(), [], []
         for number, key in enumerate(keys):
             patch = self._patch(images.shape[1], images.shape[2], int(key))
-            kept = patch.isnan()
-            if not kept.all():
-                erased = 255 * (self.mean + self.std * patch)
-                images[number] = torch.where(kept.to(images.device), images[number], erased.to(images.device))
+            if not patch.isnan().all():
+                numbers.append(number)
+                patches.append(255 * (self.mean + self.std * patch))
+        if numbers:  # at once, so that a GPU is not waited for
+            erased, rows = (upload(tensor, images.device) for tensor in (torch.stack(patches), torch.tensor(numbers)))
+            images[rows] = torch.where(erased.isnan(), images[rows], erased)
         return images
 
     def _patch(self, height: int, width: int, key: int) -> Tensor:

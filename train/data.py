@@ -25,6 +25,7 @@ from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.hardware import upload
 from train.augment import Erasing, Mixing, RandomResizedCrop, TimmPolicy, color_jitter
 from train.settings import RECIPES, Settings
 from train.signals import ignore_signals
@@ -327,10 +328,19 @@ class TrainingImages(Dataset):
             generator=torch.Generator(),
             worker_init_fn=ignore_signals,
         )
+        copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         for batch in loader:
             if isinstance(batch, InputError):
                 raise batch
-            pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+            if copies is None:
+                yield batch[0].to(self.device), batch[1].to(self.device)
+                continue
+            with torch.cuda.stream(copies):  # beside the steps before, which the device is still working on
+                pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+            steps = torch.cuda.current_stream(self.device)
+            steps.wait_stream(copies)
+            pixels.record_stream(steps)  # or their memory would be given to the next copy
+            labels.record_stream(steps)
             yield pixels, labels
 
     def _crops(self, images: Tensor, order: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -341,10 +351,10 @@ class TrainingImages(Dataset):
         inside = np.arange(size)
         lines = np.where(self.upside_down[:, None], inside[::-1], inside)
         places = np.where(self.mirrored[:, None], inside[::-1], inside)
-        rows = torch.from_numpy(top[:, None] + lines).to(self.device)
-        columns = torch.from_numpy(left[:, None] + places).to(self.device)
-        every = torch.from_numpy(np.concatenate(order) if len(order) else np.empty(0, np.int64)).to(self.device)
-        for chosen in every.split([len(positions) for positions in order]):
+        positions = np.concatenate(order) if len(order) else np.empty(0, np.int64)
+        arrays = (top[:, None] + lines, left[:, None] + places, positions)
+        rows, columns, every = (upload(torch.from_numpy(array), self.device) for array in arrays)
+        for chosen in every.split([len(batch) for batch in order]):
             crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
             yield crops, self.labels[chosen]
 

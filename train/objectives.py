@@ -7,6 +7,7 @@ from timm import loss
 from torch import Tensor, nn
 
 from timm_pushpull.benchmark.hashing import csq_loss, hash_targets
+from timm_pushpull.utils.hardware import upload
 from train.settings import Settings
 
 
@@ -71,7 +72,7 @@ class CentralSimilarity:
         return _Classifier(network, self)
 
     def _targets(self, outputs: Tensor) -> Tensor:
-        self.targets = self.targets.to(outputs.device)
+        self.targets = upload(self.targets, outputs.device)
         return self.targets
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from timm_pushpull.corruptions.presets import get_preset
 from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.hardware import upload
 
 #: As `size`: leave images as they are.
 KEEP = "keep"
@@ -217,5 +218,5 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[
 @lru_cache(maxsize=8)
 def _grey_levels(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation in grey levels, (3, 1, 1); cached because a copy to a GPU blocks."""
-    shift, scale = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
+    shift, scale = (upload(255 * torch.tensor(values).view(-1, 1, 1), device) for values in (mean, std))
     return shift, scale

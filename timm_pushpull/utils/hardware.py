@@ -73,6 +73,14 @@ def autocast(precision: str, device: torch.device | str) -> AbstractContextManag
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def upload(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Copy a tensor to a device, to CUDA from pinned memory: other copies wait until the device has nothing to do."""
+    device = torch.device(device)
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def describe(device: torch.device | str) -> str:
     """Name of the processor, for results and model cards."""
     device = torch.device(device)

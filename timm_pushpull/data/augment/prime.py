@@ -21,6 +21,7 @@ from torch import Tensor
 
 from timm_pushpull.data.augment import primitives
 from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.hardware import upload
 
 WIDTH, DEPTH = 3, 3
 _DIFFEOMORPHISM, _COLOUR, _FILTER = range(3)
@@ -166,12 +167,12 @@ def _augment(images: Tensor, keys: list[int], settings: PrimeSettings, output: T
                 continue
             slots = torch.tensor([slot for slot, _ in work])
             strength = choices.strength[:, :, step].flatten(0, 1)[slots]
-            slots = slots.to(images.device)
+            slots = upload(slots, images.device)
             source = images.index_select(0, slots // WIDTH) if step == 0 else flat.index_select(0, slots)
             flat.index_copy_(0, slots, _PRIMITIVES[kind](source, strength, [noise for _, noise in work], settings))
-    weights = choices.weights.to(images.device)[:, None]
+    weights, mix = upload(choices.weights, images.device)[:, None], upload(choices.mix, images.device)
     mixture = (weights @ chains.flatten(2)).view(images.shape)
-    torch.lerp(images, mixture, choices.mix.to(images.device)[:, None, None, None], out=output)
+    torch.lerp(images, mixture, mix[:, None, None, None], out=output)
 
 
 @dataclass(frozen=True)
@@ -203,12 +204,13 @@ def _colour(images: Tensor, strength: Tensor, noise: list[Tensor], settings: Pri
         strength, settings.colour_cut, settings.colour_temperature, settings.colour_band
     )
     used = torch.arange(noise[0].shape[-1]) < count[:, None]
-    deviation = (temperature.sqrt()[:, None] * used).to(images)
+    deviation = upload((temperature.sqrt()[:, None] * used).to(images.dtype), images.device)
     return primitives.smooth_colour(images, first, torch.stack(noise) * deviation[:, None], settings.colour_cut)
 
 
 def _filter(images: Tensor, strength: Tensor, noise: list[Tensor], settings: PrimeSettings) -> Tensor:
-    kernels = torch.stack(noise) * (settings.filter_deviation * strength[:, 0]).to(images)[:, None, None]
+    deviation = upload((settings.filter_deviation * strength[:, 0]).to(images.dtype), images.device)
+    kernels = torch.stack(noise) * deviation[:, None, None]
     kernels[:, 1, 1] += 1
     return primitives.random_filter(images, kernels)
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from timm_pushpull.utils.hardware import upload
+
 #: The shortest side in px: below it, the range of temperatures of the diffeomorphism is empty (see `diffeo_strength`).
 SHORTEST_SIDE = 4
 # Points of a colour curve per half period of its highest frequency: the error of linear interpolation between them is
@@ -72,7 +74,7 @@ def diffeomorphism(images: Tensor, cut: Sequence[int], temperature: Tensor, nois
         torch.mul(one, _deviations(side, its_cut, images.device), out=spectrum[image, :, :m, :m])
     sines = _sines(side, images.device)[:, :most]
     # In the units of grid_sample the image is 2 wide, from the centre of its first pixel to that of its last.
-    scale = (2 * side / (side - 1) * temperature.sqrt()).to(images)
+    scale = upload((2 * side / (side - 1) * temperature.sqrt()).to(images.dtype), images.device)
     field = sines @ (spectrum * scale[:, None, None, None]) @ sines.T
     grid = torch.sub(_raster(side, images.device), field, out=field).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=True)
@@ -145,7 +147,7 @@ def smooth_colour(images: Tensor, first: Tensor, coefficients: Tensor, cut_max: 
     basis, identity = _curve_basis(points, coefficients.shape[-1], images.device)
     # sin((first + j) x) = sin(first x) cos(j x) + cos(first x) sin(j x): one matrix product for all images.
     with_cosine, with_sine = (coefficients @ basis).chunk(2, dim=-1)
-    angle = (math.pi * first).to(images)[:, None, None] * identity
+    angle = upload((math.pi * first).to(images.dtype), images.device)[:, None, None] * identity
     curve = torch.addcmul(identity, angle.sin(), with_cosine).addcmul_(angle.cos_(), with_sine)
     # Start value and slope of each piece are adjacent, 8 bytes in all, so that each pixel needs one lookup.
     pieces = images.new_empty(*curve.shape[:2], points, 2)
