@@ -1,7 +1,8 @@
 """The page on the paper: every table and figure, the command that reproduces it, the published values and ours.
 
-python hub/paper.py             # -> model_cards/paper.md
-python hub/paper.py --figures   # the figures first: runs their commands, which write to model_cards/figures
+examples:
+  python hub/paper.py             # -> model_cards/paper.md
+  python hub/paper.py --figures   # the figures first: runs their commands, which write to model_cards/figures
 
 The words are in hub/paper.yaml, the published values in timm_pushpull.benchmark.paper; ours come from the results files
 of hub/releases and train/studies, and from nowhere else.
@@ -43,7 +44,7 @@ Ours = dict[tuple[str, str], tuple[str, Comparison]]
 
 
 def main() -> None:
-    parser = cli.Parser(prog="paper.py", description="Write the page on the paper's tables and figures.")
+    parser = cli.Parser(prog="paper.py", description=__doc__)
     parser.add_argument("--figures", action="store_true", help="draw the figures anew, too")
     parser.add_argument("-o", "--output", type=Path, default=PAGE, metavar="FILE", help="default: model_cards/paper.md")
     options = parser.parse_args()

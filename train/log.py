@@ -99,7 +99,7 @@ class TrainLog:
     """
 
     def __init__(self, step: int, total: int, settings: Settings, accelerator: Accelerator) -> None:
-        self.epochs, self.name, self.accelerator = settings.epochs, settings.models[0], accelerator
+        self.epochs, self.name, self.total, self.accelerator = settings.epochs, settings.models[0], total, accelerator
         self.bar = progress_bar(total, self.name, "step", show=accelerator.is_main_process, initial=step)
         self._windows = 0
 
@@ -117,7 +117,7 @@ class TrainLog:
         shown = {"epoch": epoch + 1, "loss": f"{loss:.3f}", "train error": f"{error:.1%}", "images/s": f"{speed:.0f}"}
         self.bar.set_postfix(shown, refresh=False)
         self._windows += 1
-        left = (self.bar.total - global_step) * seconds / len(steps)
+        left = (self.total - global_step) * seconds / len(steps)
         if self._windows == 2 and left >= _WORTH_TELLING and self.accelerator.is_main_process:  # the first warms up
             self.bar.write(f"{self.name}: about {duration(left)} left to train, by the last {len(steps)} steps")
         values = {"loss": loss, "train_error": error, "learning_rate": steps[-1].lr, "images_per_second": speed}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from timm_pushpull import metrics
 from timm_pushpull.benchmark import paper
-from timm_pushpull.benchmark.results import Interval, Results
+from timm_pushpull.benchmark.results import Interval, Intervals, Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError
 
@@ -99,12 +99,12 @@ class Comparison:
     @property
     def may_be_chance(self) -> bool:
         """Whether the baseline's mCE lies in the 95 % interval of this one."""
-        return _within(self.baseline.mce, self.results.intervals and self.results.intervals.mce)
+        return _within(self.baseline.mce, (self.results.intervals or Intervals()).mce)
 
     @property
     def clean_may_be_chance(self) -> bool:
         """Whether the baseline's clean error lies in the 95 % interval of this one."""
-        return _within(self.baseline.clean_error, self.results.intervals and self.results.intervals.clean_error)
+        return _within(self.baseline.clean_error, (self.results.intervals or Intervals()).clean_error)
 
     @property
     def mrce_interval(self) -> Interval | None:

@@ -15,9 +15,8 @@ _LINE_FORMAT = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} elapsed, {remai
 class _Lines(tqdm):
     """Progress as whole lines, one every five minutes, and none at the end."""
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         print(self, file=self.fp, flush=True)
-        return True
 
     @classmethod
     def write(cls, s: str, file: Any = None, end: str = "\n", nolock: bool = False) -> None:
