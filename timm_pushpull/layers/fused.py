@@ -4,8 +4,10 @@ The pull response needs no second convolution: `conv(x, w_pull) = (w_max + w_min
 is the convolution with ones and the same for all filters. The backward pass saves only the input and the pooled
 `box(x)`, and computes the push response again.
 
-`push_pull` returns None if it does not support a case: other devices and dtypes, groups, tracing, `torch.compile`,
-`torch.func` transforms, Python without numba (CPU) or Triton (CUDA). `PushPullConv2d` then runs `plain_forward`.
+`torch.compile` gets the same kernels as operators (`fused_ops`).
+
+`push_pull` returns None if it does not support a case: other devices and dtypes, groups, tracing, export, `torch.func`
+transforms, Python without numba (CPU) or Triton (CUDA). `PushPullConv2d` then runs `plain_forward`.
 `set_fused(False)` or the environment variable TIMM_PUSHPULL_FUSED=0 turns the fused unit off.
 """
 
@@ -26,6 +28,7 @@ from torch.autograd import forward_ad
 from torch.nn import grad as conv_grad
 from torch.utils import _python_dispatch
 
+from timm_pushpull.layers import fused_ops
 from timm_pushpull.layers.backends import ConvGeometry
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +64,8 @@ def push_pull(
     Returns:
         Tensor of shape (N, K, H', W') with the dtype of `x`, or the autocast dtype.
     """
-    if not _enabled or x.device.type not in _DEVICES or _under_transform():
+    compiles = torch.compiler.is_compiling()
+    if not _enabled or x.device.type not in _DEVICES or (not compiles and _under_transform()):
         return None
     if x.dim() != 4 or x.numel() == 0 or weight.shape[1] != x.shape[1]:
         return None
@@ -79,6 +83,12 @@ def push_pull(
     elif weight.dtype != dtype:
         return None
     trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    if compiles:
+        if not _compiles(x.device.type, dtype, trains):
+            return None
+        scale = weight.amax(dim=(1, 2, 3)) + weight.amin(dim=(1, 2, 3))
+        own, constants = (x.to(dtype), weight.to(dtype)), [list(numbers) for numbers in geometry]
+        return fused_ops.push_pull(*own, alpha, scale, bias, *constants, avg_size)[0]
     backend = _backend(x.device.type, dtype, trains)
     if backend is None:
         return None
@@ -97,6 +107,12 @@ def _under_transform() -> bool:
         )
     except AttributeError:  # private names of torch may change; slow is better than wrong
         return True
+
+
+@torch.compiler.assume_constant_result
+def _compiles(device: str, dtype: torch.dtype, trains: bool) -> bool:
+    """Whether the graph that is being compiled can have the fused operators; runs outside of the graph."""
+    return not _under_transform() and _backend(device, dtype, trains) is not None
 
 
 @functools.cache
@@ -180,24 +196,12 @@ class _FusedPushPull(torch.autograd.Function):
         )
         grad_x = grad_weight = None
         if needs[0]:
-            # In float32 or float64: the two terms partly cancel, and rounding errors would not.
-            grad_x = conv_grad.conv2d_input(x.shape, weight_x.to(box.dtype), grad_push.to(box.dtype), *ctx.geometry)
-            grad_x += _grad_of_box(grad_box, x.shape, weight.shape, ctx.geometry, ctx.avg_size)
-            grad_x = grad_x.to(x.dtype)
+            grad_x = fused_ops.input_gradient(grad_push, grad_box, x, weight_x, ctx.geometry, ctx.avg_size)
         if needs[1]:
             grad_weight = conv_grad.conv2d_weight(x, weight.shape, grad_push, *ctx.geometry).to(weight.dtype)
         grad_alpha, grad_scale, grad_bias = sums
         grad_bias = None if bias is None else grad_bias.to(bias.dtype)
         return grad_x, grad_weight, grad_alpha.to(alpha.dtype), grad_scale.to(scale.dtype), grad_bias, None, None, None
-
-
-def _grad_of_box(grad: Tensor, x_shape, weight_shape, geometry, avg_size: int) -> Tensor:
-    """Backpropagate the gradient of the pooled box sums, shape (N, H', W'), to the input."""
-    grad = grad.unsqueeze(1)
-    if avg_size:
-        grad = F.avg_pool2d(grad, avg_size, 1, avg_size // 2, divisor_override=1)
-    ones = grad.new_ones(1, *weight_shape[1:])
-    return conv_grad.conv2d_input(x_shape, ones, grad, *geometry)
 
 
 def _plain_gradients(ctx: Any, grad: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
