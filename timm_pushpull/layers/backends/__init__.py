@@ -14,7 +14,7 @@ from torch import Tensor
 ConvGeometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
 
 
-def output_size(size: Sequence[int], kernel: Sequence[int], geometry: ConvGeometry) -> tuple[int, int]:
+def output_size(size: Sequence[int], kernel: Sequence[int], geometry: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Height and width of a convolution's output."""
     height, width = (
         (side + 2 * pad - spread * (taps - 1) - 1) // step + 1
