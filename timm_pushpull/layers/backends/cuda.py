@@ -234,7 +234,7 @@ def _relu(values):
 def _window_sums(push, h, w, k, channels, height, width, SIZE: tl.constexpr, LAST: tl.constexpr, SUM: tl.constexpr):
     """The push response of one image, summed over the pooling windows."""
     radius: tl.constexpr = SIZE // 2
-    total = tl.zeros(h.shape[:1] + k.shape[1:], SUM)
+    total = tl.zeros([h.shape[0], k.shape[1]], SUM)
     for row in range(-radius, radius + 1):
         for column in tl.static_range(-radius, radius + 1):
             total += _load(push, h + row, w + column, k, channels, height, width, LAST).to(SUM)
@@ -369,7 +369,7 @@ def _push_kernel(
     grad += image * channels * height * width
     signs += image * channels * height * width
     output += image * channels * height * width
-    total = tl.zeros(h.shape[:1] + k.shape[1:], SUM)
+    total = tl.zeros([h.shape[0], k.shape[1]], SUM)
     for row in range(-radius, radius + 1):
         for column in tl.static_range(-radius, radius + 1):
             there, across = h + row, w + column
