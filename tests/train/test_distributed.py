@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -63,6 +64,28 @@ def test_two_processes_with_sync_batch_norm_learn_as_one(tmp_path, noise):
     np.testing.assert_allclose(two[0], one[0], rtol=1e-3)
     np.testing.assert_allclose(two, one, rtol=5e-3)
     assert abs(apart[0] / one[0] - 1) > 2e-3  # without the flag, every process has statistics of its own
+
+
+@pytest.mark.slow
+def test_two_processes_fine_tune_as_one(tmp_path, noise):
+    """From weights, with AdamW, a cosine schedule and a moving average."""
+    settings = {"dataset": noise, **GENTLE}
+    wait_for_all(start(tmp_path / "first", 1, "--skip-benchmark", **settings))
+    settings |= {
+        "initial-checkpoint": tmp_path / "first",
+        "opt": "adamw",
+        "sched": "cosine",
+        "lr": 1e-5,
+        "warmup-lr": 0,
+    }
+    for processes, name in ((1, "one"), (2, "two")):
+        wait_for_all(start(tmp_path / name, processes, "--sync-bn", **settings))
+    one, two, first = (curve(tmp_path / name) for name in ("one", "two", "first"))
+    np.testing.assert_allclose(two, one, rtol=5e-3)
+    assert one[0] < first[0]
+    averages = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for key, value in averages[0].items():
+        torch.testing.assert_close(averages[1][key].float(), value.float(), rtol=1e-2, atol=1e-3, msg=key)
 
 
 def test_two_processes_learn_and_share_hashes_as_one(tmp_path, noise, run_inside):

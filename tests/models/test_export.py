@@ -1,0 +1,62 @@
+"""The recipes of docs/export.md that take minutes: AOTInductor, 8-bit integers, and a program in C++."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import timm_pushpull  # noqa: F401
+from support.paths import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+def code(heading: str, language: str) -> str:
+    section = PAGE[PAGE.index(f"## {heading}\n") :]
+    return re.search(rf"```{language}\n(.*?)```", section, re.S)[1]
+
+
+@pytest.fixture
+def scope(tmp_path, monkeypatch) -> dict:
+    """The names that the page's first block leaves, with a small network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch._inductor.config, "freezing", False)
+    torch.manual_seed(0)
+    small = {"layers": [1, 1, 1, 1], "channels": [16, 16, 16, 16]}
+    model = timm.create_model("resnet18_cifar_pushpull", num_classes=10, **small).eval()
+    return {"torch": torch, "model": model, "images": torch.randn(2, 3, 32, 32)}
+
+
+def test_aotinductor_and_cpp(scope, tmp_path):
+    with torch.no_grad():
+        exec(code("AOTInductor", "python"), scope)
+        images = torch.randn(5, 3, 32, 32)
+        torch.testing.assert_close(scope["compiled"](images), scope["model"](images), rtol=1e-4, atol=1e-4)
+        (tmp_path / "main.cpp").write_text(code("AOTInductor", "cpp"))
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        subprocess.run(["bash", "-ec", code("AOTInductor", "bash")], check=True, env={**os.environ, "PATH": path})
+        printed = subprocess.run(["./classify"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        numbers = torch.tensor([float(number) for number in printed.splitlines()[0].split()])
+        torch.testing.assert_close(numbers, scope["model"](torch.zeros(1, 3, 32, 32))[0], rtol=1e-3, atol=1e-3)
+
+
+def test_8_bit_integers(scope):
+    pytest.importorskip("torchao")
+    with torch.no_grad():
+        exec(code("8-bit integers", "python"), scope)
+        run, images = torch._inductor.aoti_load_package("int8.pt2"), scope["images"]
+        logits = scope["model"](images)
+        assert 0 < (run(images) - logits).abs().max() < 0.1 * logits.abs().max()
