@@ -59,7 +59,7 @@ def main() -> None:
 
 def draw(figure: dict) -> None:
     """Run a figure's command in the checkout's root; ends with its exit code where it fails."""
-    if "picture" not in figure:
+    if "image" not in figure:
         return
     program, *arguments = shlex.split(figure["command"])
     assert program == "timm-pushpull"
@@ -84,8 +84,8 @@ def page(entries: dict) -> str:
     for name, entry in entries["tables"].items():
         parts.append(section(name, entry, bodies.get(name)))
     for name, entry in entries["figures"].items():
-        picture = f"![{entry['title']}]({entry['picture']})" if "picture" in entry else None
-        parts.append(section(name, entry, picture))
+        image = f"![{entry['title']}]({entry['image']})" if "image" in entry else None
+        parts.append(section(name, entry, image))
     return "\n\n".join(parts) + "\n"
 
 

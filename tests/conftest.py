@@ -43,11 +43,11 @@ def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def photo(tmp_path: Path) -> Path:
     """A file with noise of 60 x 50 px."""
     pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
-    return tmp_path / "picture.png"
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def unharmed(victim):
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """An image folder with two classes that differ in brightness, 24 training and 10 test images of several sizes."""
-    return make_image_folder(tmp_path / "pictures")
+    return make_image_folder(tmp_path / "photos")
 
 
 @pytest.fixture

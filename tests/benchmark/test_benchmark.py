@@ -238,7 +238,7 @@ def test_command(tmp_path, image_folder, run_inside):
     process = run_command(*arguments)
     assert process.returncode == 0, process.stderr
     results = json.loads(output.read_text())
-    assert (results["model"], results["dataset"], results["split"]) == ("resnet18_cifar_pushpull", "pictures", "test")
+    assert (results["model"], results["dataset"], results["split"]) == ("resnet18_cifar_pushpull", "photos", "test")
     assert (results["num_images"], results["seed"], results["preset"]) == (6, 4, "cifar10-c")
     assert results["partial"] is True
     assert set(results["errors"]) == {"contrast", "pixelate"}

@@ -90,7 +90,7 @@ def test_validation_corruptions_are_shown_but_count_towards_no_mean(capsys):
         (some_results().to_json().replace("0.05", "NaN"), "NaN"),
         (some_results().to_json().replace("0.05", "9" * 400), "clean_error is 9999"),
         (some_results().to_json().replace("0.05", "9" * 5000), "a number that is too long"),
-        (some_results().to_json().replace('"pictures"', '"\\ud800"'), "dataset is .* without control characters"),
+        (some_results().to_json().replace('"photos"', '"\\ud800"'), "dataset is .* without control characters"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):

@@ -58,7 +58,7 @@ def test_tiny_imagenet_with_its_grey_images():
 
 def test_a_folder_of_images(image_folder):
     train, test = load_images(str(image_folder), train=True), load_images(str(image_folder))
-    assert (train.name, train.classes, len(train), len(test)) == ("pictures", ("dark", "light"), 24, 10)
+    assert (train.name, train.classes, len(train), len(test)) == ("photos", ("dark", "light"), 24, 10)
     assert test.split == "test"
 
 
@@ -176,11 +176,11 @@ def test_unlabelled_images_are_refused(tmp_path):
 
 
 def test_a_truncated_image_is_named(tmp_path):
-    folder = make_image_folder(tmp_path / "pictures")
+    folder = make_image_folder(tmp_path / "photos")
     victim = folder / "test" / "light" / "2.png"
     victim.write_bytes(victim.read_bytes()[:500])
     images = load_images(str(folder))
-    with pytest.raises(InputError, match=r"image 7 \(.*light/2.png\) of 'pictures', split 'test', cannot be read"):
+    with pytest.raises(InputError, match=r"image 7 \(.*light/2.png\) of 'photos', split 'test', cannot be read"):
         list(read_batches(images, ResizeCenterCrop(32, 32), 4))
 
 

@@ -236,9 +236,9 @@ def test_a_data_set_on_the_hub_is_the_folder_that_was_uploaded(tmp_path, image_f
     """With the real `datasets` client, and measured on by the command as by folder."""
     folder = make(image_folder, tmp_path / "made", "parquet")
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    hub.add("lab/pictures-c", files, kind="dataset")
-    found, local = open_corrupted("lab/pictures-c"), open_corrupted(folder)
-    assert (found.name, found.corruptions, found.severities) == ("lab/pictures-c", local.corruptions, local.severities)
+    hub.add("lab/photos-c", files, kind="dataset")
+    found, local = open_corrupted("lab/photos-c"), open_corrupted(folder)
+    assert (found.name, found.corruptions, found.severities) == ("lab/photos-c", local.corruptions, local.severities)
     for corruption, severity in (("contrast", 1), ("gaussian_noise", 5)):
         for mine, theirs in zip(
             gathered(found, corruption, severity, 4), gathered(local, corruption, severity, 4), strict=True
@@ -246,7 +246,7 @@ def test_a_data_set_on_the_hub_is_the_folder_that_was_uploaded(tmp_path, image_f
             np.testing.assert_array_equal(mine, theirs)
     write_run(tmp_path / "run", **SMALL)
     errors = []
-    for number, place in enumerate(("lab/pictures-c", folder)):
+    for number, place in enumerate(("lab/photos-c", folder)):
         output = tmp_path / f"{number}.json"
         process = run_inside(
             cli.main,
@@ -256,6 +256,6 @@ def test_a_data_set_on_the_hub_is_the_folder_that_was_uploaded(tmp_path, image_f
         assert process.returncode == 0, process.stderr
         errors.append(Results.load(output).errors)
     assert errors[0] == errors[1]
-    assert Results.load(tmp_path / "0.json").corrupted == "lab/pictures-c"
+    assert Results.load(tmp_path / "0.json").corrupted == "lab/photos-c"
     with pytest.raises(InputError, match="cannot load dataset 'lab/nothing'"):
         open_corrupted("lab/nothing")

@@ -303,7 +303,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*in no class folder")
 def test_a_folder_is_read_by_the_rule_or_refused(tmp_path, case):
     writers, arguments, expected = CASES[case]
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "photos"
     folder.mkdir()
     for write in writers:
         write(folder)

@@ -18,12 +18,12 @@ from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 matplotlib = pytest.importorskip("matplotlib")
 
 
-def draw(run_inside, picture, output, *arguments):
-    return run_inside(cli.main, "timm-pushpull", "plot", "corruptions", picture, "-o", output, *arguments)
+def draw(run_inside, photo, output, *arguments):
+    return run_inside(cli.main, "timm-pushpull", "plot", "corruptions", photo, "-o", output, *arguments)
 
 
-def test_every_corruption_is_drawn_at_every_severity(picture):
-    image = figures.read_preset_image(picture, "cifar10-c")
+def test_every_corruption_is_drawn_at_every_severity(photo):
+    image = figures.read_preset_image(photo, "cifar10-c")
     assert image.shape == (32, 32, 3)
     figure = figures.plot_corruption_sheet(image, "cifar10-c", seed=3)
     drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
@@ -38,40 +38,40 @@ def test_every_corruption_is_drawn_at_every_severity(picture):
     ]
 
 
-def test_some_corruptions_are_drawn(tmp_path, picture, run_inside):
-    image = figures.read_preset_image(picture, "cifar10-c")
+def test_some_corruptions_are_drawn(tmp_path, photo, run_inside):
+    image = figures.read_preset_image(photo, "cifar10-c")
     figure = figures.plot_corruption_sheet(image, "cifar10-c", corruptions=["fog", "shot_noise"])
     drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     assert len(drawn) == 12
     np.testing.assert_array_equal(drawn[1], corrupt(image, "shot_noise", 1, "cifar10-c"))
     np.testing.assert_array_equal(drawn[11], corrupt(image, "fog", 5, "cifar10-c"))
     assert "frost" not in figure.texts[0].get_text()
-    process = draw(run_inside, picture, tmp_path / "sheet.png", "--corruptions", "fogg")
+    process = draw(run_inside, photo, tmp_path / "sheet.png", "--corruptions", "fogg")
     assert_one_clear_line(process, "unknown corruption 'fogg'; did you mean 'fog'")
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_command(tmp_path, picture, run_inside, suffix):
+def test_command(tmp_path, photo, run_inside, suffix):
     output = tmp_path / "new" / f"sheet.{suffix}"
     for _ in range(2 if suffix == "pdf" else 1):
-        process = draw(run_inside, picture, output, "--preset", "cifar10-c")
+        process = draw(run_inside, photo, output, "--preset", "cifar10-c")
         assert process.returncode == 0, process.stderr
     assert [path.name for path in output.parent.iterdir()] == [output.name]
     assert output.read_bytes()[:4] == {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xm"}[suffix]
 
 
-def test_bad_input_is_one_line(tmp_path, picture, run_inside, monkeypatch):
+def test_bad_input_is_one_line(tmp_path, photo, run_inside, monkeypatch):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "folder.png").mkdir()
     sheet = tmp_path / "sheet.png"
     assert_one_clear_line(draw(run_inside, tmp_path / "text.png", sheet), "text.png", "not a readable image")
     assert_one_clear_line(draw(run_inside, tmp_path / "nowhere.png", sheet), "nowhere.png")
-    assert_one_clear_line(draw(run_inside, picture, tmp_path / "sheet.gif"), "sheet.gif", ".svg")
-    assert_one_clear_line(draw(run_inside, picture, tmp_path / "folder.png"), "is a folder")
-    assert_one_clear_line(draw(run_inside, picture, sheet, "--preset", "cifar"), "did you mean 'cifar10-c'")
-    assert_one_clear_line(draw(run_inside, picture, "/proc/nowhere/sheet.png"), "cannot write")
+    assert_one_clear_line(draw(run_inside, photo, tmp_path / "sheet.gif"), "sheet.gif", ".svg")
+    assert_one_clear_line(draw(run_inside, photo, tmp_path / "folder.png"), "is a folder")
+    assert_one_clear_line(draw(run_inside, photo, sheet, "--preset", "cifar"), "did you mean 'cifar10-c'")
+    assert_one_clear_line(draw(run_inside, photo, "/proc/nowhere/sheet.png"), "cannot write")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert_one_clear_line(draw(run_inside, picture, sheet), "pip install 'timm-pushpull[plot]'")
+    assert_one_clear_line(draw(run_inside, photo, sheet), "pip install 'timm-pushpull[plot]'")
     assert not sheet.exists()
 
 
@@ -297,7 +297,7 @@ def test_the_captions_of_results_count_what_the_figures_show():
     assert f"2 lie below the line for β = mCE₀/E₀ (best: best, +{100 * saved:.1f} %)" in text
     text = caption(figures.plot_corruption_bars(baseline, [worse, better]))
     assert "fewer errors than the baseline: worse on 0 of 15 (mrCE 110.0 %); better on 15 of 15 (mrCE 95.0 %)" in text
-    assert "100 images of pictures, split test (preset cifar10-c, seed 0)" in text
+    assert "100 images of photos, split test (preset cifar10-c, seed 0)" in text
     with pytest.raises(InputError, match="nothing to compare"):
         figures.plot_tradeoff(baseline, [])
 

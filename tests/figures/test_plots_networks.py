@@ -178,15 +178,15 @@ def networks(tmp_path_factory) -> dict[str, str]:
         ("kernels", "unit", ["--count", "2"], {"filters": (2,), "push": (2, 3, 3), "pull": (2, 3, 3)}),
         ("kernels", "2020", ["--count", "2"], {"pull": (2, 7, 7)}),
         ("snr", "unit", ["--alpha", "-0.5"], {"push_db": (64,), "push_pull": (64, 128, 128)}),
-        ("snr", "2020", ["PICTURE"], {"push_pull_db": (64,), "noisy": (3, 32, 32)}),
+        ("snr", "2020", ["PHOTO"], {"push_pull_db": (64,), "noisy": (3, 32, 32)}),
         ("spectra", "unit", ["--alphas", "-1", "2", "--avg-sizes", "3"], {"push_pull": (1, 2, 64, 64)}),
-        ("alpha", "unit", ["--model", "2020"], {"resnet18_cifar_pushpull.pictures": (64,)}),
+        ("alpha", "unit", ["--model", "2020"], {"resnet18_cifar_pushpull.photos": (64,)}),
         ("fourier-heatmap", "plain", ["--frequencies", "3", "DATA"], {"error": (3, 3), "clean_error": ()}),
         ("fourier-heatmap", "unit", ["--baseline", "plain", "--frequencies", "3", "DATA"], {"baseline_error": (3, 3)}),
     ],
 )
-def test_commands_of_networks(tmp_path, run_inside, networks, picture, image_folder, figure, kind, more, arrays):
-    places = {"PICTURE": [picture], "DATA": ["--dataset", image_folder, "--limit", "4", "--image-size", "8"]}
+def test_commands_of_networks(tmp_path, run_inside, networks, photo, image_folder, figure, kind, more, arrays):
+    places = {"PHOTO": [photo], "DATA": ["--dataset", image_folder, "--limit", "4", "--image-size", "8"]}
     more = [part for word in more for part in places.get(word, [networks.get(word, word)])]
     written = []
     for name in ("one", "two") if figure in ("spectra", "fourier-heatmap") else ("one",):

@@ -45,7 +45,7 @@ def given(paths) -> Path:
 
 @pytest.fixture(scope="module")
 def page(given, paths) -> str:
-    return report.render(paths, [given / "picture.png"], title=f"Title {EVIL}")
+    return report.render(paths, [given / "photo.png"], title=f"Title {EVIL}")
 
 
 class Tables(HTMLParser):
@@ -206,13 +206,13 @@ def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path
     assert "plain, between: no model.safetensors next to the results" in text.replace(f"{EVIL}, ", "")
     save_weights(tmp_path / "run", ALPHA + 1)
     scaled(1.0).save(tmp_path / "run" / "results.json")
-    other = text_of(report.render([tmp_path / "run"], [given / "picture.png"]))
+    other = text_of(report.render([tmp_path / "run"], [given / "photo.png"]))
     assert "is not the one that was measured" in other
 
 
 def test_one_model_is_shown_as_what_it_is(given, tmp_path):
     scaled(1.0, model="resnet18").save(tmp_path / "results.json")
-    page = report.render([tmp_path / "results.json"], [given / "picture.png"])
+    page = report.render([tmp_path / "results.json"], [given / "photo.png"])
     text = text_of(page)
     assert "There is only one model, so nothing is relative to a baseline" in text
     (row,) = tables(page, "leaderboard")[0]
@@ -222,14 +222,14 @@ def test_one_model_is_shown_as_what_it_is(given, tmp_path):
     assert "1.000" not in text
     assert "model.safetensors" not in text  # a plain network has no alpha to read
     scaled(1.0, model="resnet18_pushpull").save(tmp_path / "results.json")
-    page = report.render([tmp_path / "results.json"], [given / "picture.png"])
+    page = report.render([tmp_path / "results.json"], [given / "photo.png"])
     assert "no model.safetensors next to the results" in text_of(page)
 
 
 def test_the_viewer_holds_every_corruption_and_the_errors_of_the_models(page, given, expected):
     content = embedded(page, "images")
     (shown,) = content["images"]
-    image = read_preset_image(given / "picture.png", "cifar10-c")
+    image = read_preset_image(given / "photo.png", "cifar10-c")
     assert list(shown["corrupted"]) == sorted(CORRUPTIONS)
 
     def pixels(uri):
@@ -251,7 +251,7 @@ def test_the_viewer_holds_every_corruption_and_the_errors_of_the_models(page, gi
 def test_provenance_and_caveats(page, given):
     text = text_of(page)
     for words in (
-        "100 images of pictures, split test, corrupted on the fly with the constants of cifar10-c, seed 0",
+        "100 images of photos, split test, corrupted on the fly with the constants of cifar10-c, seed 0",
         f"weights, SHA-256 {sha256(given / 'better' / 'model.safetensors')}",
         "command train.py --recipe cifar10",
         "commit of timm-pushpull c0ffee",
@@ -266,7 +266,7 @@ def test_provenance_and_caveats(page, given):
 
 
 def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
-    page = report.render([given / "better"], [given / "picture.png"])
+    page = report.render([given / "better"], [given / "photo.png"])
     names = [row[0][0] for row in tables(page, "leaderboard")[0]]
     assert names == ["pushpull", "plain baseline"]
     assert "source the results of a model that names it as its baseline" in text_of(page)
@@ -276,23 +276,23 @@ def test_a_baseline_that_was_not_given_is_taken_from_the_results(given):
 def test_models_with_one_name_and_groups_with_one_dataset_get_unique_names(given, tmp_path):
     for number, changes in enumerate(({}, {}, {"seed": 3})):
         some_results("same", **changes).save(tmp_path / f"{number}.json")
-    page = report.render(sorted(tmp_path.glob("*.json")), [given / "picture.png"])
+    page = report.render(sorted(tmp_path.glob("*.json")), [given / "photo.png"])
     first, second = tables(page, "leaderboard")
     assert [row[0][1] for row in first] == [f"same [{tmp_path}/{number}.json]" for number in (0, 1)]
     assert [row[0][1] for row in second] == ["same"]
     assert re.findall("<h2 id=.results.*?>(.*?)</h2>", page) == [
-        "pictures (cifar10-c), seed 0",
-        "pictures (cifar10-c), seed 3",
+        "photos (cifar10-c), seed 0",
+        "photos (cifar10-c), seed 3",
     ]
 
 
 def test_retrieval_is_not_mixed_with_classification(given, tmp_path):
     some_results("classifier").save(tmp_path / "a.json")
     some_results("hashes", task="retrieval", retrieval=RETRIEVAL).save(tmp_path / "b.json")
-    text = text_of(report.render([tmp_path / "a.json", tmp_path / "b.json"], [given / "picture.png"]))
+    text = text_of(report.render([tmp_path / "a.json", tmp_path / "b.json"], [given / "photo.png"]))
     for words in (
-        "pictures (cifar10-c), classification pictures (cifar10-c), retrieval from split train Corruption viewer",
-        "Retrieval with 100 images of pictures, split test, among 5,000 of split train, corrupted",
+        "photos (cifar10-c), classification photos (cifar10-c), retrieval from split train Corruption viewer",
+        "Retrieval with 100 images of photos, split test, among 5,000 of split train, corrupted",
         "Errors (1 - mAP@200) in percent",
         "database split train, 5,000 images",
         "hash 64 bits",
@@ -304,13 +304,13 @@ def test_relative_figures_that_are_not_defined_are_dashes(given, tmp_path):
     zero = some_results("zero", errors={**some_results().errors, "fog": [0.0] * 5})
     zero.save(tmp_path / "zero.json")
     some_results("other").save(tmp_path / "other.json")
-    page = report.render([tmp_path / "zero.json", tmp_path / "other.json"], [given / "picture.png"])
+    page = report.render([tmp_path / "zero.json", tmp_path / "other.json"], [given / "photo.png"])
     assert {row[0][1]: row[3] for row in tables(page, "leaderboard")[0]}["other"] == [NONE, ""]
     assert "so relative errors are not defined" in text_of(page)
 
 
 def test_the_same_input_gives_the_same_page(page, given, paths):
-    assert report.render(paths, [given / "picture.png"], title=f"Title {EVIL}") == page
+    assert report.render(paths, [given / "photo.png"], title=f"Title {EVIL}") == page
 
 
 def test_without_an_image_a_default_one_is_shown(given, monkeypatch):
@@ -340,7 +340,7 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
         assert not (tmp_path / output).is_file()
         return process
 
-    results, picture = given / "base.json", ("--image", given / "picture.png")
+    results, photo = given / "base.json", ("--image", given / "photo.png")
     (tmp_path / "broken.json").write_text("{}")
     (tmp_path / "folder.html").mkdir()
     some_results(errors={}).save(tmp_path / "clean.json")
@@ -349,21 +349,21 @@ def test_bad_input_is_one_line(given, tmp_path, run_inside, monkeypatch):
     (tmp_path / "odd_baseline.json").write_text(json.dumps(content | {"baseline": {"model": "x"}}))
     other = replace(some_results().as_baseline(), weights_sha256="c" * 64, errors={"fog": [0.1] * 5})
     replace(some_results(), baseline=other).save(tmp_path / "other_baseline.json")
-    assert_one_clear_line(write(given / "none.json", *picture), "cannot read results file", "none.json")
-    assert_one_clear_line(write(tmp_path / "broken.json", *picture), "broken.json is not a results file")
-    assert_one_clear_line(write(tmp_path / "clean.json", *picture), "measured on clean images only")
+    assert_one_clear_line(write(given / "none.json", *photo), "cannot read results file", "none.json")
+    assert_one_clear_line(write(tmp_path / "broken.json", *photo), "broken.json is not a results file")
+    assert_one_clear_line(write(tmp_path / "clean.json", *photo), "measured on clean images only")
     some_results(errors={"spatter": [0.5] * 5}).save(tmp_path / "validation.json")
-    assert_one_clear_line(write(tmp_path / "validation.json", *picture), "measured on validation corruptions only")
-    assert_one_clear_line(write(tmp_path / "odd.json", *picture), "intervals is a list of 0")
-    assert_one_clear_line(write(tmp_path / "odd_baseline.json", *picture), "baseline lacks")
-    assert_one_clear_line(write(tmp_path / "other_baseline.json", *picture), "its baseline cannot be read")
+    assert_one_clear_line(write(tmp_path / "validation.json", *photo), "measured on validation corruptions only")
+    assert_one_clear_line(write(tmp_path / "odd.json", *photo), "intervals is a list of 0")
+    assert_one_clear_line(write(tmp_path / "odd_baseline.json", *photo), "baseline lacks")
+    assert_one_clear_line(write(tmp_path / "other_baseline.json", *photo), "its baseline cannot be read")
     assert_one_clear_line(write(results, "--image", given / "none.png"), "none.png' is not a readable image")
-    assert_one_clear_line(write(results, *picture, "--preset", "cifar-c"), "did you mean 'cifar10-c'")
-    assert_one_clear_line(write(results, *picture, "--frost-dir", tmp_path), "frost")
-    assert_one_clear_line(write(results, *picture, output="report.pdf"), "does not end in .html")
-    assert_one_clear_line(write(results, *picture, output="folder.html"), "is a folder")
+    assert_one_clear_line(write(results, *photo, "--preset", "cifar-c"), "did you mean 'cifar10-c'")
+    assert_one_clear_line(write(results, *photo, "--frost-dir", tmp_path), "frost")
+    assert_one_clear_line(write(results, *photo, output="report.pdf"), "does not end in .html")
+    assert_one_clear_line(write(results, *photo, output="folder.html"), "is a folder")
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    assert_one_clear_line(write(results, *picture), "pip install 'timm-pushpull[report]'")
+    assert_one_clear_line(write(results, *photo), "pip install 'timm-pushpull[report]'")
 
 
 def test_the_mean_over_corruptions_leaves_validation_corruptions_out(tmp_path):
@@ -377,8 +377,8 @@ def test_the_mean_over_corruptions_leaves_validation_corruptions_out(tmp_path):
 
 def test_command(given, tmp_path, run_inside):
     output = tmp_path / "new" / "report.html"
-    picture = ("--image", given / "picture.png")
-    process = run_inside(cli.main, "timm-pushpull", "report", given / "base.json", *picture, "-o", output)
+    photo = ("--image", given / "photo.png")
+    process = run_inside(cli.main, "timm-pushpull", "report", given / "base.json", *photo, "-o", output)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout == f"written to {output} ({output.stat().st_size / 1e6:.1f} MB)\n"
     assert [path.name for path in output.parent.iterdir()] == ["report.html"]

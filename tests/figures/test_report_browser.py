@@ -24,8 +24,8 @@ def path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     results = write_results(folder)
     other = folder / "second.png"
-    other.write_bytes((folder / "picture.png").read_bytes())
-    (folder / "report.html").write_text(report.render(results, [folder / "picture.png", other], title=EVIL))
+    other.write_bytes((folder / "photo.png").read_bytes())
+    (folder / "report.html").write_text(report.render(results, [folder / "photo.png", other], title=EVIL))
     return folder / "report.html"
 
 
@@ -156,7 +156,7 @@ def test_the_viewer_follows_its_controls(page, content):
     assert page.locator("#viewer-severity").get_attribute("aria-valuetext") == "severity 4 of 5"
     page.select_option("#viewer-corruption", "fog")
     assert source() == first["corrupted"]["fog"][3]
-    assert page.locator("#viewer-image").get_attribute("alt") == "picture.png, fog, severity 4"
+    assert page.locator("#viewer-image").get_attribute("alt") == "photo.png, fog, severity 4"
     assert page.locator("#viewer-caption").inner_text() == "fog, severity 4"
     assert page.locator("#viewer-image").evaluate("image => image.decode().then(() => image.naturalWidth)") == 32
     models = [model for model in content["errors"]["cifar10-c"] if "fog" in model["errors"]]

@@ -33,7 +33,7 @@ def body(card: str) -> str:
 
 def test_metadata_round_trip():
     card = ModelCard(card_of(PAIR))
-    assert (card.data.library_name, card.data.license, card.data.datasets) == ("timm", "apache-2.0", ["pictures"])
+    assert (card.data.library_name, card.data.license, card.data.datasets) == ("timm", "apache-2.0", ["photos"])
     assert {"timm", "image-classification"} <= set(card.data.tags)
     values = {(e.dataset_config, e.metric_type): e.metric_value for e in card.data.eval_results}
     assert values[None, "error"] == PAIR.clean_error
@@ -274,5 +274,5 @@ def test_eval_results_file():
     values = {entry.task_id: entry.value for entry in entries}
     assert len(entries) == len(values) == 2 + 75
     assert (values["clean"], values["mce"], values["fog-2"]) == (PAIR.clean_error, round(PAIR.mce, 6), 0.2)
-    assert {entry.dataset_id for entry in entries} == {"pictures"}
+    assert {entry.dataset_id for entry in entries} == {"photos"}
     assert all(TITLE in entry.notes for entry in entries)

@@ -64,7 +64,7 @@ def test_any_digit_of_a_full_card(place, by):
         ("mCE 19.1% to 20.9%", "mCE 19.1% to 20.8%", "says 20.8, the release 20.9"),
         ("- **Data:** 100 images", "- **Data:** 1,000 images", "says 1,000, the release 100"),
         ("Params (M): 11.2", "Params (M): 0.56", "the card's text says 0.56, the release 11.2: '- Params"),
-        ("value: 0.05\n", "value: 0.5\n", "pictures, pictures, test, error: the card says 0.5, the results 0.05"),
+        ("value: 0.05\n", "value: 0.5\n", "photos, photos, test, error: the card says 0.5, the results 0.05"),
         ("config: fog-1", "config: fog-9", "fog-9, test, error: the card says 0.1, the results nothing"),
         ("config: fog-1", "config: fog-9", "fog-1, test, error: not in the card"),
         ("license: apache-2.0", "license: mit", "metadata, license: the card says 'mit', the release 'apache-2.0'"),

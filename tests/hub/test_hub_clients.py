@@ -35,7 +35,7 @@ assert transformers.AutoModelForImageClassification.from_pretrained("me/r").conf
 ModelCard.from_template(ModelCardData(license="mit"), model_id="m").push_to_hub("me/r")
 assert ModelCard.load("me/r").data.license == "mit"
 
-for name, kind in (("me/pictures", datasets.Image), ("me/table", datasets.Value)):
+for name, kind in (("me/photos", datasets.Image), ("me/table", datasets.Value)):
     rows = datasets.load_dataset(name, split="train")
     assert len(rows) == 2, rows
     assert any(isinstance(feature, kind) for feature in rows.features.values()), rows
@@ -46,11 +46,11 @@ assert len(datasets.load_dataset("me/pushed", split="train")) == 2
 
 def test_other_clients(hub, tmp_path):
     folder = write_files(tmp_path / "folder")
-    pictures, table = tmp_path / "p.png", tmp_path / "t.parquet"
-    Image.new("RGB", (4, 4)).save(pictures)
+    photos, table = tmp_path / "p.png", tmp_path / "t.parquet"
+    Image.new("RGB", (4, 4)).save(photos)
     pytest.importorskip("pandas").DataFrame({"a": [1, 2]}).to_parquet(table)
     names = ["train/dark/0.png", "train/light/1.png"]
-    hub.add("me/pictures", dict.fromkeys(names, pictures.read_bytes()), kind="dataset")
+    hub.add("me/photos", dict.fromkeys(names, photos.read_bytes()), kind="dataset")
     hub.add("me/table", {"data/train-00000-of-00001.parquet": table.read_bytes()}, kind="dataset")
     environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "home")}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0"}

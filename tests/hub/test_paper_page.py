@@ -29,8 +29,8 @@ def test_the_page_is_up_to_date_and_has_every_table_and_figure():
     assert text == page.page(ENTRIES), "run hub/paper.py"
     headings = re.findall(r"^## (\w+ \d+): ", text, re.M)
     assert headings == [f"Table {n}" for n in range(1, 9)] + [f"Figure {n}" for n in range(1, 11)]
-    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
-        assert (page.PAGE.parent / picture).is_file(), "run hub/paper.py --figures"
+    for photo in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (page.PAGE.parent / photo).is_file(), "run hub/paper.py --figures"
     for target in re.findall(r"\]\(([\w./]+\.(?:md|py))\)", text):
         assert (page.PAGE.parent / target).is_file()
 

@@ -19,7 +19,7 @@ from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
 from timm_pushpull.hub import Release, publish
 
-REPO = "me/resnet18_cifar_pushpull.pictures"
+REPO = "me/resnet18_cifar_pushpull.photos"
 FILES = {"model.safetensors", "config.json", "README.md", "results.json", "recipe.yaml"}
 
 
@@ -65,7 +65,7 @@ def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_
     assert set(repo.files()) == FILES | {"LICENSE", "robustness.png", ".gitattributes"}
     assert repo.private
     assert [commit.title for commit in repo.log()] == [
-        "resnet18_cifar_pushpull.pictures, by timm-pushpull",
+        "resnet18_cifar_pushpull.photos, by timm-pushpull",
         "initial commit",
     ]
     assert (repo.branches, repo.tags) == ({"main": repo.head()}, {"v1": repo.head()})
@@ -86,12 +86,12 @@ def test_a_run_becomes_a_public_page_and_comes_back_the_same(finished, hub, run_
 def test_a_run_can_be_published_under_another_tag(release, run_inside, tmp_path, monkeypatch, edited):
     """Such as one of an older version, whose tag is the name of a folder with a space or a dot."""
     config = json.loads((release.path / "config.json").read_text())
-    config["pretrained_cfg"]["tag"] = "my pictures.v1"
+    config["pretrained_cfg"]["tag"] = "my photos.v1"
     (release.path / "config.json").write_text(json.dumps(config))
-    card = release.card.replace("resnet18_cifar_pushpull.pictures", "resnet18_cifar_pushpull.my pictures.v1")
+    card = release.card.replace("resnet18_cifar_pushpull.photos", "resnet18_cifar_pushpull.my photos.v1")
     (release.path / "README.md").write_text(card + "Mine.\n" * edited)
     command = ("publish.py", release.path, "--namespace", "me", "--dry-run")
-    assert_one_clear_line(run_inside(script.main, *command), "tag 'my pictures.v1'", "--tag")
+    assert_one_clear_line(run_inside(script.main, *command), "tag 'my photos.v1'", "--tag")
     made = []
     monkeypatch.setattr(script, "send", lambda release, repo_id, options: made.append((release.config, release.card)))
     process = run_inside(script.main, *command, "--tag", "mine")
@@ -328,12 +328,12 @@ def test_the_whole_checkout_at_once(hub, run_inside, monkeypatch, tmp_path, fini
     for number in range(2):
         shutil.copytree(finished, tmp_path / f"run{number}")
         path = tmp_path / f"run{number}" / "config.json"
-        path.write_text(path.read_text().replace('"tag": "pictures"', f'"tag": "pictures{number}"'))
+        path.write_text(path.read_text().replace('"tag": "photos"', f'"tag": "photos{number}"'))
         card = tmp_path / f"run{number}" / "README.md"
-        card.write_text(card.read_text().replace("pushpull.pictures", f"pushpull.pictures{number}"))
+        card.write_text(card.read_text().replace("pushpull.photos", f"pushpull.photos{number}"))
     process = run_inside(script.main, "publish.py", "--all", "--namespace", "lab", "--collection", "All")
     assert process.returncode == 0, process.stderr
-    names = {f"lab/resnet18_cifar_pushpull.pictures{number}" for number in range(2)}
+    names = {f"lab/resnet18_cifar_pushpull.photos{number}" for number in range(2)}
     assert set(hub.repositories) == names
     (found,) = hub.collections.values()
     assert {item["id"] for item in found.items} == names

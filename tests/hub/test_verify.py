@@ -65,7 +65,7 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
     process = run_inside(script.main, "verify.py", run)
     assert process.returncode == 0, process.stderr
     for words in (
-        "resnet18_cifar_pushpull.pictures",
+        "resnet18_cifar_pushpull.photos",
         "through timm, the registry, transformers",
         "all numbers in README.md and its metadata agree with results.json",
         "robustness.png shows results.json",
@@ -82,7 +82,7 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
         (lambda run: (run / "recipe.yaml").write_text("- a\n"), ["is not a recipe"]),
         (lambda run: (run / "recipe.yaml").write_text("a: !!python/object/apply:os.getcwd []\n"), ["damaged file"]),
         (edit("config.json", '"resnet18_cifar_pushpull"', '"../../evil"'), ["'../../evil', which is not registered"]),
-        (edit("config.json", '"tag": "pictures"', '"tag": "../../evil"'), ["has the tag '../../evil'"]),
+        (edit("config.json", '"tag": "photos"', '"tag": "../../evil"'), ["has the tag '../../evil'"]),
         (edit("config.json", '"avg_size": 3', '"avg_size": 3, "num_classes": 2'), ["num_classes also in model_args"]),
         (
             edit("config.json", '"avg_size": 3', '"avg_size": 5'),
@@ -121,7 +121,7 @@ def test_another_way_of_loading_with_other_logits(run, monkeypatch):
 
 @pytest.fixture
 def measured(run, image_folder) -> Path:
-    """The run with results of its own weights on pictures that are there."""
+    """The run with results of its own weights on images that exist."""
     images = load_images(str(image_folder))
     model = load_model(f"local-dir:{run}")[0]
     found = evaluate(model, images, preset="cifar10-c", corruptions=["contrast"], severities=[3], progress=False)

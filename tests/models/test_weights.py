@@ -33,7 +33,7 @@ def test_timm_loads_a_folder_with_identical_logits(tmp_path, name):
     assert (tuple(config["mean"]), tuple(config["std"])) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert config["crop_pct"] == pytest.approx(32 / 36)
     assert list(label_names(loaded)) == list(CLASSES)
-    assert loaded.pretrained_cfg["tag"] == "pictures"
+    assert loaded.pretrained_cfg["tag"] == "photos"
 
 
 def test_the_pooling_travels_with_the_weights(tmp_path):
@@ -61,14 +61,14 @@ def test_half_weights_take_half_the_space_and_load_as_float32(tmp_path):
     model = write_run(tmp_path / "run")
     whole = (tmp_path / "run" / "model.safetensors").stat().st_size
     geometry, statistics = ResizeCenterCrop(32, 36), {"mean": (0, 0, 0), "std": (1, 1, 1)}
-    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
+    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="photos", half=True)
     assert (tmp_path / "model.safetensors").stat().st_size < 0.51 * whole
     loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     for (name, tensor), original in zip(loaded.state_dict().items(), model.state_dict().values(), strict=True):
         expected = original.half().float() if original.is_floating_point() else original
         torch.testing.assert_close(tensor, expected, rtol=0, atol=0, msg=name)
     model.bn1.running_var[3] = 1e6
-    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="pictures", half=True)
+    save_model(model, tmp_path, classes=CLASSES, geometry=geometry, **statistics, tag="photos", half=True)
     stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
     assert {name for name, tensor in stored.items() if tensor.dtype == torch.float32} == {"bn1.running_var"}
     assert torch.equal(stored["bn1.running_var"], model.bn1.running_var)  # beyond float16's range

@@ -61,5 +61,5 @@ def test_publish_your_own(hub, tmp_path):
         process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert process.returncode == 0, process.stderr
         assert TOKEN not in process.stdout + process.stderr
-        assert ("me/resnet18_cifar_pushpull.pictures" in hub) == (line is real)
-    assert hub["me/resnet18_cifar_pushpull.pictures"].tags
+        assert ("me/resnet18_cifar_pushpull.photos" in hub) == (line is real)
+    assert hub["me/resnet18_cifar_pushpull.photos"].tags

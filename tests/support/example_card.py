@@ -25,7 +25,7 @@ CONFIG = {
 }
 BASELINE = some_results("resnet18_cifar", clean_error=0.04, errors={name: [0.4] * 5 for name in some_results().errors})
 PAIR = some_results(training=TRAINING, baseline=BASELINE.as_baseline(), intervals=Intervals(mce=(0.1912, 0.2088)))
-TITLE = "resnet18_cifar_pushpull.pictures"
+TITLE = "resnet18_cifar_pushpull.photos"
 
 
 def card_of(results, **changes) -> str:

@@ -56,6 +56,6 @@ def write_results(folder: Path) -> list[Path]:
     for model, clean in (("partial", 0.1), ("unclean", None)):
         results = some_results(model, dataset="others", errors=cells, clean_error=clean, frost="procedural, differs")
         results.save(folder / f"{model}.json")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(folder / "picture.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(folder / "photo.png")
     names = ("worse.json", "better", "partial.json", "base.json", "between.json", "unclean.json")
     return [folder / name for name in names]

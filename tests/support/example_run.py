@@ -39,7 +39,7 @@ def some_results(model: str = "resnet18_cifar_pushpull", **changes) -> Results:
         **{
             "model": model,
             "weights_sha256": "0" * 64,
-            "dataset": "pictures",
+            "dataset": "photos",
             "split": "test",
             "preset": "cifar10-c",
             "seed": 0,
@@ -74,7 +74,7 @@ def write_run(
         geometry=ResizeCenterCrop(32, 36),
         mean=(0.1, 0.2, 0.3),
         std=(0.4, 0.5, 0.6),
-        tag="pictures",
+        tag="photos",
         model_args=options,
     )
     results = some_results(

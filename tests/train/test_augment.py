@@ -40,10 +40,10 @@ GEOMETRY = ResizeCenterCrop(30, 34)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
+def photos(tmp_path_factory) -> Path:
     from support.image_folder import make_image_folder
 
-    return make_image_folder(tmp_path_factory.mktemp("augment") / "pictures")
+    return make_image_folder(tmp_path_factory.mktemp("augment") / "photos")
 
 
 def training_images(folder: Path, augmentation: str | None, **changes: object) -> TrainingImages:
@@ -71,8 +71,8 @@ def assert_all_same(some: dict[int, torch.Tensor], all_of_them: dict[int, torch.
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers(pictures, name, monkeypatch):
-    images, order = training_images(pictures, name), epoch_order(24, 6, seed=0, epoch=0)
+def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers(photos, name, monkeypatch):
+    images, order = training_images(photos, name), epoch_order(24, 6, seed=0, epoch=0)
     whole = seen(images, order)
     assert sorted(whole) == list(range(24))
     everyone = {}
@@ -84,9 +84,9 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
     assert_all_same(everyone, whole)
     assert_all_same(seen(images, order[2:]), whole)  # as after a resume
     monkeypatch.setattr("train.data._IN_MEMORY", 0)
-    assert_all_same(seen(training_images(pictures, name), order[:1]), whole)
-    plain = seen(training_images(pictures, None), order)
-    others = (seen(images, order, epoch=1), seen(training_images(pictures, name, seed=1), order[:2]), plain)
+    assert_all_same(seen(training_images(photos, name), order[:1]), whole)
+    plain = seen(training_images(photos, None), order)
+    others = (seen(images, order, epoch=1), seen(training_images(photos, name, seed=1), order[:2]), plain)
     for other in others:
         assert any(not torch.equal(pixels, whole[position]) for position, pixels in other.items())
     changed = sum(not torch.equal(whole[position].to(plain[position].dtype), plain[position]) for position in plain)
@@ -94,15 +94,15 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
     assert {pixels.shape for pixels in whole.values()} == {(30, 30, 3)}
 
 
-def test_what_is_cropped_and_mirrored_does_not_depend_on_the_augmentation(pictures):
+def test_what_is_cropped_and_mirrored_does_not_depend_on_the_augmentation(photos):
     """So that runs with and without are paired."""
-    images, order = training_images(pictures, "augmix"), epoch_order(24, 6, 0, 0)
+    images, order = training_images(photos, "augmix"), epoch_order(24, 6, 0, 0)
     images.policy = lambda image, key: image
-    assert_all_same(seen(images, order), seen(training_images(pictures, None), order))
+    assert_all_same(seen(images, order), seen(training_images(photos, None), order))
 
 
-def test_policies_see_the_resized_picture_before_padding_and_crop(pictures):
-    images, shapes = training_images(pictures, "augmix", padding=10), []
+def test_policies_see_the_resized_image_before_padding_and_crop(photos):
+    images, shapes = training_images(photos, "augmix", padding=10), []
     images.policy = lambda image, key: shapes.append(image.shape) or np.maximum(255 - image, 1)
     found = seen(images, epoch_order(24, 6, 0, 0))
     assert {min(shape[:2]) for shape in shapes} == {34}
@@ -110,7 +110,7 @@ def test_policies_see_the_resized_picture_before_padding_and_crop(pictures):
     assert sum(bool((pixels == 0).any()) for pixels in found.values()) > 12  # the padding is still black
 
 
-def test_prime_gets_crops_between_0_and_1_and_returns_grey_levels(pictures, monkeypatch):
+def test_prime_gets_crops_between_0_and_1_and_returns_grey_levels(photos, monkeypatch):
     asked = []
 
     def fake(images, *, preset, keys):
@@ -118,9 +118,9 @@ def test_prime_gets_crops_between_0_and_1_and_returns_grey_levels(pictures, monk
         return 1 - images
 
     order = epoch_order(24, 6, 0, 0)
-    plain = seen(training_images(pictures, None), order)
+    plain = seen(training_images(photos, None), order)
     monkeypatch.setattr("train.data.prime", fake)
-    images = training_images(pictures, "prime", data="cifar")
+    images = training_images(photos, "prime", data="cifar")
     found = seen(images, order)
     for position, pixels in found.items():
         torch.testing.assert_close(pixels, 255 - plain[position].float(), rtol=0, atol=1e-4)
@@ -158,7 +158,7 @@ def test_autoaugment_has_the_policy_of_the_data():
 
 
 @pytest.mark.parametrize(("recipe", "data"), [("cifar10", "cifar"), ("imagenet1k", "imagenet")])
-def test_the_policy_follows_the_recipe_s_data(pictures, recipe, data, monkeypatch):
+def test_the_policy_follows_the_recipe_s_data(photos, recipe, data, monkeypatch):
     asked = []
 
     class Kept(TrainingImages):
@@ -167,17 +167,17 @@ def test_the_policy_follows_the_recipe_s_data(pictures, recipe, data, monkeypatc
             super().__init__(*args, **more)
 
     monkeypatch.setattr(train_data, "TrainingImages", Kept)
-    given = ["--dataset", pictures, "--val-split", "test", "--batch-size", "4"]
+    given = ["--dataset", photos, "--val-split", "test", "--batch-size", "4"]
     _, settings = parse([str(part) for part in ("--recipe", recipe, "--augmentation", "autoaugment", *given)])
     loaded(settings)
     assert asked == [("autoaugment", data)]
 
 
-def test_the_augmentation_is_on_the_card(pictures, tmp_path, run_inside):
+def test_the_augmentation_is_on_the_card(photos, tmp_path, run_inside):
     run = tmp_path / "run"
     given = {"augmentation": "prime", "epochs": 1, "limit": 8, "batch-size": 4, "benchmark-limit": 1}
     given |= {"model": "test_resnet", "model-args": [], "img-size": 32}
-    process = run_inside(train.main, *arguments(pictures, run, **given))
+    process = run_inside(train.main, *arguments(photos, run, **given))
     assert process.returncode == 0, process.stderr
     assert yaml.safe_load((run / "recipe.yaml").read_text())["augmentation"] == "prime"
     card = (run / "README.md").read_text()
@@ -209,10 +209,10 @@ def trained(data: Data, settings: Settings, stop: int, state: dict | None = None
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_every_augmentation_trains_and_a_resumed_run_ends_as_the_whole_one(pictures, name):
+def test_every_augmentation_trains_and_a_resumed_run_ends_as_the_whole_one(photos, name):
     """Equal to the bit, with dropout, taken up after the first of three steps."""
     given = ("--augmentation", name, "--batch-size", "8", "--model-args", "drop_rate=0.3")
-    _, settings = parse(["--dataset", str(pictures), "--resize", "36", "--lr", "0.05", "--workers", "1", *given])
+    _, settings = parse(["--dataset", str(photos), "--resize", "36", "--lr", "0.05", "--workers", "1", *given])
     settings = replace(settings, models=("test_resnet",), img_size=32, precision="fp32")
     data, settings = loaded(settings)
     half = trained(data, settings, stop=1)
@@ -227,8 +227,8 @@ def test_every_augmentation_trains_and_a_resumed_run_ends_as_the_whole_one(pictu
         ({"augmentation": "prime", "img-size": 3, "resize": 3}, ["images of at least 4 px", "3x3"]),
     ],
 )
-def test_bad_augmentations_are_one_line(pictures, tmp_path, run_inside, changes, words):
-    process = run_inside(train.main, *arguments(pictures, tmp_path / "run", **changes))
+def test_bad_augmentations_are_one_line(photos, tmp_path, run_inside, changes, words):
+    process = run_inside(train.main, *arguments(photos, tmp_path / "run", **changes))
     assert_one_clear_line(process, *words)
     assert not (tmp_path / "run").exists()
 

@@ -30,7 +30,7 @@ def curve(folder: Path) -> np.ndarray:
     return np.array([row["loss"] for row in read_log(folder)])
 
 
-# A small learning rate, on pictures of nothing but noise: where regions are flat or classes differ in brightness alone,
+# A small learning rate, on images of nothing but noise: where regions are flat or classes differ in brightness alone,
 # batch norm of a few images lets a rounding decide, and any two ways of adding up drift apart within a few steps.
 GENTLE = {
     "model-args": SMALL_ARGS,
@@ -49,8 +49,8 @@ def noise(tmp_path) -> Path:
         for name in ("one", "two"):
             (tmp_path / "noise" / split / name).mkdir(parents=True)
             for number in range(count):
-                picture = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-                picture.save(tmp_path / "noise" / split / name / f"{number}.png")
+                photo = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+                photo.save(tmp_path / "noise" / split / name / f"{number}.png")
     return tmp_path / "noise"
 
 

@@ -69,8 +69,8 @@ def test_a_run_a_folder_and_a_file_give_the_same_weights(run):
         record = read_initial(settings(source), MODEL).record
         assert record.weights_sha256 == sha256(run / "model.safetensors")
         known = Path(str(source)).suffix != ".safetensors"
-        assert record.name == (f"{MODEL}.pictures" if known else "model.safetensors")
-        assert (record.dataset, record.repository) == ("pictures" if known else None, None)
+        assert record.name == (f"{MODEL}.photos" if known else "model.safetensors")
+        assert (record.dataset, record.repository) == ("photos" if known else None, None)
 
 
 def checkpoint(content: dict[str, torch.Tensor], form: str) -> dict:
@@ -184,15 +184,15 @@ def test_a_training_stays_near_the_weights_it_started_from_and_says_which(run, i
         assert not torch.equal(after[name], before[name])
     digest = sha256(run / "model.safetensors")
     initial = Results.load(output).training.initial_weights
-    assert (initial.name, initial.weights_sha256, initial.dataset) == (f"{MODEL}.pictures", digest, "pictures")
+    assert (initial.name, initial.weights_sha256, initial.dataset) == (f"{MODEL}.photos", digest, "photos")
     card = (output / "README.md").read_text()
-    assert f"**Started from:** `{MODEL}.pictures`, trained on `pictures`; SHA-256 `{digest}`" in card
+    assert f"**Started from:** `{MODEL}.photos`, trained on `photos`; SHA-256 `{digest}`" in card
     assert "base_model" not in ModelCard(card).data.to_dict()  # it is not on the Hub
     config = json.loads((output / "config.json").read_text())
     assert set(config["model_args"]) == {"layers", "channels", "avg_size"}
     assert yaml.safe_load((output / "recipe.yaml").read_text())["initial_checkpoint"] == f"local-dir:{run}"
     shown = run_inside(command, "timm-pushpull", "info", output)
-    assert f"initial_weights: name {MODEL}.pictures, weights_sha256 {digest}, dataset pictures" in shown.stdout
+    assert f"initial_weights: name {MODEL}.photos, weights_sha256 {digest}, dataset photos" in shown.stdout
 
 
 def test_a_release_is_the_base_model_of_the_card():
@@ -263,8 +263,8 @@ def test_the_hub_s_weights_name_their_repository(run, hub):
     hub.add("me/a-network", {path.name: path.read_bytes() for path in run.iterdir()})
     weights = read_initial(settings("hf-hub:me/a-network@main"), MODEL)
     assert_same(dict(weights.state), load_file(run / "model.safetensors"))
-    assert (weights.record.name, weights.record.repository) == (f"{MODEL}.pictures", "me/a-network")
-    assert weights.record.dataset == "pictures"
+    assert (weights.record.name, weights.record.repository) == (f"{MODEL}.photos", "me/a-network")
+    assert weights.record.dataset == "photos"
     hub.add("me/bare", {"model.safetensors": (run / "model.safetensors").read_bytes()})
     record = read_initial(settings("hf-hub:me/bare"), MODEL).record
     assert (record.name, record.dataset, record.repository) == ("model.safetensors", None, "me/bare")

@@ -1,4 +1,4 @@
-"""Every recipe, on pictures in the layout of its data set: it starts, takes steps, and writes its folder."""
+"""Every recipe, on images in the layout of its dataset: it starts, takes steps, and writes its folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from train.run_folder import Checkpoints
 from train.settings import RECIPES, RENAMED, Settings, load_recipe
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-#: The side of the data set's pictures, and the names of its classes.
+#: The side of the dataset's images, and the names of its classes.
 WORDNET = ("n01440764", "n01514668", "n01537544", "n01560419", "n02086240", "n03792782")
 SHAPES = {"cifar10": (32, 32), "cifar10-retrieval": (32, 32), "digits": (32, 32), "tiny-imagenet-200": (64, 64)}
 
 
 def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
-    """Random pictures as `datasets.load_dataset` finds them on a disk: SPLIT/CLASS/NUMBER.jpg."""
+    """Random images as `datasets.load_dataset` finds them on a disk: SPLIT/CLASS/NUMBER.jpg."""
     rng, settings = np.random.default_rng(0), load_recipe(RECIPES / f"{recipe}.yaml")
     classes = WORDNET if "imagenet" in settings.dataset else ("cat", "dog")
     if settings.classes:
@@ -34,8 +34,8 @@ def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
             (folder / split / name).mkdir(parents=True)
             for number in range(per_class):
                 shape = SHAPES.get(recipe, (300 + number, 280))
-                picture = Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
-                picture.save(folder / split / name / f"{number}.jpg", quality=30)
+                photo = Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+                photo.save(folder / split / name / f"{number}.jpg", quality=30)
     return folder
 
 

@@ -44,7 +44,7 @@ def digits(database: int, queries: int) -> tuple[ImageSet, ImageSet]:
 
 
 def network(bits: int):
-    """A random projection of the picture to so many outputs."""
+    """A random projection of the image to so many outputs."""
     weights = torch.randn(3 * 64, bits, generator=torch.manual_seed(0))
     return lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 8).flatten(1).sub(0.3) @ weights
 
@@ -186,7 +186,7 @@ def training(dataset: Path, output: Path) -> list[str]:
 def trained(tmp_path_factory) -> tuple[Path, Path]:
     """The data and the folder of a training in this process."""
     base = tmp_path_factory.mktemp("trained")
-    dataset = make_image_folder(base / "pictures")
+    dataset = make_image_folder(base / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", training(dataset, base / "run"))
         train.main()
@@ -205,7 +205,7 @@ def test_a_run_writes_down_its_task(trained):
     assert model.num_classes == 16
     config = json.loads((folder / "config.json").read_text())
     assert "label_names" not in config
-    assert config["pretrained_cfg"]["tag"] == "pictures_retrieval"  # a classifier of them has another name
+    assert config["pretrained_cfg"]["tag"] == "photos_retrieval"  # a classifier of them has another name
     card = (folder / "README.md").read_text()
     assert "a hash of 16 bits" in card
     assert "the images of each of the 2 classes are pulled towards a hash centre of 16 bits" in card

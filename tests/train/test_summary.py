@@ -43,7 +43,7 @@ def test_so_few_errors_decide_nothing():
 
 
 def test_a_clear_difference_is_not_called_chance():
-    large = {"dataset": "pictures", "num_images": 10_000}
+    large = {"dataset": "photos", "num_images": 10_000}
     text = said(measured(LONGEST, 0.2, 0.3, **large), measured("resnet18_cifar", 0.1, 0.4, **large))
     assert "chance" not in text
     assert "digits" not in text

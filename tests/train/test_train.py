@@ -42,7 +42,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedProcess[
     from support.image_folder import make_image_folder
 
     base = tmp_path_factory.mktemp("finished")
-    dataset = make_image_folder(base / "pictures")
+    dataset = make_image_folder(base / "photos")
     return dataset, base / "run", run_command(*arguments(dataset, base / "run"))
 
 
@@ -51,11 +51,11 @@ def test_a_run_writes_the_whole_folder(finished):
     assert process.returncode == 0, process.stderr
     assert {entry.name for entry in folder.iterdir()} == RUN_FILES
     results = json.loads((folder / "results.json").read_text())
-    assert (results["model"], results["dataset"], results["num_images"]) == (MODEL, "pictures", 4)
+    assert (results["model"], results["dataset"], results["num_images"]) == (MODEL, "photos", 4)
     assert results["partial"] is False
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     assert (recipe["models"], recipe["epochs"], recipe["img_size"], recipe["num_classes"]) == ([MODEL], 2, 32, 2)
-    assert "pictures" in (folder / "README.md").read_text()
+    assert "photos" in (folder / "README.md").read_text()
 
 
 def test_the_log_follows_the_one_cycle_schedule(finished):
@@ -287,9 +287,9 @@ def test_bad_input_is_one_line_and_writes_nothing(finished, tmp_path, run_inside
         assert not (tmp_path / "run").exists()
 
 
-def test_damaged_pictures_and_folders_without_pictures_write_nothing(tmp_path, image_folder, run_inside):
+def test_damaged_images_and_folders_without_images_write_nothing(tmp_path, image_folder, run_inside):
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "train.txt").write_text("no picture")
+    (tmp_path / "texts" / "train.txt").write_text("no photo")
     process = run_inside(train.main, *arguments(tmp_path / "texts", tmp_path / "run"))
     assert_one_clear_line(process, "holds no images")
     for victim in ("test/dark/3.png", "train/light/3.png"):
@@ -340,14 +340,14 @@ def test_an_epoch_sees_every_image_once_in_even_batches(count, batch):
 
 
 class SquareGeometry(ResizeCenterCrop):
-    """The folder's pictures have three sizes; this makes one of them."""
+    """The folder's images have three sizes; this makes one of them."""
 
-    def resized(self, picture):
-        return super().resized(picture)[:34, :34]
+    def resized(self, photo):
+        return super().resized(photo)[:34, :34]
 
 
 @pytest.mark.parametrize("where", ["one tensor", "memory", "disk"])
-def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder, where, monkeypatch):
+def test_training_images_are_crops_of_their_images_some_mirrored(image_folder, where, monkeypatch):
     monkeypatch.setattr("train.data._IN_MEMORY", 0 if where == "disk" else 2**40)
     geometry = ResizeCenterCrop(30, 34)
     if where == "one tensor":
@@ -375,7 +375,7 @@ def test_training_images_are_crops_of_their_pictures_some_mirrored(image_folder,
 
 @pytest.mark.parametrize(
     ("dataset", "task", "tag"),
-    [("my pictures.v1", "classification", "my_pictures_v1"), ("zh-plus/tiny", "retrieval", "tiny_retrieval")],
+    [("my photos.v1", "classification", "my_photos_v1"), ("zh-plus/tiny", "retrieval", "tiny_retrieval")],
 )
 def test_the_tag_of_the_weights_can_be_published(dataset, task, tag, monkeypatch):
     saved = []

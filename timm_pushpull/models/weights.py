@@ -171,8 +171,8 @@ def stem_avg_size(model: nn.Module) -> int | None:
 def tag_of(dataset: str) -> str:
     """The name of weights that were trained on a dataset, which is also part of the name of a Hub repository.
 
-    >>> tag_of("zh-plus/tiny-imagenet"), tag_of("my pictures.v1")
-    ('tiny-imagenet', 'my_pictures_v1')
+    >>> tag_of("zh-plus/tiny-imagenet"), tag_of("my photos.v1")
+    ('tiny-imagenet', 'my_photos_v1')
     """
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", dataset.split("/")[-1]).strip("_-")
     return name[:_MAX_TAG].rstrip("_-") or "dataset"
