@@ -27,7 +27,7 @@ def robustness_figure(results: Results) -> Figure:
     if comparison.row.mrce is None:
         return figures.plot_severity_curves(measured)
     figure = figures.plot_severity_curves(
-        measured, {name: f"{100 * value:.0f} %" for name, value in comparison.row.relative.items()}
+        measured, {name: f"{100 * value:.0f} %" for name, value in comparison.row.relative.items() if value is not None}
     )
     figure.supxlabel("severity (0: clean images); in the corners: error relative to the baseline's", size=10)
     return figure
