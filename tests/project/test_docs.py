@@ -100,6 +100,7 @@ def test_every_command_has_these_options(monkeypatch):
     assert checked > 20
 
 
+@needs_releases  # to which some lead
 def test_every_relative_link_leads_to_a_file():
     """Anchors are checked by `mkdocs build --strict`."""
     for page in READ:

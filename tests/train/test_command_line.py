@@ -9,6 +9,7 @@ from dataclasses import fields
 import pytest
 
 from support.image_folder import make_image_folder
+from support.paths import needs_releases
 from support.processes import assert_one_clear_line
 from timm_pushpull.models.weights import create_model, load_model, weights_hash
 from train import train
@@ -114,6 +115,7 @@ def test_a_converted_network_is_a_setting_and_its_recipe_trains_it_again(tmp_pat
     assert parse(command[2:])[1] == given
 
 
+@needs_releases
 def test_a_converted_network_starts_from_the_plain_network_s_weights():
     given = parse(["--model", "resnet18_cifar.cifar10", "--convert-stem", "--pretrained", "--model-args", "alpha=2"])[1]
     weights = read_initial(given, given.models[0])
@@ -122,6 +124,7 @@ def test_a_converted_network_starts_from_the_plain_network_s_weights():
     assert not [name for name in weights.state if name.endswith(".alpha")]
 
 
+@needs_releases
 def test_the_hash_of_a_converted_network_s_weights_is_not_the_plain_one_s():
     """Its errors depend on alpha, which no file of plain weights holds."""
     digests = {load_model("pushpull_stem", None, {"base": "resnet18_cifar.cifar10", "alpha": a})[1] for a in (0, 1)}

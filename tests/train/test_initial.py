@@ -19,6 +19,7 @@ from support.example_run import TRAINING, some_results, write_run
 from support.example_training import MODEL, assert_same, read_checkpoint, small_trainer, start
 from support.example_training import folder_arguments as arguments
 from support.image_folder import make_image_folder
+from support.paths import needs_releases
 from support.processes import assert_one_clear_line, wait_for_all
 from timm_pushpull import InputError
 from timm_pushpull.benchmark.results import InitialWeights, Results
@@ -153,6 +154,7 @@ def test_another_number_of_channels_is_refused(run):
         loaded(run, in_chans=1)
 
 
+@needs_releases
 def test_a_tag_names_pretrained_weights():
     given = Settings(models=("resnet18_cifar_pushpull.cifar10",), pretrained=True)
     weights = read_initial(given, given.models[0])

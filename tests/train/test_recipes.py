@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from support.paths import needs_releases
 from timm_pushpull import InputError
 from timm_pushpull.data.loading import read_classes
 from train import train
@@ -39,7 +40,9 @@ def write_layout(folder: Path, recipe: str, per_class: int = 2) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", NAMES)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=needs_releases if name == "finetune" else ()) for name in NAMES]
+)
 def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     data = write_layout(tmp_path / "data", recipe)
     settings = load_recipe(RECIPES / f"{recipe}.yaml")
