@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,14 @@ def code(heading: str, language: str) -> str:
 
 
 @pytest.fixture
-def scope(tmp_path, monkeypatch) -> dict:
+def scope(tmp_path, monkeypatch) -> Iterator[dict]:
     """The names that the page's first block leaves, with a small network."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch._inductor.config, "freezing", False)
     torch.manual_seed(0)
     small = {"layers": [1, 1, 1, 1], "channels": [16, 16, 16, 16]}
     model = timm.create_model("resnet18_cifar_pushpull", num_classes=10, **small).eval()
-    return {"torch": torch, "model": model, "images": torch.randn(2, 3, 32, 32)}
+    with torch._inductor.config.patch(freezing=False):  # the page sets it
+        yield {"torch": torch, "model": model, "images": torch.randn(2, 3, 32, 32)}
 
 
 def test_aotinductor_and_cpp(scope, tmp_path):
