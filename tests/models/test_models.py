@@ -220,6 +220,6 @@ def test_timms_own_tests_pass_for_every_name(tmp_path):
         GITHUB_ACTIONS="true",  # timm then leaves out pretrained weights with one input channel, which we refuse
     )
     assert process.returncode == 0, process.stdout[-5000:]
-    passed = set(re.findall(r"PASSED \S+::test_model_(\w+)\[\d+-(\w+)\]", process.stdout))
+    passed = set(re.findall(r"PASSED \S+::test_model_(\w+)\[\d+-(\w+)(?:\.\w+)?\]", process.stdout))
     for test in ("forward", "backward", "default_cfgs", "forward_torchscript", "forward_fx", "forward_features"):
         assert {name for found, name in passed if found == test} == {*NAMES, "pushpull_stem"}, test
