@@ -29,13 +29,13 @@ if __name__ == "__main__":
 
 from timm_pushpull import cli
 from timm_pushpull.benchmark.comparison import Comparison
-from timm_pushpull.benchmark.results import Interval, Intervals, Results
+from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name
-from timm_pushpull.utils.markdown import table
+from timm_pushpull.utils.markdown import percentage, table
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
@@ -169,19 +169,13 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
             [
                 f"[`{plan.name}`](hub/releases/{plan.name})",
                 f"{results.dataset}, {results.num_images:,}",
-                _percent(results.clean_error, intervals.clean_error),
-                _percent(results.mce, intervals.mce),
-                _percent(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",
+                percentage(results.clean_error, intervals.clean_error),
+                percentage(results.mce, intervals.mce),
+                percentage(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",
                 f"{(folder / WEIGHTS).stat().st_size / 2**20:.0f} MB",
             ]
         )
     return table(["weights", "test images", "clean error, %", "mCE, %", "mrCE, %", "size"], rows, words=2)
-
-
-def _percent(value: float | None, interval: Interval | None) -> str:
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
 
 
 def measure(plan: PlannedRelease, run: Path, releases: Path, more: list[str]) -> None:

@@ -59,9 +59,7 @@ class Interval:
 
     def text(self) -> str:
         """In percent, such as `93.1 [90.2, 96.0]`."""
-        if self.low is None or self.high is None:
-            return f"{100 * self.mean:.1f}"
-        return f"{100 * self.mean:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return markdown.percentage(self.mean, None if self.low is None or self.high is None else (self.low, self.high))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from timm_pushpull.benchmark.comparison import MCE, RELATIVE, Comparison, caveats
-from timm_pushpull.benchmark.results import Interval, Intervals, Results
+from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
 from timm_pushpull.utils import hardware
-from timm_pushpull.utils.markdown import table
+from timm_pushpull.utils.markdown import percentage, table
 from timm_pushpull.utils.text import printable
 from train.data import Data, steps_per_epoch
 from train.run_folder import RunFolder
@@ -84,9 +84,9 @@ def summary(baseline: Results, compared: Sequence[Comparison]) -> str:
     header = ["network", "clean error", "mCE"]
     if compared:
         header += ["mrCE", "R_net"]
-        rows[0] += [_percent(1), _percent(0)]
+        rows[0] += [percentage(1), percentage(0)]
         rows += [
-            [each.results.model, *_errors(each.results), _percent(each.row.mrce), _percent(each.row.r_net)]
+            [each.results.model, *_errors(each.results), percentage(each.row.mrce), percentage(each.row.r_net)]
             for each in compared
         ]
         notes.append(RELATIVE)
@@ -120,12 +120,4 @@ def _errors(results: Results) -> list[str]:
     """Clean error and mCE with their intervals."""
     intervals = results.intervals or Intervals()
     pairs = ((results.clean_error, intervals.clean_error), (results.mce, intervals.mce))
-    return [_percent(error) + _ends(interval) for error, interval in pairs]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _ends(interval: Interval | None) -> str:
-    return f" [{_percent(interval[0])}, {_percent(interval[1])}]" if interval else ""
+    return [percentage(*pair) for pair in pairs]

@@ -83,16 +83,13 @@ def push_pull(
     elif weight.dtype != dtype:
         return None
     trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
-    if compiles:
-        if not _compiles(x.device.type, dtype, trains):
-            return None
-        scale = weight.amax(dim=(1, 2, 3)) + weight.amin(dim=(1, 2, 3))
-        own, constants = (x.to(dtype), weight.to(dtype)), [list(numbers) for numbers in geometry]
-        return fused_ops.push_pull(*own, alpha, scale, bias, *constants, avg_size)[0]
-    backend = _backend(x.device.type, dtype, trains)
-    if backend is None:
+    backend = (_compiles if compiles else _backend)(x.device.type, dtype, trains)
+    if not backend:
         return None
     scale = weight.amax(dim=(1, 2, 3)) + weight.amin(dim=(1, 2, 3))
+    if compiles:
+        own, constants = (x.to(dtype), weight.to(dtype)), [list(numbers) for numbers in geometry]
+        return fused_ops.push_pull(*own, alpha, scale, bias, *constants, avg_size)[0]
     return _FusedPushPull.apply(x.to(dtype), weight, alpha, scale, bias, geometry, avg_size, backend)
 
 

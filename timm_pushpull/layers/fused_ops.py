@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import grad as conv_grad
 
-from timm_pushpull.layers.backends import ConvGeometry, output_size
+from timm_pushpull.layers.backends import ConvGeometry, memory_format, output_size
 
 
 def input_gradient(
@@ -121,10 +121,8 @@ def _backend(x: Tensor) -> ModuleType:
 
 def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
     """The memory format of the convolution's output: compiled code relies on it."""
-    for tensor in (x, weight):
-        if tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous():
-            return torch.channels_last
-    return torch.contiguous_format
+    is_last = torch.channels_last in (memory_format(x), memory_format(weight))
+    return torch.channels_last if is_last else torch.contiguous_format
 
 
 def _empty_output(x: Tensor, weight: Tensor, *geometry: list[int]) -> Tensor:

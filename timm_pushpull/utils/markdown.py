@@ -57,5 +57,17 @@ def percent(value: float | None, places: int = 2) -> str:
     return "-" if value is None else f"{value:.{places}%}"
 
 
+def percentage(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    """A fraction in percent for a column whose heading has the unit, with its interval; `-` for None.
+
+    Examples:
+        >>> percentage(0.158, (0.15, 0.165))
+        '15.8 [15.0, 16.5]'
+    """
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
+
+
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
