@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from timm.models import split_model_name_tag
+from torch import Tensor
 
 from timm_pushpull.benchmark import Distributed, ProgressLog, check_classes, evaluate, identity, retrieval
+from timm_pushpull.benchmark.evaluation import CLEAN
 from timm_pushpull.benchmark.results import Measurement, Results, RetrievalSettings
+from timm_pushpull.benchmark.sources import Batch, OnTheFlyCorruptions
+from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES, check_corruption, frost_source
 from timm_pushpull.corruptions.functional import cells_of, check_image_size
 from timm_pushpull.corruptions.presets import get_preset
@@ -74,6 +80,29 @@ def evaluation_options(settings: Settings, accelerator: Accelerator) -> dict[str
     }
 
 
+class DecodedImages(OnTheFlyCorruptions):
+    """The test images of a run without corruptions, decoded before."""
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data.test, data.geometry)
+        self.pixels = data.decoded
+
+    def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
+        assert self.pixels is not None
+        assert list(cells) == [CLEAN]
+        for start in range(0, len(positions), batch_size):
+            part = positions[start : start + batch_size]
+            yield CLEAN, part, self.pixels[part], start + batch_size >= len(positions)
+
+
+def clean_error(model: Callable[[Tensor], Tensor], data: Data, options: dict[str, Any]) -> float:
+    """Share of the test images without corruptions whose predicted class is wrong."""
+    images = data.test if data.decoded is None else DecodedImages(data)
+    evaluation = evaluate(model, images, data.geometry, corruptions=(), progress=False, **options)
+    assert evaluation.clean_error is not None
+    return evaluation.clean_error
+
+
 def run_benchmark(
     folder: RunFolder, data: Data, settings: Settings, accelerator: Accelerator, baseline: Results | None
 ) -> Results:
@@ -112,7 +141,7 @@ def run_benchmark(
         recipe = load_yaml((folder.path / RECIPE).read_text(encoding="utf-8"))
         folder.write_results(card_of(model, results=results, recipe=recipe, config=config), results)
     accelerator.print(
-        f"{settings.models[0]}: clean error {percent(results.clean_error, 1)}, mCE {percent(results.mce, 1)} on "
+        f"{settings.names[0]}: clean error {percent(results.clean_error, 1)}, mCE {percent(results.mce, 1)} on "
         f"{results.num_images:,} images"
     )
     accelerator.wait_for_everyone()

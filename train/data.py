@@ -40,11 +40,14 @@ class Data:
 
     Attributes:
         geometry: Resize and crop of the test images.
+        decoded: The test images so resized and cropped, uint8 of shape (N, size, size, 3), for the test after every
+            epoch; None where they do not fit into memory.
     """
 
     train: TrainingImages
     test: ImageSet
     geometry: ResizeCenterCrop
+    decoded: np.ndarray | None = None
 
 
 def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
@@ -89,7 +92,7 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
         settings: With an image size, resize and interpolation.
 
     Raises:
-        InputError: An image that cannot be read, where the training images fit into memory.
+        InputError: An image that cannot be read, where the images fit into memory.
     """
     assert settings.img_size
     assert settings.interpolation
@@ -108,13 +111,12 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
         color_jitter=settings.color_jitter,
         **_timm_augmentation(settings),
     )
-    data = Data(
-        images, test, ResizeCenterCrop(test_size, int(test_size / (settings.crop_pct or 1)), settings.interpolation)
-    )
-    if images.in_memory:  # then it is cheap to find damaged test images before the training and not after an epoch
-        for _ in read_batches(test, data.geometry, batch_size=256):
-            pass
-    return data
+    geometry = ResizeCenterCrop(test_size, int(test_size / (settings.crop_pct or 1)), settings.interpolation)
+    decoded = None
+    if images.in_memory and 3 * test_size**2 * len(test) <= _IN_MEMORY:
+        # Damaged test images are found now and not after an epoch.
+        decoded = np.stack([image for batch, _ in read_batches(test, geometry, batch_size=256) for image in batch])
+    return Data(images, test, geometry, decoded)
 
 
 def _timm_augmentation(settings: Settings) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class TrainLog:
     """
 
     def __init__(self, step: int, total: int, settings: Settings, accelerator: Accelerator) -> None:
-        self.epochs, self.name, self.total, self.accelerator = settings.epochs, settings.models[0], total, accelerator
+        self.epochs, self.name, self.total, self.accelerator = settings.epochs, settings.names[0], total, accelerator
         self.bar = progress_bar(total, self.name, "step", show=accelerator.is_main_process, initial=step)
         self._windows = 0
 

@@ -14,6 +14,7 @@ from timm_pushpull.benchmark.hashing import BITS, TOP
 from timm_pushpull.benchmark.results import TASKS
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.data.augment import AUGMENTATIONS
+from timm_pushpull.models.convert import network_name
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
 from timm_pushpull.utils.yaml_text import load_yaml
@@ -203,6 +204,11 @@ class Settings:
                 raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The networks in messages and progress bars; one with a converted stem is named after its base."""
+        return tuple(network_name(name, self.model_args) for name in self.models)
 
     @property
     def mixes(self) -> bool:

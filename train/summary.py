@@ -33,7 +33,7 @@ def print_start(settings: Settings, data: Data, output: Path, accelerator: Accel
     steps = steps_per_epoch(images, settings.batch_size)
     epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     lines = [
-        f"networks: {', '.join(settings.models)}",
+        f"networks: {', '.join(settings.names)}",
         f"images:   {images:,} to train and {len(data.test):,} to test, of {data.test.name}, {settings.img_size} px, "
         f"{len(data.test.classes):,} classes",
         f"device:   {hardware.describe(accelerator.device)}, {settings.precision}, {processes}",

@@ -34,7 +34,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # see train/__init__.py
 
 from timm_pushpull import cli
-from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.results import InitialWeights, Results, Training
 from timm_pushpull.benchmark.tasks import check_top
@@ -46,7 +45,7 @@ from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
-from train.benchmark import check_benchmark, evaluation_options, plan_benchmark, run_benchmark
+from train.benchmark import check_benchmark, clean_error, evaluation_options, plan_benchmark, run_benchmark
 from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.initial import check_initial, load_initial, read_initial
@@ -150,14 +149,14 @@ def run(
         folder.remove_temporary()
     if folder.results:
         folder.check(settings)
-        accelerator.print(f"{settings.models[0]}: finished before, in {folder.path}")
+        accelerator.print(f"{settings.names[0]}: finished before, in {folder.path}")
         return folder.results
     accelerator.free_memory()  # of the network before this one
     if folder.is_trained:
         folder.check(settings)
         if accelerator.is_main_process:
             folder.write_benchmark_limit(settings)
-        accelerator.print(f"{settings.models[0]}: trained before, in {folder.path}")
+        accelerator.print(f"{settings.names[0]}: trained before, in {folder.path}")
     else:
         train(folder, data, settings, options, accelerator)
     if options.skip_benchmark:
@@ -370,10 +369,7 @@ def validate(trainer: Trainer, data: Data) -> float:
     classifier = trainer.objective.classifier(trainer.released)
     # A compiled network would be compiled once more, for one pass over the test images.
     with torch.compiler.set_stance("force_eager") if trainer.settings.torchcompile else nullcontext():
-        shared = evaluation_options(trainer.settings, trainer.accelerator)
-        evaluation = evaluate(classifier, data.test, data.geometry, corruptions=(), progress=False, **shared)
-    assert evaluation.clean_error is not None
-    return evaluation.clean_error
+        return clean_error(classifier, data, evaluation_options(trainer.settings, trainer.accelerator))
 
 
 def diverged(what: str, state: TrainState, step: int, lr: float, trainer: Trainer) -> InputError:

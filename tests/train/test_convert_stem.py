@@ -35,6 +35,8 @@ def run(tmp_path_factory) -> Path:
         "--precision", "fp32", "--benchmark-limit", "1", "--half-weights",
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
+    for line in (f"networks: {NAME}", f"{NAME}: epoch 1/1", f"{NAME}: clean error"):
+        assert line in process.stdout + process.stderr
     return folder
 
 

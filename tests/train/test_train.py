@@ -23,6 +23,7 @@ from support.example_training import folder_arguments as arguments
 from support.paths import ROOT
 from support.processes import assert_one_clear_line, run_command, run_on_small_disk
 from timm_pushpull import InputError
+from timm_pushpull.data.images import decode_image
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import train
@@ -298,6 +299,24 @@ def test_damaged_images_and_folders_without_images_write_nothing(tmp_path, image
         process = run_inside(train.main, *arguments(image_folder, tmp_path / "run"))
         assert_one_clear_line(process, victim, "cannot be read")
     assert not (tmp_path / "run").exists()
+
+
+def test_test_images_are_decoded_once_where_they_fit_into_memory(tmp_path, image_folder, run_inside, monkeypatch):
+    files: list[str] = []
+    counted = lambda file, *more: files.append(str(file)) or decode_image(file, *more)  # noqa: E731
+    monkeypatch.setattr("timm_pushpull.data.images.decode_image", counted)
+    counts, logs = {}, {}
+    for name, memory in (("kept", 2**30), ("read", 0)):
+        monkeypatch.setattr("train.data._IN_MEMORY", memory)
+        files.clear()
+        given = arguments(image_folder, tmp_path / name, epochs=3, workers=0)
+        process = run_inside(train.main, *given, "--skip-benchmark")
+        assert process.returncode == 0, process.stderr
+        counts[name] = sum("/test/" in file for file in files)
+        logs[name] = read_log(tmp_path / name)
+    assert logs["kept"] == logs["read"]
+    # 10 images; the size of the first one is looked at before each of the 3 tests.
+    assert counts == {"kept": 10 + 3, "read": 3 * (10 + 1)}
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_part(finished, tmp_path):
