@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file of all results")
     parser.add_argument("--seconds", type=float, default=240, help="no part begins later")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.quick:
         parser.error("there is no GPU; --quick runs the parts on the CPU, with tiny sizes")
     results: dict[str, Any] = {}
     begun = time.perf_counter()
-    for name, part in PARTS.items():
+    for name in options.parts:
         passed = time.perf_counter() - begun
         print(f"\n== {name} ({passed:.0f} s)", flush=True)
         if passed > options.seconds and not options.quick:
@@ -58,7 +59,7 @@ def main() -> None:
             print("left out")
         else:
             try:
-                results[name] = part(device, options.quick)
+                results[name] = PARTS[name](device, options.quick)
             except Exception as error:  # the machine is lent for minutes: the other parts are wanted all the same
                 results[name] = {"error": f"{type(error).__name__}: {error}"}
                 print(results[name]["error"])
@@ -168,6 +169,29 @@ def compiled(device: torch.device, quick: bool) -> dict[str, Any]:
     return found
 
 
+def kernels(device: torch.device, quick: bool) -> dict[str, Any]:
+    """Where the time of the stem goes, plain and push-pull: the longest kernels of a pass, in microseconds."""
+    x = torch.randn(*((1, 3, 16, 16) if quick else (256, 3, 224, 224)), device=device)
+    x, precision, found = x.to(memory_format=torch.channels_last), choose_precision("auto", device), {}
+    activity = torch.profiler.ProfilerActivity.CUDA if device.type == "cuda" else torch.profiler.ProfilerActivity.CPU
+    time_of = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    for name in ("resnet18", "resnet18_pushpull"):
+        stem = _Stem(timm.create_model(name).to(device, memory_format=torch.channels_last))
+        for kind, step in bench_unit.steps(stem, x, precision).items():
+            step()
+            with torch.profiler.profile(activities=[activity]) as profile:
+                step()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+            times = {event.key[:80]: round(getattr(event, time_of)) for event in profile.key_averages()}
+            longest = dict(sorted(times.items(), key=lambda item: -item[1])[:12])
+            found[f"{name} {kind}"] = {"all": sum(times.values()), **longest}
+            print(f"{name} {kind}: {sum(times.values())} us")
+            for key, microseconds in longest.items():
+                print(f"    {microseconds:6d} {key}")
+    return found
+
+
 class _Stem(nn.Module):
     """The layers up to the first block, with the average of each channel as its outputs."""
 
@@ -237,6 +261,7 @@ PARTS: dict[str, Callable[[torch.device, bool], dict[str, Any]]] = {
     "versions and card": environment,
     "golden cases": golden,
     "unit and peak memory": unit_cost,
+    "kernels of the stem": kernels,
     "compiled stem": compiled,
     "training loop": training,
     "benchmark": benchmark,

@@ -35,7 +35,7 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(tmp_path):
     process = run_command(GPU, "--quick", "--output", tmp_path / "gpu.json")
     assert process.returncode == 0, process.stderr
     results = json.loads((tmp_path / "gpu.json").read_text())
-    assert len(results) == 7
+    assert len(results) == 8
     assert not [part for part in results.values() if "error" in part], results
     assert results["golden cases"]["float64, channels_last"]["error"] < 1e-10
     assert results["counts on CPU and GPU"]["different images"] == 0
