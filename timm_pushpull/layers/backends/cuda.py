@@ -4,7 +4,7 @@ The kernels compute tiles of positions by channels. They read neighbours from th
 written to the device's memory once. Sums over positions are added per tile, then over the tiles in a fixed order:
 equal inputs give equal gradients.
 
-The tile sizes are chosen by reading the compiled code, not by measurement.
+The tile sizes were chosen by reading the compiled code, not by measurement (see docs/unit.md).
 """
 
 from __future__ import annotations
