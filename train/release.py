@@ -6,9 +6,10 @@ python train/run_queue.py --datasets FILE                            # trains an
 python train/release.py --stage resnet18_cifar.cifar10 ...           # makes releases of finished runs of the queue
 python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER   # measures a release anew, without training
 
-A release is outdated where its recipe.yaml says something else than train/releases.yaml and the recipe there: it shows
-what is to be trained again. --measure keeps the recipe that the weights were trained with and takes further options of
-train.py, such as --benchmark-limit 10000; when it was cut off, the same command resumes it.
+Of a network with `weights: false` in train/releases.yaml only the results are kept, in train/studies, for others to
+compare with. A release is outdated where its recipe.yaml says something else than train/releases.yaml and the recipe
+there: it shows what is to be trained again. --measure keeps the recipe that the weights were trained with and takes
+further options of train.py, such as --benchmark-limit 10000; when it was cut off, the same command resumes it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import check_name
+from timm_pushpull.utils.files import check_name, make_folder
 from timm_pushpull.utils.markdown import percentage, table
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
@@ -43,6 +44,7 @@ from train.settings import Settings, find_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PLANNED = ROOT / "train" / "releases.yaml"
+STUDIES = ROOT / "train" / "studies"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class PlannedRelease:
         changes: Settings in place of the recipe's.
         baseline: Name of the release that it is compared with, if any.
         settings: The recipe with these changes.
+        weights: Whether the weights are released; otherwise only the results are kept, for others to compare with.
     """
 
     name: str
@@ -62,6 +65,11 @@ class PlannedRelease:
     changes: Mapping[str, Any]
     baseline: str | None
     settings: Settings
+    weights: bool = True
+
+    def results_file(self, releases: Path) -> Path:
+        """Where the results are, in `releases` or, without weights, among the studies."""
+        return releases / self.name / RESULTS if self.weights else STUDIES / self.recipe / f"{self.name}.json"
 
     @property
     def model(self) -> str:
@@ -93,7 +101,9 @@ def load_planned(path: Path = PLANNED) -> dict[str, PlannedRelease]:
                 raise unknown(f"baseline in {path}", plan["baseline"], planned)
             changes = plan.get("settings", {})
             settings = load_recipe(find_recipe(plan["recipe"]), {**changes, "models": [name.split(".")[0]]})
-            planned[name] = PlannedRelease(name, plan["recipe"], changes, plan.get("baseline"), settings)
+            planned[name] = PlannedRelease(
+                name, plan["recipe"], changes, plan.get("baseline"), settings, plan.get("weights", True)
+            )
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} is no list of releases: {type(error).__name__}: {error}") from error
     return planned
@@ -124,35 +134,56 @@ def main() -> None:
         raise InputError(f"unknown options {' '.join(more)}; those of train.py need --measure NAME")
     if options.measure:
         run = (options.runs or Path("runs/measured")) / options.measure
-        measure(planned[options.measure], run, options.releases, more)
+        plan = planned[options.measure]
+        baseline = planned[plan.baseline].results_file(options.releases) if plan.baseline else None
+        measure(plan, run, options.releases, baseline, more)
         print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[options.measure].tag))
     elif options.stage:
         for name in options.stage:
             run = (options.runs or Path("runs/queue/releases")) / name
-            print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[name].tag))
+            if planned[name].weights:
+                print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[name].tag))
+            else:
+                print(keep_results(run, planned[name].results_file(options.releases)))
     elif options.table:
         print(weights_table(planned, options.releases))
     else:
-        for name, plan in planned.items():
-            print(describe(plan, options.releases / name))
+        for plan in planned.values():
+            print(describe(plan, options.releases))
 
 
-def describe(plan: PlannedRelease, folder: Path) -> str:
+def keep_results(run: Path, path: Path) -> Path:
+    """Copy the results of a finished run.
+
+    Raises:
+        InputError: They cannot be read, are partial, or do not tell of a training.
+    """
+    results = Results.load(run)
+    if results.partial or results.clean_error is None or results.training is None:
+        raise InputError(f"{str(run / RESULTS)!r} needs the clean error, all 15 x 5 cells and the training")
+    make_folder(path.parent)
+    results.save(path)
+    return path
+
+
+def describe(plan: PlannedRelease, releases: Path) -> str:
     """One line: what a release has reached, and whether it is what is planned."""
-    recipe = plan.settings
-    if not (folder / RESULTS).exists():
+    recipe, path = plan.settings, plan.results_file(releases)
+    if not path.exists():
         return f"{plan.name:40} missing: recipe {plan.recipe}, {recipe.epochs} epochs of {recipe.dataset}"
-    results, trained = Results.load(folder), load_recipe(folder / RECIPE)
-    differences = plan.outdated(trained)
+    results = Results.load(path)
     reached = " and ".join(
         f"{kind} {error:.2%}"
         for kind, error in (("clean error", results.clean_error), ("mCE", results.mce))
         if error is not None
     )
-    return (
-        f"{plan.name:40} {reached} on {results.num_images:,} images; {trained.epochs} epochs, seed {trained.seed}"
-        f"{'; outdated: ' + ', '.join(differences) if differences else ''}"
-    )
+    line = f"{plan.name:40} {reached} on {results.num_images:,} images; "
+    if not plan.weights:
+        return f"{line}{results.training.epochs if results.training else '?'} epochs, results only"
+    trained = load_recipe(path.parent / RECIPE)
+    differences = plan.outdated(trained)
+    outdated = f"; outdated: {', '.join(differences)}" if differences else ""
+    return f"{line}{trained.epochs} epochs, seed {trained.seed}{outdated}"
 
 
 def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
@@ -160,10 +191,10 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
     rows = []
     for plan in planned.values():
         folder = releases / plan.name
-        if not (folder / RESULTS).exists():
+        if not plan.weights or not (folder / RESULTS).exists():
             continue
-        results = Results.load(folder)
-        comparison = Comparison.of(results, Results.load(releases / plan.baseline)) if plan.baseline else None
+        results, baseline = Results.load(folder), planned[plan.baseline] if plan.baseline else None
+        comparison = Comparison.of(results, Results.load(baseline.results_file(releases))) if baseline else None
         intervals = results.intervals or Intervals()
         rows.append(
             [
@@ -178,22 +209,24 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
     return table(["weights", "test images", "clean error, %", "mCE, %", "mrCE, %", "size"], rows, words=2)
 
 
-def measure(plan: PlannedRelease, run: Path, releases: Path, more: list[str]) -> None:
+def measure(plan: PlannedRelease, run: Path, releases: Path, baseline: Path | None, more: list[str]) -> None:
     """Measure the weights of a release in a run folder of their own; ends with the exit code of train.py if it fails.
 
     Raises:
         InputError: The release or its baseline is missing, or `run` holds another run.
     """
-    if plan.baseline and not (releases / plan.baseline / RESULTS).exists():
+    if not plan.weights:
+        raise InputError(f"the weights of {plan.name} are not kept; train it again")
+    if baseline and not baseline.exists():
         raise InputError(f"{plan.name} is compared with {plan.baseline}, which is missing; make that first")
     if not (run / TRAINING).exists():  # else it is resumed
         if run.exists():
             raise InputError(f"{str(run)!r} holds a run, which would be lost; remove it, or choose another --runs")
         copy_trained(releases / plan.name, run)
     command = training_command(str(run / RECIPE), plan.model, run, {})
-    if plan.baseline:
+    if baseline:
         # A relative path: results tell the command, and are for everybody.
-        command += ["--baseline", os.path.relpath(releases / plan.baseline)]
+        command += ["--baseline", os.path.relpath(baseline)]
     code = subprocess.run([*command, *more], check=False).returncode
     if code:
         sys.exit(code)

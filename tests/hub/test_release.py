@@ -237,6 +237,23 @@ def test_a_run_is_staged_listed_and_measured_anew(tmp_path, run_inside, start_qu
     assert (more.num_images, more.training, more.weights_sha256) == (5, results.training, results.weights_sha256)
 
 
+def test_without_weights_only_the_results_are_kept(tmp_path, run_inside, monkeypatch):
+    monkeypatch.setattr(release, "STUDIES", tmp_path / "studies")
+    name = "resnet18_pushpull5.imagenette"
+    places = [part for place in ("releases", "cards", "runs") for part in (f"--{place}", tmp_path / place)]
+    release_py = partial(run_inside, release.main, "release.py")
+    write_run(tmp_path / "runs" / name, "resnet18_pushpull5")
+    process = release_py("--stage", name, *places)
+    kept = tmp_path / "studies" / "imagenette" / f"{name}.json"
+    assert process.stdout.strip() == str(kept), process.stderr
+    assert Results.load(kept) == Results.load(tmp_path / "runs" / name)
+    assert not (tmp_path / "releases").exists()
+    (line,) = (line for line in release_py(*places).stdout.splitlines() if line.startswith(name))
+    assert "epochs, results only" in line
+    assert name not in release_py("--table", *places).stdout
+    assert_one_clear_line(release_py("--measure", name, *places), f"the weights of {name} are not kept")
+
+
 def test_the_paper_s_row_of_a_network():
     row = row_of("resnet18_cifar_pushpull", "uoft-cs/cifar10")
     assert (row.label, row.clean_error, row.mce, row.mrce) == ("ResNet18 PushPull avg3", 0.071, 0.2728, 0.97)
