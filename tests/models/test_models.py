@@ -212,14 +212,20 @@ def test_timms_own_tests_pass_for_every_name(tmp_path):
     subprocess.run(["tar", "-xf", archive.name], cwd=tmp_path, check=True)
     folder = tmp_path / archive.name.removesuffix(".tar.gz")
     (folder / "timm").rename(folder / "not_imported")  # the installed one is tested
-    process = run_command(
-        *("-m", "pytest", "-q", "-p", "timm_pushpull", "-p", "no:cacheprovider", "tests/test_models.py"),
-        *("-k", "pushpull or cifar or blurconv", "-rA"),
-        cwd=folder,
-        timeout=1800,
-        GITHUB_ACTIONS="true",  # timm then leaves out pretrained weights with one input channel, which we refuse
-    )
-    assert process.returncode == 0, process.stdout[-5000:]
-    passed = set(re.findall(r"PASSED \S+::test_model_(\w+)\[\d+-(\w+)(?:\.\w+)?\]", process.stdout))
+    ours, printed = "(pushpull or cifar or blurconv)", ""
+    # A traced network has two convolutions. The fused unit differs from them by float32's rounding, which is more than
+    # timm allows where a network's outputs are large. So it is off where timm compares with the traced network.
+    for chosen, fused in ((f"{ours} and not forward_fx", "1"), (f"{ours} and forward_fx", "0")):
+        process = run_command(
+            *("-m", "pytest", "-q", "-p", "timm_pushpull", "-p", "no:cacheprovider", "tests/test_models.py"),
+            *("-k", chosen, "-rA"),
+            cwd=folder,
+            timeout=1800,
+            GITHUB_ACTIONS="true",  # timm then leaves out pretrained weights with one input channel, which we refuse
+            TIMM_PUSHPULL_FUSED=fused,
+        )
+        assert process.returncode == 0, process.stdout[-5000:]
+        printed += process.stdout
+    passed = set(re.findall(r"PASSED \S+::test_model_(\w+)\[\d+-(\w+)(?:\.\w+)?\]", printed))
     for test in ("forward", "backward", "default_cfgs", "forward_torchscript", "forward_fx", "forward_features"):
         assert {name for found, name in passed if found == test} == {*NAMES, "pushpull_stem"}, test
