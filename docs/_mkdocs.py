@@ -2,6 +2,7 @@
 
 - Links to files outside docs/ lead to the repository; one to a missing file is a warning, which ends a strict build.
 - Equations between two `$$` become MathML, which needs no script in the browser.
+- The theme's search and sections get names for screen readers.
 """
 
 from __future__ import annotations
@@ -36,3 +37,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
     markdown = _LINK.sub(link, markdown)
     return _EQUATION.sub(lambda match: convert(match[1], display="block"), markdown)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Name what the theme leaves without a name."""
+    output = output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
+    return re.sub(r'aria-labelledby="__nav_(\d+)_label"', r'aria-label="Section \1"', output)
