@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,7 @@ class TrainingImages(Dataset):
         self.erasing, self.mixing = erasing, mixing
         self.group = 2 if mixing else 1  # images that a process's share keeps together
         self.works_on_images = bool(self.policy or resized_crop or timm_policy or color_jitter)
+        self.only_resizes = bool(resized_crop) and not (self.policy or timm_policy or color_jitter)
         self.in_memory = len(images) * self._image_bytes() <= _IN_MEMORY
         self.decoded: list[np.ndarray] | None = None
         self.pixels: Tensor | None = None
@@ -325,7 +328,7 @@ class TrainingImages(Dataset):
             batch_sampler=order,  # type: ignore[arg-type]  # arrays instead of lists: __getitems__ takes them
             collate_fn=_as_is,
             pin_memory=self.device.type == "cuda",
-            num_workers=0 if self.in_memory and not self.works_on_images else workers,
+            num_workers=workers if self._needs_workers() else 0,
             # Not the global one: its state is set by the step, for dropout, before the first batch is asked for.
             generator=torch.Generator(),
             worker_init_fn=ignore_signals,
@@ -360,6 +363,15 @@ class TrainingImages(Dataset):
             crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
             yield crops, self.labels[chosen]
 
+    def _needs_workers(self) -> bool:
+        """Whether processes beside this one make the batches.
+
+        On a CPU they take cores from the steps. Pillow resizes in threads of this process, between two steps.
+        """
+        if not self.in_memory:
+            return True
+        return self.works_on_images and not (self.only_resizes and self.device.type == "cpu")
+
     def _image(self, position: int, row: int) -> np.ndarray:
         """What the network gets of an image before its batch is worked on, uint8 of shape (size, size, 3)."""
         key, decoded = int(self.keys[position]), self.decoded[position] if self.decoded is not None else None
@@ -389,11 +401,14 @@ class TrainingImages(Dataset):
         """One batch for the loader. An error is returned, not raised: a worker's exception would not be one line."""
         rows, size = self.images.indices[positions], self.geometry.size
         batch = np.empty((len(positions), size, size, 3), np.uint8)
-        try:
-            for output, position, row in zip(batch, positions, rows, strict=True):
-                output[:] = self._image(position, row)
-        except InputError as error:
-            return error
+        threads = 1 if self._needs_workers() else torch.get_num_threads()
+        with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+            make = pool.map if pool else map
+            try:
+                for output, image in zip(batch, make(self._image, positions, rows), strict=True):
+                    output[:] = image
+            except InputError as error:
+                return error
         return torch.from_numpy(batch), torch.from_numpy(self.images.labels[rows])
 
 

@@ -211,7 +211,7 @@ def training(device: torch.device, quick: bool) -> dict[str, Any]:
     found = {}
     for model, batch_size, size, steps, rounds in [("resnet18_cifar", 8, 32, 2, 1)] if quick else cases:
         options = argparse.Namespace(
-            model=model, batch_size=batch_size, image_size=size, steps=steps, rounds=rounds, workers=14
+            model=model, batch_size=batch_size, image_size=size, steps=steps, rounds=rounds, workers=14, in_memory=False
         )
         with TemporaryDirectory() as folder:
             found[f"{model}, {batch_size}"] = bench_training.measure(options, Path(folder))
