@@ -24,10 +24,10 @@ from PIL import Image
 from support.example_space import (
     CARD,
     CIFAR,
+    IMAGENETTE,
     PLAIN_CIFAR,
-    PLAIN_TINY,
+    PLAIN_IMAGENETTE,
     SPACE,
-    TINY,
     answers,
     app,
     curve,
@@ -47,8 +47,11 @@ pytestmark = needs_releases
 
 @pytest.mark.parametrize(
     ("name", "plain", "preset", "quality"),
-    [(CIFAR, PLAIN_CIFAR, "cifar10-c", None), (TINY, f"local-dir:{RELEASES / PLAIN_TINY}", "tiny-imagenet-c", 85)],
-    ids=["cifar10", "tiny-imagenet"],
+    [
+        (CIFAR, PLAIN_CIFAR, "cifar10-c", None),
+        (IMAGENETTE, f"local-dir:{RELEASES / PLAIN_IMAGENETTE}", "imagenet-c", 85),
+    ],
+    ids=["cifar10", "imagenette"],
 )
 def test_both_networks_see_the_corrupted_image_as_the_benchmark_makes_it(name, plain, preset, quality):
     found = networks.classify(example_image(), name, "fog", seed=7)
@@ -77,7 +80,7 @@ def test_every_push_pull_release_is_offered_with_its_baseline():
 
 def test_wordnet_ids_are_shown_as_words():
     assert networks.load(CIFAR).classes[:2] == ("airplane", "automobile")
-    assert networks.load(TINY).classes[:2] == ("goldfish", "European fire salamander")
+    assert networks.load(IMAGENETTE).classes[:2] == ("tench", "English springer")
     cranes = ["n02012849", "n03126707", "n01443537"]  # a bird and a machine
     assert networks.readable(cranes) == ("crane (n02012849)", "crane (n03126707)", "goldfish")
 
@@ -167,7 +170,7 @@ def test_the_errors_are_those_of_results_json():
     assert "10,000 images of cifar10" in shown
     assert "Push-pull raises the mean corruption error by 0.8 points" in shown
     assert "epochs is 5, not 30" in shown
-    assert "half of Tiny ImageNet" in app.errors(TINY, "snow", 2)
+    assert "3,925 images of imagenette" in app.errors(IMAGENETTE, "snow", 2)
     for nothing in (app.errors(CIFAR, networks.NONE, 3), app.errors(CIFAR, "snow", 0)):
         assert f"| {plain.clean_error:.1%} | {plain.mce:.1%} |" in nothing
 

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from support.browser import chromium, complaints
-from support.example_space import CIFAR, PLAIN_CIFAR, TINY, app, example_image, networks
+from support.example_space import CIFAR, IMAGENETTE, PLAIN_CIFAR, app, example_image, networks
 from support.paths import needs_releases
 from support.processes import Command
 from timm_pushpull.benchmark.results import Results
@@ -144,9 +144,9 @@ def test_another_pair_an_example_and_a_wrong_file(visit):
     icons = page.locator(".examples img").evaluate_all("icons => icons.map(icon => icon.src)")
     # Not copies: those are deleted in time.
     assert all(icon.endswith(path) for icon, (path, _) in zip(icons, app.EXAMPLES, strict=True)), icons
-    choose(page, "Push-pull network", TINY)
+    choose(page, "Push-pull network", IMAGENETTE)
     page.get_by_role("button", name="lion").click()
-    found = networks.classify(networks.read_image(app.EXAMPLES[-1][0]), TINY, "gaussian_noise")
+    found = networks.classify(networks.read_image(app.EXAMPLES[-1][0]), IMAGENETTE, "gaussian_noise")
     expect_answers(page, (found.plain[3], found.push_pull[3]), found.classes)
     assert np.array_equal(pixels(page, 1), found.images[3].repeat(4, 0).repeat(4, 1))
 

@@ -19,8 +19,8 @@ SPACE = ROOT / "hub" / "space"
 sys.path.insert(0, str(SPACE))  # where python looks when it runs app.py
 app, curve, networks = map(import_module, ("app", "curve", "networks"))
 
-CIFAR, TINY = "resnet18_cifar_pushpull.cifar10", "resnet18_pushpull.tiny_imagenet"
-PLAIN_CIFAR, PLAIN_TINY = "resnet18_cifar.cifar10", "resnet18.tiny_imagenet"
+CIFAR, IMAGENETTE = "resnet18_cifar_pushpull.cifar10", "resnet18_pushpull.imagenette"
+PLAIN_CIFAR, PLAIN_IMAGENETTE = "resnet18_cifar.cifar10", "resnet18.imagenette"
 CARD = (SPACE / "README.md").read_text(encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 The analyses return arrays and need no matplotlib; the functions `plot_...` draw them and do.
 
->>> layer = push_pull_layer(timm.create_model("resnet18_pushpull.tiny_imagenet", pretrained=True))
+>>> layer = push_pull_layer(timm.create_model("resnet18_pushpull.imagenette", pretrained=True))
 >>> pairs = kernel_pairs(layer)
 >>> pairs.pull.shape
 (5, 7, 7)

@@ -14,7 +14,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from timm_pushpull.models._pretrained import build_model, published
-from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
+from timm_pushpull.models._stem import IMAGENETTE, TINY_IMAGENET, PushPullStem, imagenet_cfg
 from timm_pushpull.utils.errors import InputError
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -75,7 +75,7 @@ def cifar_cfg(**kwargs: Any) -> dict[str, Any]:
 
 default_cfgs = generate_default_cfgs(
     {
-        **published("resnet18_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
+        **published("resnet18_pushpull.imagenette", resnet_cfg(**IMAGENETTE)),
         "resnet18_pushpull.*": resnet_cfg(),  # "*": the default cfg, although it has no weights
         "resnet18_pushpull5": resnet_cfg(),
         **published("resnet50_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
