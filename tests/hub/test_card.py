@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from support.example_card import BASELINE, CONFIG, PAIR, TITLE, card_of, row_of, snippets
+from support.example_card import BASELINE, CONFIG, PAIR, RECIPE, TITLE, card_of, row_of, snippets
 from support.example_run import CLASSES, TRAINING, some_results, write_run
 from support.paths import needs_releases
 from timm_pushpull import InputError, metrics
@@ -44,6 +44,15 @@ def test_metadata_round_trip():
             assert values[f"{corruption}-{severity}", "error"] == round(error, 6)
     assert len(values) == 3 + 75
     assert metadata(PAIR, TITLE).to_yaml() in card.content
+
+
+def test_training_and_test_images_of_other_sizes():
+    whole = card_of(PAIR)
+    assert "trained on `photos` at 32 x 32 px. " in whole
+    same = card_of(PAIR, recipe={**RECIPE, "img_size": 32, "test_img_size": 32})
+    assert "trained on `photos` at 32 x 32 px. " in same
+    other = card_of(PAIR, recipe={**RECIPE, "img_size": 24, "test_img_size": 32})
+    assert "trained on `photos` at 24 x 24 px and tested at 32 x 32 px. " in other
 
 
 def test_tables_beside_the_baseline():

@@ -64,7 +64,7 @@ def model_card(
     others = overrides(results)
     sections = {
         "": [
-            _introduction(results, config),
+            _introduction(results, config, recipe),
             _notice(others),
             robustness.summary(results, comparison),
             robustness.verdict(results, comparison),
@@ -114,14 +114,14 @@ def card_of(
     )
 
 
-def _introduction(results: Results, config: Mapping[str, Any]) -> str:
+def _introduction(results: Results, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     purpose = f"is an image classifier for {config['num_classes']:,} classes, trained on"
     if results.retrieval:
         purpose = (
             f"is an image retrieval model: it maps an image to a hash of {results.retrieval.hash_bits} bits, and "
             f"images of one class to similar hashes. It was trained on"
         )
-    start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_size(config)} px"
+    start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_training_size(config, recipe)}"
     if "avg_size" not in config.get("model_args", {}):
         return f"{start}. It is a plain network, the baseline for the push-pull networks."
     if config["architecture"] == CONVERTED:
@@ -179,6 +179,14 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
 
 def _pooled(avg_size: int) -> str:
     return f"averaged over {plain(avg_size)} x {plain(avg_size)} positions" if avg_size else "not averaged"
+
+
+def _training_size(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """The size of the training images and, where it is another, that of the test images."""
+    tested, trained = _size(config), recipe.get("img_size")
+    if recipe.get("test_img_size") in (None, trained):
+        return f"{tested} px"
+    return f"{plain(trained)} x {plain(trained)} px and tested at {tested} px"
 
 
 def _size(config: Mapping[str, Any]) -> str:
