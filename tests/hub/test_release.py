@@ -143,7 +143,8 @@ def test_what_is_no_release_is_not_staged(tmp_path, run_inside, spoil, words):
     assert not (tmp_path / "to").exists()
 
 
-def test_the_list_names_what_is_missing(tmp_path, run_inside):
+def test_the_list_names_what_is_missing(tmp_path, run_inside, monkeypatch):
+    monkeypatch.setattr(release, "STUDIES", tmp_path)
     everything = run_inside(release.main, "release.py", "--releases", tmp_path).stdout.splitlines()
     assert [line.split()[0] for line in everything] == list(release.load_planned())
     assert all("missing" in line for line in everything)

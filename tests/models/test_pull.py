@@ -62,16 +62,16 @@ def test_by_name_with_a_tag_and_without(published, run, name):
 
 
 def test_weights_for_other_classes_than_the_architecture_s(hub, installed, tmp_path):
-    """An ImageNet network has 1,000 classes, but the 200 of Tiny ImageNet with the published weights."""
+    """An ImageNet network has 1,000 classes, but the 10 of Imagenette with the published weights."""
     name = "resnet18_pushpull"
-    write_run(tmp_path / "tiny", name, classes=tuple(map(str, range(200))))
-    hub.add(f"{NAMESPACE}/{name}.tiny_imagenet", files(tmp_path / "tiny"))
+    write_run(tmp_path / "run", name, classes=tuple(map(str, range(10))))
+    hub.add(f"{NAMESPACE}/{name}.imagenette", files(tmp_path / "run"))
     plain = timm.create_model(name)
     assert (plain.num_classes, plain.pretrained_cfg["input_size"][-1]) == (1000, 224)
-    for asked in (name, f"{name}.tiny_imagenet"):
+    for asked in (name, f"{name}.imagenette"):
         model = timm.create_model(asked, pretrained=True)
-        assert (model.num_classes, model.pretrained_cfg["input_size"][-1]) == (200, 64)
-        assert equal(model, tmp_path / "tiny")
+        assert (model.num_classes, model.pretrained_cfg["input_size"][-1]) == (10, 160)
+        assert equal(model, tmp_path / "run")
 
 
 def test_for_features_for_other_classes_and_for_embeddings(published, run):
