@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,14 +245,17 @@ class TrainingImages(Dataset):
         self.resized_crop, self.timm_policy, self.color_jitter = resized_crop, timm_policy, color_jitter
         self.erasing, self.mixing = erasing, mixing
         self.group = 2 if mixing else 1  # images that a process's share keeps together
-        self.works_on_images = bool(self.policy or resized_crop or timm_policy or color_jitter)
-        self.only_resizes = bool(resized_crop) and not (self.policy or timm_policy or color_jitter)
+        augments = bool(self.policy or timm_policy or color_jitter)
         self.in_memory = len(images) * self._image_bytes() <= _IN_MEMORY
+        # On a CPU loader processes take cores from the steps; there Pillow resizes in threads, between two steps.
+        self.uses_workers = not self.in_memory or augments or (bool(resized_crop) and device.type != "cpu")
+        threads = 1 if self.uses_workers else torch.get_num_threads()
+        self.threads = ThreadPoolExecutor(threads) if threads > 1 else None
         self.decoded: list[np.ndarray] | None = None
         self.pixels: Tensor | None = None
         if self.in_memory:
             decoded = [image for batch, _ in read_batches(images, self._ready, 1024) for image in batch]
-            if not self.works_on_images and len({image.shape for image in decoded}) == 1:
+            if not (augments or resized_crop) and len({image.shape for image in decoded}) == 1:
                 self.pixels = torch.from_numpy(np.stack(decoded)).to(device)
                 self.labels = torch.from_numpy(images.labels[images.indices]).to(device)
             else:
@@ -328,7 +330,7 @@ class TrainingImages(Dataset):
             batch_sampler=order,  # type: ignore[arg-type]  # arrays instead of lists: __getitems__ takes them
             collate_fn=_as_is,
             pin_memory=self.device.type == "cuda",
-            num_workers=workers if self._needs_workers() else 0,
+            num_workers=workers if self.uses_workers else 0,
             # Not the global one: its state is set by the step, for dropout, before the first batch is asked for.
             generator=torch.Generator(),
             worker_init_fn=ignore_signals,
@@ -363,15 +365,6 @@ class TrainingImages(Dataset):
             crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
             yield crops, self.labels[chosen]
 
-    def _needs_workers(self) -> bool:
-        """Whether processes beside this one make the batches.
-
-        On a CPU they take cores from the steps. Pillow resizes in threads of this process, between two steps.
-        """
-        if not self.in_memory:
-            return True
-        return self.works_on_images and not (self.only_resizes and self.device.type == "cpu")
-
     def _image(self, position: int, row: int) -> np.ndarray:
         """What the network gets of an image before its batch is worked on, uint8 of shape (size, size, 3)."""
         key, decoded = int(self.keys[position]), self.decoded[position] if self.decoded is not None else None
@@ -401,14 +394,12 @@ class TrainingImages(Dataset):
         """One batch for the loader. An error is returned, not raised: a worker's exception would not be one line."""
         rows, size = self.images.indices[positions], self.geometry.size
         batch = np.empty((len(positions), size, size, 3), np.uint8)
-        threads = 1 if self._needs_workers() else torch.get_num_threads()
-        with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-            make = pool.map if pool else map
-            try:
-                for output, image in zip(batch, make(self._image, positions, rows), strict=True):
-                    output[:] = image
-            except InputError as error:
-                return error
+        make = self.threads.map if self.threads else map
+        try:
+            for output, image in zip(batch, make(self._image, positions, rows), strict=True):
+                output[:] = image
+        except InputError as error:
+            return error
         return torch.from_numpy(batch), torch.from_numpy(self.images.labels[rows])
 
 
