@@ -146,9 +146,9 @@ def test_equals_the_plain_form_for_every_geometry(case):
 @on_device
 @pytest.mark.parametrize(
     ("channels", "height", "width", "layout"),
-    [(65, 5, 17, "channels_last"), (64, 4, 16, "channels_last"), (3, 17, 129, "contiguous"), (2, 150, 3, "contiguous")],
+    [(65, 17, 17, "channels_last"), (64, 16, 16, "channels_last"), (3, 17, 129, "contiguous"), (2, 150, 3, "contiguous")],
 )
-def test_maps_that_end_beside_a_tile(channels, height, width, layout):
+def test_maps_that_end_beside_a_strip(channels, height, width, layout):
     unit = PushPullConv2d(2, channels, 1, dtype=torch.float64, device=DEVICE)
     x = torch.randn(1, 2, height, width, dtype=torch.float64, device=DEVICE)
     check(unit, x.contiguous(memory_format=LAYOUTS[layout]).requires_grad_(), tolerance=1e-10)
@@ -261,7 +261,7 @@ def test_the_kernels_compile_for_a_gpu(layout):
     from timm_pushpull.layers.backends import cuda
 
     push = torch.empty(2, 64, 112, 112, dtype=torch.bfloat16, device="meta").to(memory_format=LAYOUTS[layout])
-    warps, _, constants = cuda._tiles(push, torch.empty(2, 112, 112, device="meta"), 3, LAYOUTS[layout])
+    warps, *_, constants = cuda._strips(push, torch.empty(2, 112, 112, device="meta"), 3, LAYOUTS[layout])
     narrow, wide = (
         dict.fromkeys(("push", "grad", "output"), "*bf16"),
         dict.fromkeys(("box", "sums", "grad_box"), "*fp32"),

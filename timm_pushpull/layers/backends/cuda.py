@@ -1,10 +1,8 @@
 """The push-pull unit on CUDA: cuDNN's convolution, then Triton kernels that Triton compiles at the first call.
 
-The kernels compute tiles of positions by channels. They read neighbours from the cache, so that a map is read from and
-written to the device's memory once. Sums over positions are added per tile, then over the tiles in a fixed order:
-equal inputs give equal gradients.
-
-The tile sizes were chosen by reading the compiled code, not by measurement (see docs/unit.md).
+A program of a kernel walks down a strip of a map, a row of columns by channels at a time. It keeps the sums along the
+last rows, so that it reads a number once for every column of a pooling window, all but the first time from the cache.
+Sums over positions are added per strip, then over the strips in a fixed order: equal inputs give equal gradients.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from timm_pushpull.layers.backends import ConvGeometry, memory_format, output_si
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-_TILE, _PER_WARP = 4096, 256  # numbers per tile and per warp; with more per warp, registers run short
-_STEPS = 8  # tiles of a program that adds up sums, at most: adding up over threads takes as long as a tile
+_ROW, _PER_WARP = 1024, 256  # numbers in a row of a strip, and per warp; with more per warp, registers run short
+_STEPS = 16  # rows of a strip, at most; it also reads the rows above and below that its windows reach
 
 
 def forward(
@@ -35,8 +33,8 @@ def forward(
     layout = memory_format(push)
     push = push.contiguous(memory_format=layout)
     output = torch.empty_like(push)
-    warps, grid, constants = _tiles(push, box, avg_size, layout)
-    arguments = (push, box, alpha, scale, alpha if bias is None else bias, output, *push.shape[1:])
+    warps, grid, steps, constants = _strips(push, box, avg_size, layout)
+    arguments = (push, box, alpha, scale, alpha if bias is None else bias, output, *push.shape[1:], steps)
     _launch(_forward_kernel, grid, warps, *arguments, HAS_BIAS=bias is not None, **constants)
     return output, box
 
@@ -61,18 +59,14 @@ def backward(
     layout = memory_format(push)
     push, grad = push.contiguous(memory_format=layout), grad.contiguous(memory_format=layout)
     images, channels, height, width = push.shape
-    warps, grid, constants = _tiles(push, box, avg_size, layout)
-    tiles_down = triton.cdiv(height, constants["ROWS"])
-    programs = triton.cdiv(tiles_down, _STEPS)  # per column of tiles
-    steps = triton.cdiv(tiles_down, programs)
-    pull_grid = (grid[0] // tiles_down * programs, grid[1])
+    warps, grid, steps, constants = _strips(push, box, avg_size, layout)
     signs = torch.empty_like(push, dtype=torch.uint8)
-    sums = box.new_empty(pull_grid[0], 3, channels)
+    sums = box.new_empty(grid[0], 3, channels)
     grad_box = box.new_empty(grid[1] if needs_box else 0, *box.shape)
     arguments = (push, box, alpha, scale, grad, signs, sums, grad_box, images, channels, height, width, steps)
-    _launch(_pull_kernel, pull_grid, warps, *arguments, NEEDS_BOX=needs_box, **constants)
+    _launch(_pull_kernel, grid, warps, *arguments, NEEDS_BOX=needs_box, **constants)
     output = push  # the kernels read it for the last time above
-    _launch(_push_kernel, grid, warps, grad, signs, alpha, output, channels, height, width, **constants)
+    _launch(_push_kernel, grid, warps, grad, signs, alpha, output, channels, height, width, steps, **constants)
     return output, sums.sum(0), grad_box.sum(0) if needs_box else None
 
 
@@ -110,19 +104,18 @@ def _pooled_box(x: Tensor, kernel: Sequence[int], geometry: ConvGeometry, avg_si
     return box
 
 
-def _tiles(
+def _strips(
     push: Tensor, box: Tensor, avg_size: int, layout: torch.memory_format
-) -> tuple[int, tuple[int, int], dict[str, Any]]:
-    """How the work on a map is divided: warps per tile, the grid of tiles, and constants of the kernels."""
+) -> tuple[int, tuple[int, int], int, dict[str, Any]]:
+    """How a map is divided: warps per program, the grid of strips, their rows, and constants of the kernels."""
     images, channels, height, width = push.shape
     is_last = layout == torch.channels_last
     lanes = min(64, triton.next_power_of_2(channels)) if is_last else 1
-    columns = min(16 if is_last else 128, triton.next_power_of_2(width))
-    rows = min(16, _TILE // (lanes * columns), triton.next_power_of_2(height))
-    lanes = min(triton.next_power_of_2(channels), max(lanes, _TILE // (rows * columns)))
-    grid = (images * triton.cdiv(height, rows) * triton.cdiv(width, columns), triton.cdiv(channels, lanes))
+    columns = min(_ROW // lanes if is_last else 128, triton.next_power_of_2(width))
+    lanes = min(triton.next_power_of_2(channels), max(lanes, _ROW // columns))
+    strips_down = triton.cdiv(height, _STEPS)
+    grid = (images * strips_down * triton.cdiv(width, columns), triton.cdiv(channels, lanes))
     constants = {
-        "ROWS": rows,
         "COLUMNS": columns,
         "LANES": lanes,
         "SIZE": max(avg_size, 1),
@@ -130,7 +123,7 @@ def _tiles(
         "SUM": tl.float64 if box.dtype == torch.float64 else tl.float32,
         "INDEX": _index_type(push),
     }
-    return max(1, rows * columns * lanes // _PER_WARP), grid, constants
+    return max(1, columns * lanes // _PER_WARP), grid, triton.cdiv(height, strips_down), constants
 
 
 def _index_type(maps: Tensor) -> tl.dtype:
@@ -185,18 +178,17 @@ def _box_kernel(
 
 
 @triton.jit
-def _tile(height, width, steps, ROWS: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, INDEX: tl.constexpr):
-    """The first of a program's `steps` tiles, which lie below each other.
+def _strip(height, width, steps, COLUMNS: tl.constexpr, LANES: tl.constexpr, INDEX: tl.constexpr):
+    """Where a program works.
 
     Returns:
-        The image; rows and columns of the positions, shape (ROWS * COLUMNS, 1); channels, shape (1, LANES).
+        The image; the first row; columns, shape (COLUMNS, 1); channels, shape (1, LANES).
     """
-    across, down = tl.cdiv(width, COLUMNS), tl.cdiv(height, ROWS * steps)
+    across, down = tl.cdiv(width, COLUMNS), tl.cdiv(height, steps)
     program = tl.program_id(0)
     image, program = (program // (across * down)).to(tl.int64), program % (across * down)
-    position = tl.arange(0, ROWS * COLUMNS)[:, None]
-    h = (program // across) * ROWS * steps + position // COLUMNS
-    w = (program % across) * COLUMNS + position % COLUMNS
+    h = (program // across) * steps
+    w = (program % across) * COLUMNS + tl.arange(0, COLUMNS)[:, None]
     k = tl.program_id(1) * LANES + tl.arange(0, LANES)[None, :]
     return image, h.to(INDEX), w.to(INDEX), k.to(INDEX)
 
@@ -218,11 +210,10 @@ def _load(maps, h, w, k, channels, height, width, LAST: tl.constexpr):
 
 
 @triton.jit
-def _window_share(h, w, height, width, RADIUS: tl.constexpr, SUM: tl.constexpr):
-    """1 / the number of positions of a pooling window that lie on the map."""
-    rows = tl.minimum(h + RADIUS, height - 1) - tl.maximum(h - RADIUS, 0) + 1
-    columns = tl.minimum(w + RADIUS, width - 1) - tl.maximum(w - RADIUS, 0) + 1
-    return 1 / tl.maximum(rows * columns, 1).to(SUM)
+def _share(at, extent, RADIUS: tl.constexpr, SUM: tl.constexpr):
+    """1 / the number of positions of a pooling window that lie on the map, along one axis."""
+    count = tl.minimum(at + RADIUS, extent - 1) - tl.maximum(at - RADIUS, 0) + 1
+    return 1 / tl.maximum(count, 1).to(SUM)
 
 
 @triton.jit
@@ -231,13 +222,37 @@ def _relu(values):
 
 
 @triton.jit
-def _window_sums(push, h, w, k, channels, height, width, SIZE: tl.constexpr, LAST: tl.constexpr, SUM: tl.constexpr):
-    """The push response of one image, summed over the pooling windows."""
-    radius: tl.constexpr = SIZE // 2
-    total = tl.zeros([h.shape[0], k.shape[1]], SUM)
-    for row in range(-radius, radius + 1):
-        for column in tl.static_range(-radius, radius + 1):
-            total += _load(push, h + row, w + column, k, channels, height, width, LAST).to(SUM)
+def _row_sums(push, h, w, k, channels, height, width, RADIUS: tl.constexpr, LAST: tl.constexpr, SUM: tl.constexpr):
+    """The push responses of a row, summed over the columns of the pooling windows."""
+    total = _load(push, h, w - RADIUS, k, channels, height, width, LAST).to(SUM)
+    for column in tl.static_range(1 - RADIUS, RADIUS + 1):
+        total += _load(push, h, w + column, k, channels, height, width, LAST).to(SUM)
+    return total
+
+
+@triton.jit
+def _row_gradients(
+    grad, signs, h, w, k, channels, height, width, RADIUS: tl.constexpr, LAST: tl.constexpr, SUM: tl.constexpr
+):
+    """The gradients that the pull responses of a row send to the push responses in their windows, over alpha."""
+    total = tl.zeros([w.shape[0], k.shape[1]], SUM)
+    for column in tl.static_range(-RADIUS, RADIUS + 1):
+        is_inhibited = _load(signs, h, w + column, k, channels, height, width, LAST) >= 2
+        given = _load(grad, h, w + column, k, channels, height, width, LAST).to(SUM)
+        total += tl.where(is_inhibited, given * _share(w + column, width, RADIUS, SUM), 0)
+    return total * _share(h, height, RADIUS, SUM)
+
+
+@triton.jit
+def _append(rows, row):
+    return rows + (row,)  # noqa: RUF005 (Triton's compiler does not unpack tuples)
+
+
+@triton.jit
+def _total(rows):
+    total = rows[0]
+    for row in tl.static_range(1, len(rows)):
+        total += rows[row]
     return total
 
 
@@ -257,8 +272,8 @@ def _forward_kernel(
     channels,
     height,
     width,
+    steps,
     HAS_BIAS: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     LANES: tl.constexpr,
     SIZE: tl.constexpr,
@@ -267,19 +282,28 @@ def _forward_kernel(
     INDEX: tl.constexpr,
 ):
     """`relu(push) - alpha * relu(pull) + bias`."""
-    image, h, w, k = _tile(height, width, 1, ROWS, COLUMNS, LANES, INDEX)
+    radius: tl.constexpr = SIZE // 2
+    image, h, w, k = _strip(height, width, steps, COLUMNS, LANES, INDEX)
     push += image * channels * height * width
     output += image * channels * height * width
-    box_sums = tl.load(box + image * height * width + h * width + w, mask=(h < height) & (w < width), other=0)
-    pull = _per_channel(scale, k, channels, SUM) * box_sums
-    pull -= _window_sums(push, h, w, k, channels, height, width, SIZE, LAST, SUM)
-    excitation = _load(push, h, w, k, channels, height, width, LAST).to(SUM)
-    strength = _per_channel(alpha, k, channels, SUM) * _window_share(h, w, height, width, SIZE // 2, SUM)
-    result = _relu(excitation) - strength * _relu(pull)
-    if HAS_BIAS:
-        result += _per_channel(bias, k, channels, SUM)
-    on_map = (h < height) & (w < width) & (k < channels)
-    tl.store(output + _offset(h, w, k, channels, height, width, LAST), result.to(output.dtype.element_ty), mask=on_map)
+    box += image * height * width
+    strength = _per_channel(alpha, k, channels, SUM) * _share(w, width, radius, SUM)
+    extremes = _per_channel(scale, k, channels, SUM)
+    rows = ()
+    for row in tl.static_range(-radius, radius):
+        rows = _append(rows, _row_sums(push, h + row, w, k, channels, height, width, radius, LAST, SUM))
+    for _ in range(steps):
+        rows = _append(rows, _row_sums(push, h + radius, w, k, channels, height, width, radius, LAST, SUM))
+        on_map = (h < height) & (w < width)
+        pull = extremes * tl.load(box + h * width + w, mask=on_map, other=0) - _total(rows)
+        excitation = _load(push, h, w, k, channels, height, width, LAST).to(SUM)
+        result = _relu(excitation) - strength * _share(h, height, radius, SUM) * _relu(pull)
+        if HAS_BIAS:
+            result += _per_channel(bias, k, channels, SUM)
+        result = result.to(output.dtype.element_ty)
+        tl.store(output + _offset(h, w, k, channels, height, width, LAST), result, mask=on_map & (k < channels))
+        rows = rows[1:]
+        h += 1
 
 
 @triton.jit
@@ -298,7 +322,6 @@ def _pull_kernel(
     width,
     steps,
     NEEDS_BOX: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     LANES: tl.constexpr,
     SIZE: tl.constexpr,
@@ -310,26 +333,30 @@ def _pull_kernel(
 
     Args:
         signs: Set to 1 where the push response is positive, plus 2 where the pull response is.
-        steps: Tiles per program.
         sums: Shape (programs, 3, channels).
         grad_box: Shape (groups of channels, images, height, width).
     """
-    image, h, w, k = _tile(height, width, steps, ROWS, COLUMNS, LANES, INDEX)
+    radius: tl.constexpr = SIZE // 2
+    image, h, w, k = _strip(height, width, steps, COLUMNS, LANES, INDEX)
     push += image * channels * height * width
     grad += image * channels * height * width
     signs += image * channels * height * width
     box += image * height * width
     grad_box += (tl.program_id(1).to(tl.int64) * images + image) * height * width
     strength, extremes = _per_channel(alpha, k, channels, SUM), _per_channel(scale, k, channels, SUM)
-    of_alpha = tl.zeros((ROWS * COLUMNS, LANES), SUM)
-    of_scale = tl.zeros((ROWS * COLUMNS, LANES), SUM)
-    of_bias = tl.zeros((ROWS * COLUMNS, LANES), SUM)
+    of_alpha = tl.zeros((COLUMNS, LANES), SUM)
+    of_scale = tl.zeros((COLUMNS, LANES), SUM)
+    of_bias = tl.zeros((COLUMNS, LANES), SUM)
+    rows = ()
+    for row in tl.static_range(-radius, radius):
+        rows = _append(rows, _row_sums(push, h + row, w, k, channels, height, width, radius, LAST, SUM))
     for _ in range(steps):
+        rows = _append(rows, _row_sums(push, h + radius, w, k, channels, height, width, radius, LAST, SUM))
         on_map = (h < height) & (w < width)
         box_sums = tl.load(box + h * width + w, mask=on_map, other=0)
-        pull = extremes * box_sums - _window_sums(push, h, w, k, channels, height, width, SIZE, LAST, SUM)
+        pull = extremes * box_sums - _total(rows)
         given = _load(grad, h, w, k, channels, height, width, LAST).to(SUM)  # 0 outside the map, as sums need it
-        shared = _window_share(h, w, height, width, SIZE // 2, SUM) * given
+        shared = _share(w, width, radius, SUM) * _share(h, height, radius, SUM) * given
         grad_pull = tl.where(pull > 0, -strength * shared, 0)
         of_alpha -= tl.where(on_map, shared * _relu(pull), 0)
         of_scale += grad_pull * box_sums
@@ -339,7 +366,8 @@ def _pull_kernel(
         tl.store(signs + _offset(h, w, k, channels, height, width, LAST), kinds, mask=on_map & (k < channels))
         if NEEDS_BOX:
             tl.store(grad_box + h * width + w, tl.sum(grad_pull * extremes, 1)[:, None], mask=on_map)
-        h += ROWS
+        rows = rows[1:]
+        h += 1
     sums += tl.program_id(0).to(tl.int64) * 3 * channels + k
     tl.store(sums, tl.sum(of_alpha, 0)[None, :], mask=k < channels)
     tl.store(sums + channels, tl.sum(of_scale, 0)[None, :], mask=k < channels)
@@ -355,7 +383,7 @@ def _push_kernel(
     channels,
     height,
     width,
-    ROWS: tl.constexpr,
+    steps,
     COLUMNS: tl.constexpr,
     LANES: tl.constexpr,
     SIZE: tl.constexpr,
@@ -365,20 +393,20 @@ def _push_kernel(
 ):
     """The gradient of the push response, from `signs` of `_pull_kernel`."""
     radius: tl.constexpr = SIZE // 2
-    image, h, w, k = _tile(height, width, 1, ROWS, COLUMNS, LANES, INDEX)
+    image, h, w, k = _strip(height, width, steps, COLUMNS, LANES, INDEX)
     grad += image * channels * height * width
     signs += image * channels * height * width
     output += image * channels * height * width
-    total = tl.zeros([h.shape[0], k.shape[1]], SUM)
-    for row in range(-radius, radius + 1):
-        for column in tl.static_range(-radius, radius + 1):
-            there, across = h + row, w + column
-            kinds = _load(signs, there, across, k, channels, height, width, LAST)
-            given = _load(grad, there, across, k, channels, height, width, LAST).to(SUM)
-            total += tl.where(kinds >= 2, given * _window_share(there, across, height, width, radius, SUM), 0)
     strength = _per_channel(alpha, k, channels, SUM)
-    is_excited = _load(signs, h, w, k, channels, height, width, LAST) % 2 == 1
-    given = _load(grad, h, w, k, channels, height, width, LAST).to(SUM)
-    result = (tl.where(is_excited, given, 0) + strength * total).to(output.dtype.element_ty)
-    on_map = (h < height) & (w < width) & (k < channels)
-    tl.store(output + _offset(h, w, k, channels, height, width, LAST), result, mask=on_map)
+    rows = ()
+    for row in tl.static_range(-radius, radius):
+        rows = _append(rows, _row_gradients(grad, signs, h + row, w, k, channels, height, width, radius, LAST, SUM))
+    for _ in range(steps):
+        rows = _append(rows, _row_gradients(grad, signs, h + radius, w, k, channels, height, width, radius, LAST, SUM))
+        is_excited = _load(signs, h, w, k, channels, height, width, LAST) % 2 == 1
+        given = _load(grad, h, w, k, channels, height, width, LAST).to(SUM)
+        result = (tl.where(is_excited, given, 0) + strength * _total(rows)).to(output.dtype.element_ty)
+        on_map = (h < height) & (w < width) & (k < channels)
+        tl.store(output + _offset(h, w, k, channels, height, width, LAST), result, mask=on_map)
+        rows = rows[1:]
+        h += 1
