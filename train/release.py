@@ -187,23 +187,26 @@ def describe(plan: PlannedRelease, releases: Path) -> str:
 
 
 def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
-    """The releases in a Markdown table for the README; 95 % intervals in brackets, in percent."""
+    """The releases, and the results without weights, in a Markdown table for the README.
+
+    95 % intervals are in brackets, in percent.
+    """
     rows = []
     for plan in planned.values():
-        folder = releases / plan.name
-        if not plan.weights or not (folder / RESULTS).exists():
+        path = plan.results_file(releases)
+        if not path.exists():
             continue
-        results, baseline = Results.load(folder), planned[plan.baseline] if plan.baseline else None
+        results, baseline = Results.load(path), planned[plan.baseline] if plan.baseline else None
         comparison = Comparison.of(results, Results.load(baseline.results_file(releases))) if baseline else None
         intervals = results.intervals or Intervals()
         rows.append(
             [
-                f"[`{plan.name}`](hub/releases/{plan.name})",
+                f"[`{plan.name}`](hub/releases/{plan.name})" if plan.weights else f"`{plan.name}`",
                 f"{results.dataset}, {results.num_images:,}",
                 percentage(results.clean_error, intervals.clean_error),
                 percentage(results.mce, intervals.mce),
                 percentage(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",
-                f"{(folder / WEIGHTS).stat().st_size / 2**20:.0f} MB",
+                f"{(path.parent / WEIGHTS).stat().st_size / 2**20:.0f} MB" if plan.weights else "results only",
             ]
         )
     return table(["weights", "test images", "clean error, %", "mCE, %", "mrCE, %", "size"], rows, words=2)

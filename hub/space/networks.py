@@ -27,6 +27,7 @@ from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.hub_client import WEIGHTS, download
 
 NONE = "none"
+UNPAIRED = {"resnet50_pushpull.imagenette"}  # of the baseline only the results are released
 MAX_PIXELS, MAX_ASPECT = 16_000_000, 20
 _LOADING = threading.Lock()  # so that two visitors do not load the same network twice
 
@@ -69,8 +70,8 @@ class Predictions:
 
 @cache
 def pairs() -> dict[str, str]:
-    """Every push-pull release and its baseline, sorted by dataset and name."""
-    names = sorted(timm.list_pretrained("*_pushpull*"), key=lambda name: name.split(".")[::-1])
+    """The push-pull releases whose baselines have released weights, and these; sorted by dataset and name."""
+    names = sorted(set(timm.list_pretrained("*_pushpull*")) - UNPAIRED, key=lambda name: name.split(".")[::-1])
     return {name: re.sub(r"(_blurconv\d)?_pushpull\d*", "", name) for name in names}
 
 

@@ -195,11 +195,11 @@ def test_what_the_plan_says_reaches_the_training(tmp_path, name):
 
 
 def test_weights_of_another_schedule_are_outdated():
-    plan = release.load_planned()["efficientnet_b0.tiny_imagenet"]
-    trained = dataclasses.replace(plan.settings, dataset="../elsewhere", resize=64, num_classes=200, half_weights=True)
+    plan = release.load_planned()["resnet50_cifar.cifar10"]
+    trained = dataclasses.replace(plan.settings, dataset="../elsewhere", resize=32, num_classes=10, half_weights=True)
     assert plan.outdated(trained) == []
-    trained = dataclasses.replace(trained, epochs=8, cycle_momentum=True)
-    assert plan.outdated(trained) == ["epochs is 8, not 20", "cycle_momentum is True, not False"]
+    trained = dataclasses.replace(trained, epochs=8, cycle_momentum=False)
+    assert plan.outdated(trained) == ["epochs is 8, not 30", "cycle_momentum is False, not True"]
     first = {"models": ["resnet18_cifar"], "epochs": 30, "lr_peak": 0.2, "lr_end": 5e-6, "resize": 32, "image_size": 32}
     first |= {"crop_padding": 4, "preset": "cifar10-c"}  # written before momentum could cycle
     found = release.load_planned()["resnet18_cifar.cifar10"].outdated(Settings.from_mapping(first, "recipe.yaml"))

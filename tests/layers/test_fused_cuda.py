@@ -146,7 +146,12 @@ def test_equals_the_plain_form_for_every_geometry(case):
 @on_device
 @pytest.mark.parametrize(
     ("channels", "height", "width", "layout"),
-    [(65, 17, 17, "channels_last"), (64, 16, 16, "channels_last"), (3, 17, 129, "contiguous"), (2, 150, 3, "contiguous")],
+    [
+        (65, 17, 17, "channels_last"),
+        (64, 16, 16, "channels_last"),
+        (3, 17, 129, "contiguous"),
+        (2, 150, 3, "contiguous"),
+    ],
 )
 def test_maps_that_end_beside_a_strip(channels, height, width, layout):
     unit = PushPullConv2d(2, channels, 1, dtype=torch.float64, device=DEVICE)

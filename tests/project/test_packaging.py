@@ -31,7 +31,7 @@ from timm_pushpull.benchmark.paper import load
 
 assert load("table1")
 try:
-    timm.create_model("efficientnet_b0_pushpull.none", pretrained=True)
+    timm.create_model("resnet50_pushpull.none", pretrained=True)
 except timm_pushpull.InputError as error:
     print(error)
 from timm_pushpull import cli
@@ -109,6 +109,6 @@ def test_the_wheel_installs_and_works_outside_the_checkout(built, tmp_path):
     python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     said = python("-c", SMOKE, tmp_path / "site", cwd=tmp_path, env=environment)
-    assert "efficientnet_b0_pushpull.none has no published weights yet; there are " in said
+    assert "resnet50_pushpull.none has no published weights yet; there are " in said
     assert "resnet18_cifar_pushpull.cifar10" in said
     assert "benchmark" in said

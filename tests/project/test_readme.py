@@ -30,18 +30,18 @@ def code(heading: str, language: str) -> str:
 
 def test_use_our_weights(hub, monkeypatch, tmp_path):
     """As an installed package, once they are published."""
-    name = "resnet18_cifar_pushpull.cifar10"
-    write_run(tmp_path / "run", classes=tuple("abcdefghij"))
-    files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    repo = hub.add(f"{NAMESPACE}/{name}", files)
-    repo.tags["v1"] = repo.head()
+    for architecture, tag in (("resnet50_pushpull", "imagenette"), ("resnet18_cifar_pushpull", "cifar10")):
+        write_run(tmp_path / architecture, architecture, classes=tuple("abcdefghij"))
+        files = {path.name: path.read_bytes() for path in (tmp_path / architecture).iterdir()}
+        repo = hub.add(f"{NAMESPACE}/{architecture}.{tag}", files)
+        repo.tags["v1"] = repo.head()
     monkeypatch.setattr(_pretrained, "RELEASES", tmp_path / "nowhere")
     models = []
     for statement in ast.parse(code("Weights", "python")).body:
         scope = {"timm": timm, "timm_pushpull": timm_pushpull}
         exec(ast.unparse(statement), scope)
         models.append(scope["model"].eval())
-    expected = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True).eval()
+    expected = timm.create_model(f"local-dir:{tmp_path / 'resnet50_pushpull'}", pretrained=True).eval()
     x = torch.ones(1, 3, 32, 32)
     assert torch.equal(models[0](x), expected(x))
     assert models[1](x).shape == (1, 5)

@@ -64,7 +64,7 @@ def plot_alpha(alpha_of: Mapping[str, np.ndarray]) -> Figure:
         panel.tick_params(labelsize=8)
         panel.tick_params(axis="x", pad=9)
         tidy(panel)
-        low, high = np.quantile(alpha, (0.05, 0.95))
+        low, high = np.quantile(alpha, (0.05, 0.95)).round(2) + 0.0  # no -0.00
         summaries.append(
             f"{model}, {len(alpha)} channels: median {median:.2f}, 90 % between {low:.2f} and {high:.2f}, "
             f"{100 * (alpha < 0).mean():.0f} % below 0, {100 * (np.abs(alpha) <= 1).mean():.0f} % with |α| ≤ 1"

@@ -14,9 +14,8 @@ from timm_pushpull.models._pretrained import push_pull_2020_filter_fn, push_pull
 from timm_pushpull.models.convert import push_pull_unit
 from timm_pushpull.utils.errors import InputError
 
-#: The entries of a default cfg for weights trained on these datasets, if the network has ImageNet's strides.
+#: The entries of a default cfg for weights trained on Imagenette, if the network has ImageNet's strides.
 IMAGENETTE = {"num_classes": 10, "input_size": (3, 160, 160), "pool_size": (5, 5)}
-TINY_IMAGENET = {"num_classes": 200, "input_size": (3, 64, 64), "pool_size": (2, 2)}
 
 
 def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:

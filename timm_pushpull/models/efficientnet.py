@@ -10,8 +10,8 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._pretrained import build_model, published
-from timm_pushpull.models._stem import TINY_IMAGENET, PushPullStem, imagenet_cfg
+from timm_pushpull.models._pretrained import build_model
+from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [
@@ -35,12 +35,7 @@ def efficientnet_cfg(**kwargs: Any) -> dict[str, Any]:
     return imagenet_cfg(first_conv="conv_stem", classifier="classifier", **kwargs)
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        **published("efficientnet_b0_pushpull.tiny_imagenet", efficientnet_cfg(**TINY_IMAGENET)),
-        "efficientnet_b0_pushpull.*": efficientnet_cfg(),
-    }
-)
+default_cfgs = generate_default_cfgs({"efficientnet_b0_pushpull": efficientnet_cfg()})
 
 
 @register_model

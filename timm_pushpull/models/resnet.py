@@ -14,7 +14,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from timm_pushpull.models._pretrained import build_model, published
-from timm_pushpull.models._stem import IMAGENETTE, TINY_IMAGENET, PushPullStem, imagenet_cfg
+from timm_pushpull.models._stem import IMAGENETTE, PushPullStem, imagenet_cfg
 from timm_pushpull.utils.errors import InputError
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -78,7 +78,7 @@ default_cfgs = generate_default_cfgs(
         **published("resnet18_pushpull.imagenette", resnet_cfg(**IMAGENETTE)),
         "resnet18_pushpull.*": resnet_cfg(),  # "*": the default cfg, although it has no weights
         "resnet18_pushpull5": resnet_cfg(),
-        **published("resnet50_pushpull.tiny_imagenet", resnet_cfg(**TINY_IMAGENET)),
+        **published("resnet50_pushpull.imagenette", resnet_cfg(**IMAGENETTE)),
         "resnet50_pushpull.*": resnet_cfg(),
         "resnet50_pushpull5": resnet_cfg(),
         **published("resnet18_cifar.cifar10", cifar_cfg()),
