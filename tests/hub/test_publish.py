@@ -150,6 +150,7 @@ def test_collections(release, hub, collection):
     for _ in range(2):
         quietly(release, collection=collection)
     (found,) = hub.collections.values()
+    assert ("push-pull unit" in found.description) == (found.title == "Robust networks")
     assert [item["id"] for item in found.items] == [REPO]
 
 

@@ -45,6 +45,8 @@ from train.release import load_planned
 
 pytestmark = needs_releases
 
+PAGE = ROOT / "hub" / "organization"  # the organisation's page on the Hub
+
 
 @pytest.mark.parametrize(
     ("name", "plain", "preset", "quality"),
@@ -293,8 +295,27 @@ def test_the_requirements_are_this_package_and_this_gradio():
     assert wheel.extras == wanted["timm-pushpull"].extras
 
 
-def test_the_command_of_the_readme_publishes_the_space(hub, monkeypatch, tmp_path):
-    command = next(line for line in CARD.splitlines() if line.startswith("hf upload") and "hub/space" in line)
+def test_the_page_of_the_organisation_runs_and_names_what_is_there():
+    text = (PAGE / "README.md").read_text(encoding="utf-8")
+    header = yaml.safe_load(text.split("---\n")[1])
+    assert (header["title"], header["sdk"]) == ("README", "static")
+    assert len(header["short_description"]) <= 60
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    assert scope["model"].pretrained_cfg["tag"] == "imagenette"
+    assert f"hf upload {NAMESPACE}/corruptions " in CARD
+    assert f"https://huggingface.co/spaces/{NAMESPACE}/corruptions" in text
+
+
+@pytest.mark.parametrize(
+    ("page", "folder", "repo"),
+    [(SPACE / "README.md", SPACE, "corruptions"), (ROOT / "docs/publish.md", PAGE, "README")],
+)
+def test_the_documented_command_publishes_the_page(page, folder, repo, hub, monkeypatch, tmp_path):
+    """The Space, and the page of the organisation, which is a Space too."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    command = next(line for line in lines if line.startswith("hf upload") and f"hub/{folder.name}" in line)
     monkeypatch.chdir(ROOT)
     stale = SPACE / "__pycache__" / "app.cpython-0.pyc"
     stale.parent.mkdir(exist_ok=True)
@@ -305,8 +326,8 @@ def test_the_command_of_the_readme_publishes_the_space(hub, monkeypatch, tmp_pat
     finally:
         stale.unlink()
     assert not end.value.code
-    pulled = Path(snapshot_download("me/corruptions", repo_type="space", cache_dir=tmp_path))
+    pulled = Path(snapshot_download(f"me/{repo}", repo_type="space", cache_dir=tmp_path))
     there = {str(path.relative_to(pulled)): path.read_bytes() for path in pulled.rglob("*") if path.is_file()}
-    here = {str(path.relative_to(SPACE)): path.read_bytes() for path in SPACE.rglob("*") if path.is_file()}
+    here = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     here = {name: content for name, content in here.items() if "__pycache__" not in name}
     assert {name: content for name, content in there.items() if name != ".gitattributes"} == here

@@ -22,6 +22,8 @@ from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import clear_errors, download, git_hash
 
 _VERSION = re.compile(r"v(\d+)")
+#: Of a new collection; the Hub takes 150 characters.
+_DESCRIPTION = "timm networks with a push-pull unit (PushPull-Net, ICPR 2024), and their errors under 75 corruptions"
 
 
 @dataclass(frozen=True)
@@ -190,5 +192,6 @@ def _add_to_collection(api: HfApi, repo_id: str, collection: str) -> None:
     """Add the repository to a collection, given by its slug or title."""
     if "/" not in collection:
         namespace = repo_id.split("/")[0]
-        collection = api.create_collection(collection, namespace=namespace, exists_ok=True).slug
+        found = api.create_collection(collection, namespace=namespace, description=_DESCRIPTION, exists_ok=True)
+        collection = found.slug
     api.add_collection_item(collection, repo_id, "model", exists_ok=True)
