@@ -123,6 +123,11 @@ def test_normalise():
     actual = normalise(images, mean, std)
     assert actual.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(actual, expected)
+    grey_levels = torch.from_numpy(images).float()  # as after PRIME or mixing
+    assert torch.equal(normalise(grey_levels, mean, std), actual)
+    assert torch.equal(grey_levels, torch.from_numpy(images).float())  # not overwritten
+    turned = torch.from_numpy(images.transpose(0, 2, 1, 3)).transpose(1, 2)  # not contiguous
+    assert torch.equal(normalise(turned, mean, std), actual)
 
 
 def test_unknown_places_are_named(tmp_path):

@@ -55,6 +55,20 @@ def test_training_and_test_images_of_other_sizes():
     assert "trained on `photos` at 24 x 24 px and tested at 32 x 32 px. " in other
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, None),
+        ({"smoothing": 0.1}, "cross-entropy, label smoothing 0.1"),
+        ({"bce_loss": True}, "binary cross-entropy of each class"),
+        ({"bce_loss": True, "smoothing": 0.1}, "binary cross-entropy of each class, label smoothing 0.1"),
+    ],
+)
+def test_the_loss(settings, line):
+    card = card_of(PAIR, recipe={**RECIPE, **settings})
+    assert re.findall(r"- \*\*Loss:\*\* (.*)", card) == ([line] if line else [])
+
+
 def test_tables_beside_the_baseline():
     card = card_of(PAIR)
     relative = metrics.relative_corruption_errors(PAIR.errors, BASELINE.errors)

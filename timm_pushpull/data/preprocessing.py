@@ -203,20 +203,24 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[
     """Network input from images.
 
     Args:
-        images: uint8 of shape (N, H, W, 3).
+        images: Grey levels, uint8 or float32 of shape (N, H, W, 3).
         mean, std: Of each channel, for intensities in [0, 1].
         device: Where the result is; default: that of `images`.
 
     Returns:
         float32 of shape (N, 3, H, W) in channels_last memory.
     """
-    batch = torch.as_tensor(images).to(device, non_blocking=True).permute(0, 3, 1, 2)
-    shift, scale = _grey_levels(tuple(mean), tuple(std), batch.device)
-    return (batch - shift) / scale
+    batch = torch.as_tensor(images).to(device, non_blocking=True)
+    shift, scale = _grey_levels(tuple(mean), tuple(std), batch.shape[2], batch.device)
+    # In rows of all channels: loops over three numbers, and over two dtypes, take ten times as long on a CPU.
+    rows = batch.flatten(2).to(torch.float32, copy=True)
+    return rows.sub_(shift).div_(scale).view(batch.shape).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=8)
-def _grey_levels(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in grey levels, (3, 1, 1); cached because a copy to a GPU blocks."""
-    shift, scale = (upload(255 * torch.tensor(values).view(-1, 1, 1), device) for values in (mean, std))
+def _grey_levels(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in grey levels, for a row of an image; cached because a copy to a GPU blocks."""
+    shift, scale = (upload(255 * torch.tensor(values).repeat(width), device) for values in (mean, std))
     return shift, scale

@@ -45,11 +45,12 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
     lines.append(
         f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
-    if optimiser := _optimiser(recipe):
-        lines.append(f"- **Optimiser:** {optimiser}")
-    if loss := _loss(results.retrieval, recipe):
-        lines.append(f"- **Loss:** {loss}")
-    lines += _images(recipe)
+    described = {
+        "Optimiser": _optimiser(recipe),
+        "Loss": _loss(results.retrieval, recipe),
+        "Augmentation": _augmentation(recipe),
+    }
+    lines += [f"- **{name}:** {text}" for name, text in described.items() if text]
     if known.overrides:
         lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, known.overrides))}")
     settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
@@ -87,25 +88,16 @@ def _optimiser(recipe: Mapping[str, Any]) -> str:
 
 
 def _loss(retrieval: RetrievalSettings | None, recipe: Mapping[str, Any]) -> str:
-    """The loss in words; empty for cross-entropy."""
+    """The loss in words; empty for cross-entropy without label smoothing."""
     if not retrieval:
-        return "binary cross-entropy of each class" if recipe.get("bce_loss") else ""
+        smoothing = f"label smoothing {plain(recipe['smoothing'])}" if recipe.get("smoothing") else ""
+        name = "binary cross-entropy of each class" if recipe.get("bce_loss") else "cross-entropy" if smoothing else ""
+        return ", ".join(filter(None, (name, smoothing)))
     classes = f"{plain(recipe['num_classes'])} classes" if recipe.get("num_classes") else "classes"
     return (
         f"central similarity quantization (Yuan et al. 2020): the images of each of the {classes} are pulled towards "
         f"a hash centre of {retrieval.hash_bits} bits; the centres are far from each other"
     )
-
-
-def _images(recipe: Mapping[str, Any]) -> list[str]:
-    """Augmentation and image size, where there is something to say."""
-    lines = []
-    if augmentation := _augmentation(recipe):
-        lines.append(f"- **Augmentation:** {augmentation}")
-    if recipe.get("test_img_size"):
-        sizes = f"{plain(recipe.get('img_size'))} px and tested at {plain(recipe['test_img_size'])} px"
-        lines.append(f"- **Image size:** trained at {sizes}")
-    return lines
 
 
 def _augmentation(recipe: Mapping[str, Any]) -> str:
