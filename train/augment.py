@@ -85,6 +85,10 @@ class RandomResizedCrop:
             across, down = (side / full for side, full in zip(image.size, full_size, strict=True))
             left, top, right, bottom = box
             box = (round(left * across), round(top * down), round(right * across), round(bottom * down))
+        return self.cut(image, box, resampling)
+
+    def cut(self, image: Image.Image, box: tuple[int, int, int, int], resampling: Image.Resampling) -> np.ndarray:
+        """A crop that is drawn, uint8 of shape (size, size, 3)."""
         return np.asarray(image.crop(box).resize((self.size, self.size), resampling))
 
     def read(self, images: ImageSet, row: int, key: int) -> np.ndarray:

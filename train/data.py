@@ -365,12 +365,19 @@ class TrainingImages(Dataset):
             crops = images[chosen[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]]
             yield crops, self.labels[chosen]
 
-    def _image(self, position: int, row: int) -> np.ndarray:
+    def _drawn(self, position: int) -> tuple[Any, ...] | None:
+        """The crop of an image in memory. Drawn before threads share the work: for draws they would have to wait."""
+        if not self.resized_crop or self.decoded is None:
+            return None
+        height, width = self.decoded[position].shape[:2]
+        return self.resized_crop.draw((width, height), int(self.keys[position]))
+
+    def _image(self, position: int, row: int, drawn: tuple[Any, ...] | None) -> np.ndarray:
         """What the network gets of an image before its batch is worked on, uint8 of shape (size, size, 3)."""
         key, decoded = int(self.keys[position]), self.decoded[position] if self.decoded is not None else None
         down, right, _ = self.draws[position]
-        if self.resized_crop and decoded is not None:
-            crop = self.resized_crop(Image.fromarray(decoded), key)
+        if self.resized_crop and decoded is not None and drawn:
+            crop = self.resized_crop.cut(Image.fromarray(decoded), *drawn)
         elif self.resized_crop:
             crop = self.resized_crop.read(self.images, row, key)
         else:
@@ -396,7 +403,8 @@ class TrainingImages(Dataset):
         batch = np.empty((len(positions), size, size, 3), np.uint8)
         make = self.threads.map if self.threads else map
         try:
-            for output, image in zip(batch, make(self._image, positions, rows), strict=True):
+            drawn = [self._drawn(position) for position in positions]
+            for output, image in zip(batch, make(self._image, positions, rows, drawn), strict=True):
                 output[:] = image
         except InputError as error:
             return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,22 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
     assert sum(not torch.equal(whole[position][0].float(), plain[position][0].float()) for position in plain) >= 8
     other = seen(training_images(images, **{**changes, "seed": 1}), order[:1])
     assert any(not torch.equal(pair[0], whole[position][0]) for position, pair in other.items())
+
+
+def test_threads_draw_and_crop_what_one_thread_does(images, monkeypatch):
+    """torchvision draws from torch's global generator, which they share."""
+    keys = range(500)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda key: CROP.draw((80, 60), key), keys)) == [
+            CROP.draw((80, 60), key) for key in keys
+        ]
+    order, found = epoch_order(24, 8, seed=0, epoch=0), []
+    for count in (1, 4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        training = training_images(images, resized_crop=CROP)
+        assert (training.threads is not None) == (count > 1)
+        found.append(seen(training, order))
+    assert_all_same(*found)
 
 
 def test_shares_are_whole_pairs_and_those_of_single_images_as_before():
@@ -318,7 +335,7 @@ def test_a_training_with_all_of_it_ends_and_is_tested_at_another_size(images, tm
     assert "dataset_config: null" in recipe
     card = (run / "README.md").read_text()
     assert "random resized crops" in card
-    assert "trained at 32 px and tested at 40 px" in card
+    assert "at 32 x 32 px and tested at 40 x 40 px" in card
 
 
 @pytest.mark.parametrize(

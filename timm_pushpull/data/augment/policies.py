@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,21 +24,26 @@ POLICIES: dict[str, Callable[[str], v2.Transform]] = {
 }
 
 
+_SEEDED = threading.RLock()
+
+
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
     """Seed torch's global CPU generator, from which torchvision draws, and restore it afterwards.
 
-    So other draws, such as dropout's, do not change. Do not use this in several threads of one process at a time.
+    So other draws, such as dropout's, do not change, unless another thread draws meanwhile. Threads that use this wait
+    for each other.
 
     Args:
         key: The seed, below 2^63.
     """
-    state = torch.default_generator.get_state()
-    try:
-        torch.default_generator.manual_seed(key)
-        yield
-    finally:
-        torch.default_generator.set_state(state)
+    with _SEEDED:
+        state = torch.default_generator.get_state()
+        try:
+            torch.default_generator.manual_seed(key)
+            yield
+        finally:
+            torch.default_generator.set_state(state)
 
 
 class Policy:
