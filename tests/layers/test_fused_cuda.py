@@ -200,6 +200,14 @@ def test_sums_do_not_depend_on_the_order_of_the_programs():
 
 
 @on_device
+def test_a_second_backward_pass_finds_what_the_first_one_found():
+    unit, x = PushPullConv2d(3, 4, 3).to(DEVICE), torch.randn(2, 3, 9, 9, device=DEVICE)
+    loss = unit(x).square().sum()
+    first, second = (torch.autograd.grad(loss, list(unit.parameters()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+@on_device
 def test_not_a_number_stays_one():
     unit, x = PushPullConv2d(3, 8, 3, padding=1).to(DEVICE), torch.randn(1, 3, 9, 9, device=DEVICE)
     x[0, 0, 4, 4] = float("nan")

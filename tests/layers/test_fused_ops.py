@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from timm_pushpull import PushPullConv2d, set_fused
 from timm_pushpull.layers import fused_ops
@@ -67,10 +68,19 @@ def test_torch_accepts_the_operators(dtype, layout):
     # Not the test with dynamic shapes: it runs the gradient in bfloat16 twice and compares rounding errors.
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(fused_ops.push_pull, (x, weight, alpha, scale, None, *constants), test_utils=tests)
-    _, box = fused_ops.push_pull(x, weight, alpha, scale, None, *constants)
-    given = [tensor.detach() for tensor in (torch.randn(2, 4, 5, 4).to(dtype), x, weight, alpha, scale, box)]
+    saved = fused_ops.push_pull(x, weight, alpha, scale, None, *constants)[1:]
+    given = [tensor.detach() for tensor in (torch.randn(2, 4, 5, 4).to(dtype), x, weight, alpha, scale, *saved)]
     for needs_box in (False, True):
         torch.library.opcheck(fused_ops.push_pull_backward, (*given, *constants, needs_box), test_utils=tests)
+
+
+def test_graphs_for_cuda_save_the_push_response():
+    with FakeTensorMode():
+        x, weight = torch.empty(2, 3, 9, 8, device="cuda"), torch.empty(4, 3, 3, 3, device="cuda")
+        alpha = torch.empty(4, device="cuda")
+        output, box, push = fused_ops.push_pull(x, weight, alpha, alpha, None, [2, 2], [1, 1], [1, 1], 3)
+    assert (output.shape, box.shape, push.shape) == ((2, 4, 5, 4), (2, 5, 4), (2, 4, 5, 4))
+    assert push.device.type == "cuda"
 
 
 def test_autocast():

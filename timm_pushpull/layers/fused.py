@@ -1,8 +1,8 @@
 """The fused push-pull unit: one convolution, then one pass over its output.
 
 The pull response needs no second convolution: `conv(x, w_pull) = (w_max + w_min) * box(x) - conv(x, w)`, where `box(x)`
-is the convolution with ones and the same for all filters. The backward pass saves only the input and the pooled
-`box(x)`, and computes the push response again.
+is the convolution with ones and the same for all filters. The backward pass saves the input, the pooled `box(x)` and,
+on CUDA, the push response, which CPUs compute again.
 
 `torch.compile` gets the same kernels as operators (`fused_ops`).
 
@@ -175,21 +175,21 @@ class _FusedPushPull(torch.autograd.Function):
         avg_size: int,
         backend: ModuleType,
     ) -> Tensor:
-        output, box = backend.forward(x, weight.to(x.dtype), alpha, scale, bias, geometry, avg_size)
+        output, box, push = backend.forward(x, weight.to(x.dtype), alpha, scale, bias, geometry, avg_size)
         if ctx is not None:
-            ctx.save_for_backward(x, weight, alpha, scale, bias, box)
+            ctx.save_for_backward(x, weight, alpha, scale, bias, box, push)
             ctx.geometry, ctx.avg_size, ctx.backend = geometry, avg_size, backend
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, alpha, scale, bias, box = ctx.saved_tensors
+        x, weight, alpha, scale, bias, box, push = ctx.saved_tensors
         needs = ctx.needs_input_grad[:5]
         if torch.is_grad_enabled():  # create_graph=True
             return *_plain_gradients(ctx, grad, needs), None, None, None
         weight_x = weight.to(x.dtype)
         grad_push, sums, grad_box = ctx.backend.backward(
-            grad, x, weight_x, alpha, scale, box, ctx.geometry, ctx.avg_size, needs[0]
+            grad, x, weight_x, alpha, scale, box, push, ctx.geometry, ctx.avg_size, needs[0]
         )
         grad_x = grad_weight = None
         if needs[0]:

@@ -52,16 +52,23 @@ def push_pull(
     padding: list[int],
     dilation: list[int],
     avg_size: int,
-) -> tuple[Tensor, Tensor]:
-    """`forward` of the backend of the device; its results are contiguous in the memory format of `_layout`."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`forward` of the backend of the device; feature maps are contiguous in the memory format of `_layout`."""
     geometry = (tuple(stride), tuple(padding), tuple(dilation))
-    output, box = _backend(x).forward(x, weight, alpha, scale, bias, geometry, avg_size)
-    return output.contiguous(memory_format=_layout(x, weight)), box
+    output, box, push = _backend(x).forward(x, weight, alpha, scale, bias, geometry, avg_size)
+    layout = _layout(x, weight)
+    return (
+        output.contiguous(memory_format=layout),
+        box,
+        push.contiguous(memory_format=layout) if push.dim() == 4 else push,
+    )
 
 
 @push_pull.register_fake
 def _(x, weight, alpha, scale, bias, stride, padding, dilation, avg_size):
-    return _empty_output(x, weight, stride, padding, dilation), _empty_box(x, weight, stride, padding, dilation)
+    output = _empty_output(x, weight, stride, padding, dilation)
+    push = torch.empty_like(output) if x.device.type == "cuda" else output.new_empty(0)  # as the backends return it
+    return output, _empty_box(x, weight, stride, padding, dilation), push
 
 
 @torch.library.custom_op("timm_pushpull::push_pull_backward", mutates_args=())
@@ -72,6 +79,7 @@ def push_pull_backward(
     alpha: Tensor,
     scale: Tensor,
     box: Tensor,
+    push: Tensor,
     stride: list[int],
     padding: list[int],
     dilation: list[int],
@@ -80,29 +88,31 @@ def push_pull_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`backward` of the backend; the gradient of the box sums is empty if it is not needed."""
     geometry = (tuple(stride), tuple(padding), tuple(dilation))
-    output, sums, grad_box = _backend(x).backward(grad, x, weight, alpha, scale, box, geometry, avg_size, needs_box)
+    saved = (box, push)
+    output, sums, grad_box = _backend(x).backward(grad, x, weight, alpha, scale, *saved, geometry, avg_size, needs_box)
     output = output.contiguous(memory_format=_layout(x, weight))
     return output, sums.contiguous(), box.new_empty(0) if grad_box is None else grad_box
 
 
 @push_pull_backward.register_fake
-def _(grad, x, weight, alpha, scale, box, stride, padding, dilation, avg_size, needs_box):
+def _(grad, x, weight, alpha, scale, box, push, stride, padding, dilation, avg_size, needs_box):
     sums = box.new_empty(3, len(weight))
     grad_box = torch.empty_like(box) if needs_box else box.new_empty(0)
     return _empty_output(x, weight, stride, padding, dilation), sums, grad_box
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, weight, alpha, scale, bias, *ctx.constants = inputs
-    ctx.save_for_backward(x, weight, alpha, scale, output[1])
+    ctx.save_for_backward(x, weight, alpha, scale, *output[1:])
+    ctx.set_materialize_grads(False)  # of the tensors for the backward pass
     ctx.bias_dtype = None if bias is None else bias.dtype
 
 
-def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, alpha, scale, box = ctx.saved_tensors
+def _gradients(ctx: Any, grad: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+    x, weight, alpha, scale, *saved = ctx.saved_tensors
     *geometry, avg_size = ctx.constants
     needs_x, needs_weight = ctx.needs_input_grad[:2]
-    grad_push, sums, grad_box = push_pull_backward(grad, x, weight, alpha, scale, box, *geometry, avg_size, needs_x)
+    grad_push, sums, grad_box = push_pull_backward(grad, x, weight, alpha, scale, *saved, *geometry, avg_size, needs_x)
     grad_x = grad_weight = None
     if needs_x:
         grad_x = input_gradient(grad_push, grad_box, x, weight, tuple(geometry), avg_size)

@@ -34,7 +34,7 @@ _GRAIN = 32768  # numbers per thread, at least; ATen's internal::GRAIN_SIZE
 
 def forward(
     x: Tensor, weight: Tensor, alpha: Tensor, scale: Tensor, bias: Tensor | None, geometry: ConvGeometry, avg_size: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """`relu(push) - alpha * relu(avg(scale * box(x) - push)) + bias` with `push = conv(x, weight)`.
 
     Args:
@@ -43,13 +43,14 @@ def forward(
         alpha, scale, bias: Shape (K,), with any floating-point dtype.
 
     Returns:
-        The output, shape (N, K, H', W'), with the dtype and memory format of the convolution's output; and the sums of
-        box(x) over the pooling windows for `backward`, shape (N, H', W'), float32 (float64 if x is float64).
+        The output, shape (N, K, H', W'), with the dtype and memory format of the convolution's output. For `backward`,
+        the sums of box(x) over the pooling windows, shape (N, H', W'), float32 (float64 if x is float64); and the push
+        response, or an empty tensor where `backward` computes it again.
     """
     box = _pooled_box(x, weight.shape[2:], geometry, avg_size)
     push = F.conv2d(x, weight, None, *geometry)
     output, _ = _run_rows(_workers.forward_worker, push, box, _constants(box.dtype, alpha, scale, bias), avg_size)
-    return output, box
+    return output, box, push.new_empty(0)
 
 
 def backward(
@@ -59,16 +60,17 @@ def backward(
     alpha: Tensor,
     scale: Tensor,
     box: Tensor,
+    push: Tensor,
     geometry: ConvGeometry,
     avg_size: int,
     needs_box: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The gradients of `forward`. The push response is computed again.
+    """The gradients of `forward`. The push response is computed again: its memory would be a second feature map.
 
     Args:
         grad: Gradient with respect to the output.
         x, weight, alpha, scale, geometry, avg_size: As in `forward`.
-        box: The second result of `forward`.
+        box, push: The second and third result of `forward`.
         needs_box: Whether to compute the gradient of the box sums.
 
     Returns:

@@ -26,7 +26,7 @@ _STEPS = 16  # rows of a strip, at most; it also reads the rows above and below 
 
 def forward(
     x: Tensor, weight: Tensor, alpha: Tensor, scale: Tensor, bias: Tensor | None, geometry: ConvGeometry, avg_size: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """See `timm_pushpull.layers.backends.cpu.forward`."""
     box = _pooled_box(x, weight.shape[2:], geometry, avg_size)
     push = F.conv2d(x, weight, None, *geometry)
@@ -36,7 +36,7 @@ def forward(
     warps, grid, steps, constants = _strips(push, box, avg_size, layout)
     arguments = (push, box, alpha, scale, alpha if bias is None else bias, output, *push.shape[1:], steps)
     _launch(_forward_kernel, grid, warps, *arguments, HAS_BIAS=bias is not None, **constants)
-    return output, box
+    return output, box, push
 
 
 def backward(
@@ -46,18 +46,20 @@ def backward(
     alpha: Tensor,
     scale: Tensor,
     box: Tensor,
+    push: Tensor,
     geometry: ConvGeometry,
     avg_size: int,
     needs_box: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """See `timm_pushpull.layers.backends.cpu.backward`.
 
+    The push response is saved, because the convolution takes longer than all kernels of the pass together.
+
     A position needs the pull responses of its neighbours' windows. Computing them again for each neighbour would take
     longer than a byte per number in memory, which the first kernel writes and the second one reads.
     """
-    push = F.conv2d(x, weight, None, *geometry)
     layout = memory_format(push)
-    push, grad = push.contiguous(memory_format=layout), grad.contiguous(memory_format=layout)
+    grad = grad.contiguous(memory_format=layout)
     images, channels, height, width = push.shape
     warps, grid, steps, constants = _strips(push, box, avg_size, layout)
     signs = torch.empty_like(push, dtype=torch.uint8)
@@ -65,7 +67,7 @@ def backward(
     grad_box = box.new_empty(grid[1] if needs_box else 0, *box.shape)
     arguments = (push, box, alpha, scale, grad, signs, sums, grad_box, images, channels, height, width, steps)
     _launch(_pull_kernel, grid, warps, *arguments, NEEDS_BOX=needs_box, **constants)
-    output = push  # the kernels read it for the last time above
+    output = torch.empty_like(push)
     _launch(_push_kernel, grid, warps, grad, signs, alpha, output, channels, height, width, steps, **constants)
     return output, sums.sum(0), grad_box.sum(0) if needs_box else None
 
