@@ -93,6 +93,12 @@ def push_pull(
     return _FusedPushPull.apply(x.to(dtype), weight, alpha, scale, bias, geometry, avg_size, backend)
 
 
+@torch.compiler.assume_constant_result
+def is_exporting() -> bool:
+    """Whether `torch.export` traces. Asked outside of the graph: inside, PyTorch 2.11 says so of all compiled code."""
+    return bool(torch.compiler.is_exporting())
+
+
 def _under_transform() -> bool:
     """Whether a tracer, dispatch mode or transform is active, which would see torch operations only."""
     try:

@@ -146,7 +146,7 @@ class PushPullConv2d(PushPullBase):
     @torch.jit.unused
     def _fused_forward(self, input: Tensor) -> Tensor | None:
         padding = self._numeric_padding()
-        if torch.compiler.is_exporting() or type(input) is not Tensor or self.groups != 1 or padding is None:
+        if fused.is_exporting() or type(input) is not Tensor or self.groups != 1 or padding is None:
             return None
         geometry = (self.stride, padding, self.dilation)
         return fused.push_pull(
