@@ -35,10 +35,23 @@ def kernels(monkeypatch) -> None:
     if INTERPRETED:
         from timm_pushpull.layers.backends import cuda
 
+        builder = triton.runtime.interpreter.interpreter_builder
         # It would look for overflows of integers in each operation.
-        object.__setattr__(triton.runtime.interpreter.interpreter_builder.options, "sanitize_overflow", False)
+        object.__setattr__(builder.options, "sanitize_overflow", False)
+        monkeypatch.setattr(builder, "create_splat", keep_bool(builder.create_splat))
         monkeypatch.setattr(fused, "_backend", lambda *_: cuda)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def keep_bool(create_splat):
+    """Let masks stay masks where a scalar becomes a block: Triton 3.9 gives them the type of what was compared."""
+
+    def keeping(block_type, value):
+        handle = create_splat(block_type, value)
+        handle.data = handle.data.astype(value.data.dtype, copy=False)
+        return handle
+
+    return keeping
 
 
 def check(unit: PushPullConv2d, x: torch.Tensor, tolerance: float) -> None:

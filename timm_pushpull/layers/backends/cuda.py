@@ -363,7 +363,7 @@ def _pull_kernel(
         of_alpha -= tl.where(on_map, shared * _relu(pull), 0)
         of_scale += grad_pull * box_sums
         of_bias += given
-        is_excited = _load(push, h, w, k, channels, height, width, LAST) > 0
+        is_excited = _load(push, h, w, k, channels, height, width, LAST).to(SUM) > 0
         kinds = is_excited.to(tl.uint8) + 2 * (pull > 0).to(tl.uint8)
         tl.store(signs + _offset(h, w, k, channels, height, width, LAST), kinds, mask=on_map & (k < channels))
         if NEEDS_BOX:
