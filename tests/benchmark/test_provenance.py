@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import pytest
 
@@ -24,6 +25,14 @@ SECRETS = {
     "option": f"--api-key={SECRET}",
     "password": f"password={SECRET}",
     "token in a path": f"/data/hf_{SECRET}/images",
+    "token behind a name": f"/data/my_hf_{SECRET}",
+    "key of Amazon": f"AKIA{SECRET[:16].upper()}",
+    "variable": f"HF_TOKEN={SECRET}",
+    "part of a URL behind #": f"https://host.org/data#access_token={SECRET}",
+    "password with @": f"https://me:a@{SECRET}@host.org/data",
+    "option and value": f"--password {SECRET}",
+    "JSON": f'{{"api_key": "{SECRET} {SECRET}"}}',
+    "basic": f"authorization: basic {SECRET}",
 }
 
 
@@ -35,9 +44,29 @@ def test_secrets_are_replaced(text, monkeypatch):
     assert command().startswith("timm-pushpull benchmark --dataset ")
 
 
-@pytest.mark.parametrize("text", ["uoft-cs/cifar10", "lr=0.1", "a@b", "C:/data", "what? no", "x/y.json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("uoft-cs/cifar10", "lr=0.1", "a@b", "C:/data", "what? no", "x/y.json", "class_token=true", "reg_tokens=4"),
+        *("hf-internal-testing/tiny-random", "the token may not write there; use a token with write access"),
+        "https://host.org/data#readme",
+    ],
+)
 def test_other_text_stays(text):
     assert redacted(text) == text
+
+
+@pytest.mark.parametrize("part", ["a.", "a://", "a://b", "://", "hf-", "token=", "token='", "X-Amz-", "--", " "])
+def test_long_texts_take_no_time(part):
+    start = time.monotonic()
+    redacted(part * (300_000 // len(part)))
+    assert time.monotonic() - start < 5
+
+
+def test_the_parser_prints_no_secret(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["info", "--token", SECRET, f"https://me:{SECRET}@host.org"])
+    assert SECRET not in capsys.readouterr().err
 
 
 def test_error_lines_hold_no_secret(tmp_path, run_inside):
@@ -45,6 +74,20 @@ def test_error_lines_hold_no_secret(tmp_path, run_inside):
     process = run_inside(lambda: cli.main([*map(str, given)]), "timm-pushpull info")
     assert_one_clear_line(process, "***")
     assert SECRET not in process.stderr
+
+
+def test_tracebacks_hold_no_secret_and_no_escape_sequence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def fail() -> None:
+        raise RuntimeError(f"\x1b[2J https://me:{SECRET}@host.org")
+
+    with pytest.raises(RuntimeError) as caught:
+        cli.run(fail, "x")
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    shown = capsys.readouterr().err
+    assert "RuntimeError: \\x1b[2J https://***@host.org" in shown
+    assert SECRET not in shown
 
 
 def test_paths_below_the_home_folder_are_relative(tmp_path, monkeypatch):

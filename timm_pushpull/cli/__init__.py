@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 from timm_pushpull import __version__
@@ -35,6 +36,7 @@ def run(command: Callable[[], int | None], name: str) -> NoReturn:
     if in_main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {_one_line(message)}\n"
+    sys.excepthook = _print_traceback
     try:
         code = command()
         sys.stdout.flush()  # here, not at exit, where a broken pipe cannot be caught
@@ -60,6 +62,12 @@ def run(command: Callable[[], int | None], name: str) -> NoReturn:
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_DFL)
     raise Interrupted(number)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a fault of ours, which people put into issues, without secrets."""
+    lines = redacted("".join(traceback.format_exception(kind, error, trace))).splitlines()
+    print("\n".join(map(printable, lines)), file=sys.stderr)
 
 
 def _one_line(message: object) -> str:

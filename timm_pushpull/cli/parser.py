@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from timm_pushpull.utils.errors import redacted
 from timm_pushpull.utils.text import printable
 from timm_pushpull.utils.yaml_text import load_yaml
 
@@ -18,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {printable(' '.join(message.split()))} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {printable(redacted(' '.join(message.split())))} (see {self.prog} --help)\n")
 
 
 class HelpFormatter(argparse.HelpFormatter):
