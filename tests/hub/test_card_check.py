@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,13 @@ def digits_at(card: str) -> list[int]:
         if not line[0].startswith("    -"):
             places += [line.start() + found.start() for found in re.finditer(r"\d", line[0])]
     return places
+
+
+@pytest.mark.parametrize("line", [" ", "\t", " -", "-|", "| ", "|-", "1.", "1 ", "`", "http://"])
+def test_long_lines_take_no_time(line):
+    start = time.monotonic()
+    discrepancies(f"{CARD}\na|b\n{line * (200_000 // len(line))}x\n", CARD)
+    assert time.monotonic() - start < 5
 
 
 def other_digit(card: str, place: int, by: int) -> str:

@@ -16,7 +16,7 @@ Row = tuple[str, ...]
 
 _FRONT = re.compile(r"\s*---\n(.*?\n)---\n", re.S)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_DELIMITERS = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?\s*")
+_DELIMITERS = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")  # of a line without spaces around it
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*|\.\d+")
 _FIGURE = re.compile(rf"({_NUMBER.pattern})\s*(%)?")
 _ADDRESS = re.compile(r"https?://\S+")
@@ -117,7 +117,7 @@ def _split(body: str, headers: Collection[Row] | None = None) -> tuple[list[tupl
             rows.append(_cells(line))
             continue
         rows = None
-        if "|" in line and _DELIMITERS.fullmatch(following) and (headers is None or _cells(line) in headers):
+        if "|" in line and _DELIMITERS.fullmatch(following.strip()) and (headers is None or _cells(line) in headers):
             rows = []
             tables.append((_cells(line), rows))
         else:
