@@ -6,6 +6,7 @@ import json
 import random
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
@@ -156,6 +157,13 @@ def test_every_key_is_written_and_read_back():
 def test_released_results_are_read_and_written_alike(path):
     text = path.read_text().replace('  "task": "classification",\n  "retrieval": null,\n', "")  # not in the older ones
     assert Results.load(path).to_json().replace('  "task": "classification",\n  "retrieval": null,\n', "") == text
+
+
+@pytest.mark.parametrize("text", ["[ a  b ]", "[\n1,\n2 ]", "[" + " " * 5000, "[ " * 2500, "[],  " * 1000])
+def test_brackets_in_a_text_stay_as_they_are_and_take_no_time(text):
+    start = time.monotonic()
+    assert Results.from_json(some_results(hardware=text).to_json()).hardware == text
+    assert time.monotonic() - start < 5
 
 
 def test_results_of_older_versions_are_read():

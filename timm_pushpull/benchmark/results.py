@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -292,10 +291,7 @@ class Results(Measurement):
     def to_json(self) -> str:
         """JSON with every field, `mce` and `partial`; one corruption per line."""
         content = schema.dump(self) | {"mce": self.mce, "partial": self.partial}
-        text = json.dumps({key: content[key] for key in KEYS if key in content}, indent=2, allow_nan=False)
-        for _ in range(2):  # numbers that belong together on one line, then pairs of them
-            text = re.sub(r"\[\s+([^{}\[\]]*|(?:\[[^{}\[\]]*\],?\s+)*)\s+\]", _on_one_line, text)
-        return text + "\n"
+        return _json({key: content[key] for key in KEYS if key in content}) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "results") -> Results:
@@ -342,5 +338,10 @@ class Results(Measurement):
         return {name: [error is not None for error in row] for name, row in self.errors.items()}
 
 
-def _on_one_line(match: re.Match[str]) -> str:
-    return "[" + re.sub(r"\s+", " ", match[1]).strip() + "]"
+def _json(value: Any, indent: str = "") -> str:
+    """JSON with a line per key, and lists, whose numbers belong together, on one line."""
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value, allow_nan=False)
+    inner = f"{indent}  "
+    lines = (f"{inner}{json.dumps(name)}: {_json(part, inner)}" for name, part in value.items())
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
