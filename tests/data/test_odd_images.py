@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -153,6 +155,33 @@ def test_sixteen_bits_are_scaled(tmp_path, name, options):
     folder = saved(tmp_path, Image.fromarray(levels), name, **options)
     image = np.asarray(load_images(folder).read(0))
     np.testing.assert_array_equal(image, np.repeat((levels >> 8)[..., None], 3, axis=2))
+
+
+def grey_tiff(levels: bytes, bits: int, photometric: int) -> io.BytesIO:
+    """A TIFF file of 2 x 1 grey levels, which Pillow cannot write."""
+    fields = [(256, 2), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 122), (277, 1), (278, 1)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in [*fields, (279, len(levels))])
+    return io.BytesIO(b"II*\0" + struct.pack("<IH", 8, 9) + entries + b"\0" * 4 + levels)
+
+
+@pytest.mark.parametrize(
+    ("levels", "bits", "photometric", "expected"),
+    [
+        (struct.pack("<2H", 0x4000, 0xFFFF), 16, 1, [0x40, 0xFF]),
+        (struct.pack("<2H", 0x4000, 0xFFFF), 16, 0, [0xBF, 0]),  # white is zero
+        (b"\x40\x0f\xff", 12, 1, [0x40, 0xFF]),
+    ],
+)
+def test_grey_levels_of_tiff_files_are_those_that_people_see(levels, bits, photometric, expected):
+    image = np.asarray(decode_image(grey_tiff(levels, bits, photometric)))
+    assert image[0].tolist() == [[level] * 3 for level in expected]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    folder = saved(tmp_path, Image.new("RGB", (8, 8)))
+    os.mkfifo(folder / "class" / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png.* cannot be read: it is not a file"):
+        load_images(folder).read(1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypedDict
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 
@@ -46,6 +46,8 @@ def decode_image(file: str | Path | io.BytesIO, reduction: Reduction | None = No
             sees, or pixels without a known range. The message is the reason alone, for the caller to add where.
     """
     try:
+        if isinstance(file, (str, Path)) and not os.path.isfile(file) and os.path.exists(file):
+            raise InputError("it is not a file")  # a pipe, which would be waited for
         with Image.open(file) as image:
             if reduction and image.format == "JPEG":
                 by = reduction(image.size[::-1] if _orientation(image) > 4 else image.size)
@@ -80,13 +82,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise InputError(f"it has {image.width} x {image.height} px")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # whose readers scale to 16 bits
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "decimal numbers"
         raise InputError(f"its grey levels are {kind} of unknown range; save it with 8 or 16 bits")
     if image.has_transparency_data and (np.asarray(image.convert("RGBA"))[..., 3] < 255).any():
         raise InputError("it has transparent pixels; blend it with a background and save it without alpha channel")
     return image.convert("RGB")
+
+
+def _sixteen_bits(image: Image.Image) -> np.ndarray:
+    """Grey levels from 0, black, to 65535; Pillow leaves those of TIFF files as they are stored."""
+    levels = np.asarray(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.tag_v2.get(ExifTags.Base.BitsPerSample) == (12,):
+            levels = levels << 4
+        if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
+            levels = 65535 - levels
+    return levels
 
 
 class EncodedImage(TypedDict):
