@@ -235,3 +235,25 @@ def test_a_corruption_that_is_there_twice_is_refused(published):
     shutil.copytree(published / "contrast", published / "digital" / "contrast")
     with pytest.raises(InputError, match="are one corruption; remove one"):
         open_corrupted(published)
+
+
+def test_classes_that_are_numbers_are_compared_by_name(tmp_path):
+    """In folders they are sorted as text, "10" before "2"; in tables as numbers."""
+    numbers = tuple(map(str, range(11)))
+    folder = write_classes(tmp_path / "set", numbers, count=1)
+    rows = [(f"{name}0.png", 10 * number, number) for number, name in enumerate(numbers)]
+    table = write_table(tmp_path / "table", rows, numbers)
+    for clean, other in ((folder, table), (table, folder)):
+        corrupted = make(clean, tmp_path / f"C-{clean.name}")
+        assert levels(PrecomputedCorruptions(corrupted, 8, clean=other)) == levels(
+            PrecomputedCorruptions(corrupted, 8, clean=clean)
+        )
+
+
+def test_another_split_of_the_same_dataset_is_refused(tmp_path):
+    """Its files may have the same names and classes."""
+    for split in ("train", "test"):
+        write_classes(tmp_path / "set" / split)
+    corrupted = make(load_images(tmp_path / "set", "test"), tmp_path / "C")
+    with pytest.raises(InputError, match="made from split 'test' of 'set', not from 'train'; choose it with --split"):
+        PrecomputedCorruptions(corrupted, 8, clean=load_images(tmp_path / "set", "train"))

@@ -26,6 +26,12 @@ def pair(clean: ImageSet, corrupted: CorruptedSet) -> np.ndarray:
         InputError: Other classes, file names, numbers or labels.
     """
     labels = _labels(clean, corrupted)
+    made_from, split = corrupted.manifest.get("dataset"), corrupted.manifest.get("split", clean.split)
+    if made_from == clean.name and split != clean.split:  # whose files may have the same names
+        raise InputError(
+            f"{corrupted.name!r} was made from split {split!r} of {made_from!r}, not from {clean.split!r}; choose it "
+            f"with --split {split}"
+        )
     names = corrupted.names()
     rows = None if names is None else _by_name(clean, corrupted, names)
     rows = _by_order(clean, corrupted) if rows is None else rows
@@ -44,7 +50,7 @@ def _labels(clean: ImageSet, corrupted: CorruptedSet) -> np.ndarray:
     if theirs is not None and set(theirs).isdisjoint(ours):
         ours = tuple(wordnet_ids(ours))
         theirs = tuple(wordnet_ids(theirs))
-    if theirs is None or _numbers(theirs) or _numbers(ours):
+    if theirs is None or (set(theirs) != set(ours) and (_numbers(theirs) or _numbers(ours))):
         return clean.labels
     if set(theirs).isdisjoint(ours):
         raise InputError(
