@@ -106,6 +106,28 @@ def test_imagenet_c_without_a_manifest(tmp_path, image_folder, grouped):
     assert labels.tolist() == [0] * 5 + [1] * 5
 
 
+def test_images_in_deeper_folders_belong_to_their_class(tmp_path, image_folder):
+    """As in datasets; without a manifest only."""
+    folder = make(image_folder, tmp_path / "out", "imagefolder")
+    (folder / "manifest.json").unlink()
+    for place in folder.glob("*/*/dark"):
+        (place / "more").mkdir()
+        next(place.glob("*.*")).rename(place / "more" / "z.png")
+    corrupted = open_corrupted(folder)
+    assert (len(corrupted), corrupted.names()[4]) == (10, "dark/more/z")
+    assert corrupted.labels.tolist() == [0] * 5 + [1] * 5
+
+
+def test_a_set_that_is_made_again_is_read_anew(tmp_path, image_folder):
+    """`datasets` itself would go on giving what the folder held before."""
+    for seed in (1, 2):
+        folder = make(image_folder, tmp_path / "out", "parquet", seed=seed, overwrite=seed == 2)
+        corrupted = open_corrupted(folder)
+        clean = preset_geometry("cifar10-c", 32)(load_images(str(image_folder)).read(3))
+        image = gathered(corrupted, "gaussian_noise", 1, 4, [3])[0][0]
+        np.testing.assert_array_equal(image, corrupt(clean, "gaussian_noise", 1, "cifar10-c", seed=seed, index=3))
+
+
 def test_class_folders_may_be_numbers(tmp_path):
     images = load_images("digits").subset(25)
     generate(images, tmp_path / "out", format="imagefolder", preset="cifar10-c", corruptions=["fog"], progress=False)

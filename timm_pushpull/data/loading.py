@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import hashlib
 import os
 import re
 import warnings
@@ -37,8 +39,11 @@ DIGITS_ORIGIN = (
 )
 #: Files by which `datasets` reads a folder of images, and its tables.
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
+_PACKED = (".zip", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z", ".rar")
+_ARCHIVES = (*_PACKED, ".tar", ".gz")
 _TABLES = (".parquet", ".arrow")
+#: Ends of the names of files whose content `datasets` copies into its cache; images stay where they are.
+_READ = (*_TABLES, *_METADATA, ".csv", ".jsonl", ".tar", "README.md")
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
@@ -70,9 +75,14 @@ def load_images(
     folder = Path(dataset)
     name = folder.resolve().name if folder.exists() else dataset
     try:
-        if _holds_class_folders(folder):
+        in_folders, archive = _holds_class_folders(folder), _archive(folder)
+        is_digits = dataset == DIGITS and not (in_folders or archive or _holds_tables(folder))
+        if folder.is_dir() and str(folder) == DIGITS and not is_digits:
+            warnings.warn(f"{DIGITS!r} is the folder of this name here, not scikit-learn's digits", stacklevel=2)
+        if in_folders:
             return _from_class_folders(folder, name, split, train, config, image_column, label_column)
-        is_digits = dataset == DIGITS and not _holds_tables(folder)
+        if archive:
+            raise InputError(f"the images in {archive!r} are packed; unpack it into a folder per class")
         if is_digits:
             _refuse_config(DIGITS, config)
             table, split = _load_digits(split, train)
@@ -84,7 +94,10 @@ def load_images(
         advice = "; expected a folder of images per class, Parquet files, or metadata files" if folder.is_dir() else ""
         raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}{advice}") from error
     image_column = columns.image_column(table, name, image_column)
-    labels, classes = columns.labels_and_classes(table, name, columns.label_column(table, name, label_column))
+    column = columns.label_column(table, name, label_column)
+    if label_column is None and column != "label":
+        _refuse_class_folders(folder, column)
+    labels, classes = columns.labels_and_classes(table, name, column)
     if len(table) == 0:
         raise InputError(f"split {split!r} of {name!r} is empty")
     try:
@@ -115,13 +128,18 @@ def _holds_class_folders(folder: Path) -> bool:
     """Whether a folder is read by the rule of class folders: it has images and no tables that describe them."""
     if not folder.is_dir() or _holds_tables(folder):
         return False
-    if str(folder) == DIGITS and any(folder.glob("*/recipe.yaml")):  # the runs of the recipe of this name
+    if _holds_digits_runs(folder):
         return False
     if any(has_images(folder / name) for name in subfolders(folder)):
         return True
-    # Images that are in no class folder are refused there; those of a run folder or beside archives are no dataset.
+    # Images that are in no class folder are refused there; those beside archives are no dataset.
     names = os.listdir(folder)
-    return str(folder) != DIGITS and any(map(is_image, names)) and not any(name.endswith(_ARCHIVES) for name in names)
+    return any(map(is_image, names)) and not any(name.endswith(_ARCHIVES) for name in names)
+
+
+def _holds_digits_runs(folder: Path) -> bool:
+    """Whether a folder called digits holds a run, or the runs, of the recipe of this name."""
+    return str(folder) == DIGITS and any(any(folder.glob(place)) for place in ("recipe.yaml", "*/recipe.yaml"))
 
 
 def _holds_tables(folder: Path) -> bool:
@@ -132,6 +150,16 @@ def _holds_tables(folder: Path) -> bool:
     if any(name in _METADATA or name.endswith(_TABLES) for place in places for name in os.listdir(place)):
         return True
     return _names_configurations(folder)
+
+
+def _archive(folder: Path) -> str | None:
+    """An archive in a folder that holds no tables. `datasets` would take its name for the class of all its images. Tar
+    files may be shards of WebDataset, which it reads."""
+    if not folder.is_dir() or _holds_tables(folder) or _holds_digits_runs(folder):
+        return None
+    places = [folder, *(folder / name for name in subfolders(folder))]
+    found = (str(place / name) for place in places for name in sorted(os.listdir(place)) if name.endswith(_PACKED))
+    return next(found, None)
 
 
 def _names_configurations(folder: Path) -> bool:
@@ -149,8 +177,6 @@ def _from_class_folders(
     label_column: str | None,
 ) -> ImageSet:
     """A folder of class folders."""
-    if str(folder) == DIGITS:
-        warnings.warn(f"{DIGITS!r} is the folder of this name here, not scikit-learn's digits", stacklevel=3)
     _refuse_config(name, config)
     for column, known in ((image_column, "image"), (label_column, "label")):
         if column == "image" != known:
@@ -173,25 +199,49 @@ def _load_table(dataset: str, config: str | None, split: str | None, train: bool
     looks_like_a_path = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
     if (looks_like_a_path or Path(dataset).exists()) and not Path(dataset).is_dir():
         raise InputError(f"no dataset folder at {dataset!r}")
+    cache = cache_folder(dataset)
     with quiet_hub():
         if places := _metadata_splits(Path(dataset)):
             _refuse_config(dataset, config)
             by_folder = {os.path.basename(place): name for name, place in places.items()}
             split = _choose_split(dataset, list(places), by_folder.get(split or "", split), train)
             patterns = {name: f"{glob.escape(place)}/**" for name, place in places.items()}
-            table = datasets.load_dataset("imagefolder", data_files=patterns, split=split)
+            table = datasets.load_dataset("imagefolder", data_files=patterns, split=split, cache_dir=cache)
         else:
             refuse_wildcards(dataset)
             try:
-                splits = datasets.get_dataset_split_names(dataset, config)
+                splits = datasets.get_dataset_split_names(dataset, config, cache_dir=cache)
             except ValueError:
                 _check_config(dataset, config)  # only now, because it asks the Hub once more
                 raise
             split = _choose_split(dataset, splits, split, train)
-            table = datasets.load_dataset(dataset, config, split=split)
+            table = datasets.load_dataset(dataset, config, split=split, cache_dir=cache)
     if places:
         _warn_of_missing_rows(places[split], len(table))
     return table, split
+
+
+def cache_folder(dataset: str) -> str | None:
+    """Where `datasets` keeps its copy of a local folder as the files in it are now; None, its default, for a Hub id.
+
+    Its own key leaves out the files that a README names, and of others all but the time: it would go on giving what
+    such a folder held before.
+    """
+    if not Path(dataset).is_dir():
+        return None
+    import datasets
+
+    digest, seen = hashlib.sha256(os.fsencode(os.path.realpath(dataset))), set()
+    for place, folders, names in os.walk(dataset, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in seen else []
+        seen.add(real)
+        for path in (os.path.join(place, name) for name in sorted(names) if name.endswith(_READ)):
+            with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere
+                status = os.stat(path)
+                digest.update(f"{status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size}".encode())
+                digest.update(os.fsencode(path) + b"\0")
+    return os.path.join(datasets.config.HF_DATASETS_CACHE, "timm-pushpull", digest.hexdigest()[:32])
 
 
 def refuse_wildcards(dataset: str) -> None:
@@ -215,6 +265,19 @@ def _metadata_splits(folder: Path) -> dict[str, str]:
         return {"train": here}
     held = [name for name in subfolders(folder) if any((folder / name / file).is_file() for file in _METADATA)]
     return {split_name(name) or name: os.path.join(here, name) for name in held}
+
+
+def _refuse_class_folders(folder: Path, column: str) -> None:
+    """Refuse a guessed label column of a metadata file where class folders may hold the labels as well."""
+    if not folder.is_dir():
+        return
+    for place in _metadata_splits(folder).values():
+        held = [name for name in subfolders(place) if has_images(os.path.join(place, name))]
+        if len(held) > 1:
+            raise InputError(
+                f"{place!r} holds folders such as {held[0]!r} and a metadata file with the column {column!r}; choose "
+                f"--label-column {column}, or remove the metadata file if the folders are the classes"
+            )
 
 
 def _warn_of_missing_rows(folder: str, rows: int) -> None:

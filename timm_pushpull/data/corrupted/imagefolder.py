@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from timm_pushpull.corruptions import SEVERITIES
-from timm_pushpull.data.class_folders import is_image, subfolders
+from timm_pushpull.data.class_folders import image_files, subfolders
 from timm_pushpull.data.corrupted.base import (
     Batch,
     Cell,
@@ -89,14 +89,9 @@ class ImageFolderSet(CorruptedSet):
                 yield images, self.labels[indices], indices
 
     def _list(self, corruption: str, severity: int) -> list[str]:
-        """`<class>/<file>` of every image of a corruption and severity, in order."""
+        """`<class>/<file>`, or deeper, of every image of a corruption and severity, in order."""
         place = self._place(corruption, severity)
-        return [
-            f"{folder}/{file}"
-            for folder in subfolders(place)
-            for file in sorted(entry.name for entry in os.scandir(place / folder) if not entry.is_dir())
-            if is_image(file)
-        ]
+        return [f"{folder}/{file}" for folder in subfolders(place) for file in image_files(place / folder)]
 
     def _place(self, corruption: str, severity: int) -> Path:
         return self._folders[corruption] / str(severity)

@@ -29,7 +29,7 @@ from timm_pushpull.data.corrupted.folder import OutputFolder, writing
 from timm_pushpull.data.corrupted.image_files import encode_image, image_stems, suffix
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.loading import load_images, refuse_wildcards
+from timm_pushpull.data.loading import cache_folder, load_images, refuse_wildcards
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import remove, sha256
 from timm_pushpull.utils.hub_client import quiet_hub
@@ -180,8 +180,9 @@ def _severity_splits(place: str) -> dict[str, dict[int, str]]:
     refuse_wildcards(place)
     try:
         with quiet_hub():
+            cache = cache_folder(place)
             for config in datasets.get_dataset_config_names(place):
-                names = datasets.get_dataset_split_names(place, config)
+                names = datasets.get_dataset_split_names(place, config, cache_dir=cache)
                 matches = [re.fullmatch(r"(?:severity_?)?([1-5])", name) for name in names]
                 splits = {int(match[1]): match[0] for match in matches if match}
                 if splits:
