@@ -159,6 +159,16 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         {},
         ("train", "cat dog", "cat/0.png dog/0.png"),
     ),
+    "a class folder that is a link to nowhere": (
+        [images("data/dog/0.png"), link("data/cat", "store/a")],
+        {"below": "data"},
+        "data/cat' is a link to .*store/a', which is not there",
+    ),
+    "a split that is a link to nowhere": (
+        [images("test/cat/0.png"), link("train", "store")],
+        {"train": True},
+        "train' is a link to .*store', which is not there",
+    ),
     "brackets in the path": (
         [images("[2024] a*b?/cat/0.png", "[2024] a*b?/dog/0.png")],
         {"below": "[2024] a*b?"},
@@ -201,6 +211,18 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         {"train": True},
         "labels' holds no images .it holds text files",
     ),
+    "YOLO, splits below": (
+        [images("images/train/0.png", "images/val/1.png"), texts(labels__train__0_dot_txt="0 0.5 0.5 1 1")],
+        {"train": True},
+        "labels' holds no images .it holds text files",
+    ),
+    "an archive of class folders": ([texts(train_dot_zip="PK")], {"train": True}, "train.zip' are packed; unpack it"),
+    "an archive per class": (
+        [texts(test__cat_dot_zip="PK", test__dog_dot_zip="PK")],
+        {},
+        "cat.zip' are packed; unpack it",
+    ),
+    "an archive beside images": ([images("0.png"), texts(a_dot_tar_dot_gz="")], {}, "a.tar.gz' are packed; unpack it"),
     "a file name in Latin-1": (
         [images("cat/0.png", "dog/0.png"), rename("cat/0.png", b"cat/caf\xe9.png")],
         {},
@@ -237,6 +259,21 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,year,label\n0.png,1993,y\n1.png,1990,x\n")],
         {"train": True},
         ("train", "x y", (1, 0)),
+    ),
+    "metadata with a number that is no class": (
+        [images("0.png", "1.png", "2.png"), texts(metadata_dot_csv="file_name,year\n0.png,5\n1.png,5\n2.png,3\n")],
+        {"train": True},
+        "holds no labels; its columns are: .*year .int64.; choose one with --label-column",
+    ),
+    "metadata over class folders": (
+        [images(*PAIR, "cat/1.png"), texts(metadata_dot_csv="file_name,by\ncat/0.png,x\ndog/0.png,x\ncat/1.png,y\n")],
+        {"train": True},
+        "holds folders such as 'cat' and a metadata file with the column 'by'; choose --label-column by",
+    ),
+    "the same, the column named": (
+        [images(*PAIR, "cat/1.png"), texts(metadata_dot_csv="file_name,by\ncat/0.png,x\ndog/0.png,x\ncat/1.png,y\n")],
+        {"train": True, "label_column": "by"},
+        ("train", "x y", (0, 0, 1)),
     ),
     "captions": (
         [images("0.png", "1.png", "2.png"), texts(metadata_dot_csv="file_name,text\n0.png,a\n1.png,b\n2.png,c\n")],
@@ -353,6 +390,24 @@ def test_a_folder_called_digits_is_read_and_said(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="not scikit-learn's digits"):
         found = load_images("digits")
     assert found.classes == ("cat", "resnet18_cifar")
+
+
+@pytest.mark.parametrize("name", ["0.png", "train.zip"])
+@pytest.mark.filterwarnings("ignore:'digits' is the folder")
+def test_images_in_a_folder_called_digits_are_not_passed_over(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / name).write_bytes(b"")
+    with pytest.raises(InputError, match="the images in 'digits"):
+        load_images("digits")
+    (tmp_path / "digits" / "recipe.yaml").write_text("")  # the folder of a run
+    assert len(load_images("digits")) == 355
+
+
+def test_folders_of_domains_are_named(tmp_path):
+    images("art/cat/0.png", "art/dog/0.png", "photo/cat/0.png", "photo/dog/0.png")(tmp_path)
+    with pytest.warns(UserWarning, match="the classes of .* are 'art', 'photo', and each of them holds the same"):
+        assert load_images(tmp_path).classes == ("art", "photo")
 
 
 def test_images_that_are_left_out_are_counted(tmp_path):

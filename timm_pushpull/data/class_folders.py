@@ -88,9 +88,18 @@ def subfolders(folder: Path | str) -> list[str]:
     """Names of the sub-folders, links to folders included, in sorted order; without hidden and system folders.
 
     This is the order of classes everywhere: in datasets, and in corrupted sets on disk.
+
+    Raises:
+        InputError: A link that leads nowhere. It may be a class, without which all later classes had other numbers.
     """
-    names = (entry.name for entry in os.scandir(folder) if entry.is_dir())
-    return sorted(name for name in names if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
+    shown = [e for e in os.scandir(folder) if not e.name.startswith(".") and e.name not in _SYSTEM_FOLDERS]
+    for entry in shown:
+        if entry.is_symlink() and not os.path.exists(entry.path) and not is_image(entry.name):
+            raise InputError(
+                f"{entry.path!r} is a link to {os.readlink(entry.path)!r}, which is not there; restore it, or remove "
+                f"the link"
+            )
+    return sorted(entry.name for entry in shown if entry.is_dir())
 
 
 def image_files(folder: Path | str) -> list[str]:
@@ -206,6 +215,7 @@ def _read(folder: Path, split: str) -> ClassFolders:
     classes = subfolders(folder)
     files = {name: image_files(folder / name) for name in classes}
     _check_classes(folder, files)
+    _warn_of_deeper_classes(folder, files)
     names = [os.path.join(name, file) for name in classes for file in files[name]]
     labels = np.repeat(np.arange(len(classes)), [len(files[name]) for name in classes])
     if stray := _direct_images(folder):
@@ -226,7 +236,7 @@ def _check_classes(folder: Path, files: dict[str, list[str]]) -> None:
                 f"the class folder {os.fsencode(name)!r} in {str(folder)!r} is not named in UTF-8; rename it"
             )
         if not held:
-            texts = [entry for entry in sorted(os.listdir(folder / name)) if entry.endswith(".txt")]
+            texts = any((folder / name).rglob("*.txt"))
             hint = " (it holds text files; labels for object detection are not read)" if texts else ""
             raise InputError(
                 f"the class folder {str(folder / name)!r} holds no images{hint}; add images, or remove the folder"
@@ -239,6 +249,18 @@ def _check_classes(folder: Path, files: dict[str, list[str]]) -> None:
                 f"{str(folder)!r} has one class folder, {name!r}, which holds folders; if those are the classes, give "
                 f"{str(folder / name)!r}"
             )
+
+
+def _warn_of_deeper_classes(folder: Path, files: dict[str, list[str]]) -> None:
+    """Say so where each class folder holds the same folders: it may be a split, or a domain."""
+    inner = [frozenset(file.split(os.sep)[0] if os.sep in file else "" for file in held) for held in files.values()]
+    if len(inner) > 1 and len(set(inner)) == 1 and len(inner[0]) > 1 and "" not in inner[0]:
+        first = next(iter(files))
+        warnings.warn(
+            f"the classes of {str(folder)!r} are {', '.join(map(repr, list(files)[:3]))}, and each of them holds the "
+            f"same folders, such as {min(inner[0])!r}; if those are the classes, give {str(folder / first)!r} alone",
+            stacklevel=2,
+        )
 
 
 def _tiny_imagenet(folder: Path, split: str, classes: Sequence[str] | None = None) -> ClassFolders:

@@ -65,7 +65,8 @@ def label_column(table: datasets.Dataset, name: str, given: str | None) -> str:
     text or booleans.
 
     Raises:
-        InputError: There is no such column, or several; or a value of its own in every row, like names and captions.
+        InputError: There is no such column, or several; or a value of its own in every row, like names and captions, or
+            whole numbers beyond the number of rows, like years.
     """
     import datasets
 
@@ -78,19 +79,19 @@ def label_column(table: datasets.Dataset, name: str, given: str | None) -> str:
         found = [column for column, kind in scalars.items() if "int" in kind or kind in (*_TEXT, "bool")]
         if "label" in scalars:
             return "label"
-        if len(found) == 1 and _differs_in_every_row(table, found[0]):
+        if len(found) == 1 and _is_no_class(table, found[0]):
             found = []
     if len(found) != 1:
         raise _undecided(table, name, "label", found)
     return found[0]
 
 
-def _differs_in_every_row(table: datasets.Dataset, column: str) -> bool:
-    """Whether a column looks like names, captions or ids, and not like classes."""
-    values = set(table.with_format(None)[column])
-    if len(table) < 3 or len(values) < len(table):
-        return False
-    return not all(isinstance(value, int) and 0 <= value < len(table) for value in values)
+def _is_no_class(table: datasets.Dataset, column: str) -> bool:
+    """Whether a column looks like names, captions, years or ids, and not like classes."""
+    values = set(table.with_format(None)[column]) - {None}
+    if values and all(isinstance(value, int) for value in values):
+        return max(values) >= max(len(table), 2)
+    return 3 <= len(table) == len(values)
 
 
 def _given(table: datasets.Dataset, name: str, column: str) -> str:
