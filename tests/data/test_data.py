@@ -130,14 +130,15 @@ def test_normalise():
     assert torch.equal(normalise(turned, mean, std), actual)
 
 
-def test_unknown_places_are_named(tmp_path):
+def test_unknown_places_are_named(tmp_path, hub):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "train.txt").write_text("not an image")
     (tmp_path / "empty").mkdir()
     for place, message in (
         (tmp_path / "nowhere", "no dataset folder"),
         (tmp_path / "texts", "holds no images"),
-        (tmp_path / "empty", "cannot load dataset"),
+        (tmp_path / "empty", "expected a folder of images per class"),
+        ("my_imges", "cannot load dataset 'my_imges': .*; there is no such folder either"),
     ):
         with pytest.raises(InputError, match=message):
             load_images(str(place), train=True)

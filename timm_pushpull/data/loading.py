@@ -91,7 +91,9 @@ def load_images(
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # any builder, file system or network error: the user can only correct name or data
-        advice = "; expected a folder of images per class, Parquet files, or metadata files" if folder.is_dir() else ""
+        advice = "; there is no such folder either"
+        if folder.exists():
+            advice = "; expected a folder of images per class, Parquet files, or metadata files"
         raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}{advice}") from error
     image_column = columns.image_column(table, name, image_column)
     column = columns.label_column(table, name, label_column)

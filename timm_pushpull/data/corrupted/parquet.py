@@ -188,7 +188,8 @@ def _severity_splits(place: str) -> dict[str, dict[int, str]]:
                 if splits:
                     found[config] = splits
     except Exception as error:  # any builder, file system or network error, as in `load_images`
-        raise InputError(f"cannot load dataset {place!r}: {one_line(error)}") from error
+        advice = "" if Path(place).exists() else "; there is no such folder either"
+        raise InputError(f"cannot load dataset {place!r}: {one_line(error)}{advice}") from error
     if not found:
         raise InputError(
             f"{place!r} holds no corrupted images; expected a configuration per corruption with splits severity_1 to "
