@@ -18,6 +18,12 @@ from latex2mathml.converter import convert
 _ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]*)")
 _EQUATION = re.compile(r"^\$\$\n(.*?)\n\$\$$", re.M | re.S)
+#: A section of the navigation up to its title. Its label's id is not used as a name: where the section has a page of its
+#: own, that label holds an icon only.
+_SECTION = re.compile(
+    r'aria-labelledby="__nav_[\d_]+_label"'
+    r'(?P<rest>[^>]*>\s*<label class="md-nav__title"[^>]*>\s*<span[^>]*></span>\s*(?P<title>[^<]*?)\s*</label>)'
+)
 
 _logger = logging.getLogger("mkdocs.hooks.timm_pushpull")
 
@@ -42,4 +48,4 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 def on_post_page(output: str, **_: Any) -> str:
     """Name what the theme leaves without a name."""
     output = output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
-    return re.sub(r'aria-labelledby="__nav_(\d+)_label"', r'aria-label="Section \1"', output)
+    return _SECTION.sub(r'aria-label="\g<title>"\g<rest>', output)
