@@ -331,7 +331,7 @@ class Results(Measurement):
             with open(path, "rb") as file:
                 content = file.read(schema.MAX_BYTES + 1)
         except OSError as error:
-            raise InputError(f"cannot read results file {str(path)!r}: {error}") from error
+            raise InputError(f"cannot read results file {str(path)!r}: {error.strerror or error}") from error
         return cls.from_json(content, str(path))
 
     def _cells(self) -> dict[str, list[bool]]:
