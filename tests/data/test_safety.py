@@ -135,6 +135,28 @@ def test_a_new_folder_replaces_links(place, tmp_path, victim):
     assert not (tmp_path / "in" / "new").is_symlink()
 
 
+def test_a_new_folder_removes_what_killed_processes_have_left_and_puts_back_what_they_moved(tmp_path):
+    place = tmp_path / "in"
+    stale, others = place / ".new.ab12_cd3.tmp", [place / ".new.mine.tmp", place / ".newer.ab12_cd3.tmp"]
+    for folder in (stale, *others, place / ".new.old"):
+        folder.mkdir(parents=True)
+    (place / ".new.old" / "kept").touch()
+    with pytest.raises(KeyboardInterrupt), files.new_folder(place / "new"):
+        raise KeyboardInterrupt
+    assert (place / "new" / "kept").exists()
+    assert sorted(place.iterdir()) == sorted([*others, place / "new"])
+
+
+def test_what_killed_processes_have_left_of_a_file_is_removed(tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    stale, others = place / f".x.json.{'0a' * 8}.tmp", [place / ".x.json.mine.tmp", place / "x.json"]
+    for path in (stale, *others):
+        path.touch()
+    files.remove_temporary(place / "x.json")
+    assert sorted(place.iterdir()) == sorted(others)
+
+
 def test_temporary_files_are_new_unpredictable_and_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):
     done, opened, sync, replace = [], [], os.fsync, os.replace
     system_open = os.open

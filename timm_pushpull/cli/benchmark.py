@@ -22,7 +22,7 @@ from timm_pushpull.cli.parser import KeyValues, add_command
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import make_folder
+from timm_pushpull.utils.files import make_folder, remove_temporary
 from timm_pushpull.utils.locks import only_process
 
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ def _benchmark(options: argparse.Namespace) -> None:
     identity = benchmark.identity(measurement, options.details)
     log_path = options.output.with_name(options.output.name + ".part")
     with only_process(options.output) if distributed.is_main else nullcontext():
+        if distributed.is_main:
+            remove_temporary(options.output)
         if options.overwrite and distributed.is_main:
             options.output.unlink(missing_ok=True)
             log_path.unlink(missing_ok=True)

@@ -29,7 +29,16 @@ from timm_pushpull.models import NAMESPACE
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, to_half
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import copy_file, copy_files, make_folder, new_folder, sha256, write_error, write_file
+from timm_pushpull.utils.files import (
+    copy_file,
+    copy_files,
+    make_folder,
+    new_folder,
+    remove_temporary,
+    sha256,
+    write_error,
+    write_file,
+)
 from timm_pushpull.utils.locks import only_process
 
 #: Key of the image's metadata that holds the SHA-256 of the results file that it shows.
@@ -66,13 +75,15 @@ def stage(
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
     name = found.name
     make_folder(cards)
-    with only_process(releases / name), new_folder(releases / name) as folder:
-        _copy(found, folder, license_file)
-        card = _write_card(folder, f"{NAMESPACE}/{name}")
-        if eval_results:
-            make_folder((folder / EVAL_RESULTS).parent)
-            write_file(folder / EVAL_RESULTS, eval_results_yaml(results, name))
-    write_file(cards / f"{name}.md", rebase_image(card, releases / name, cards))
+    with only_process(releases / name):
+        with new_folder(releases / name) as folder:
+            _copy(found, folder, license_file)
+            card = _write_card(folder, f"{NAMESPACE}/{name}")
+            if eval_results:
+                make_folder((folder / EVAL_RESULTS).parent)
+                write_file(folder / EVAL_RESULTS, eval_results_yaml(results, name))
+        remove_temporary(cards / f"{name}.md")
+        write_file(cards / f"{name}.md", rebase_image(card, releases / name, cards))
     return releases / name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -231,6 +232,13 @@ def is_temporary(name: str) -> bool:
     return re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", name) is not None
 
 
+def remove_temporary(path: Path) -> None:
+    """Remove what killed processes have left of `write_file(path, ...)`; no other process may be at work on it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if is_temporary(left.name):
+            remove(left, within=path.parent)
+
+
 def remove(path: Path | str, *, within: Path | str) -> None:
     """Remove a file or a folder with all that it holds, if it is there. Of a symbolic link, the target stays.
 
@@ -252,20 +260,32 @@ def remove(path: Path | str, *, within: Path | str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """An empty folder that takes `path`'s place, and name, at the end of the context, and is gone if that fails.
 
+    The caller must hold the lock of `path`, `only_process`: what killed processes have left here is removed, and what
+    they have moved aside is put back.
+
     Raises:
         InputError: The place cannot be written to, or is full; what was there stays.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=make_folder(path.parent)))
+    parent, aside = make_folder(path.parent), path.with_name(f".{path.name}.old")
+    try:
+        for left in parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if re.fullmatch(r"[a-z0-9_]{8}\.tmp", left.name[len(path.name) + 2 :]):
+                remove(left, within=parent)
+        # A kill between the two renames below has left it.
+        if aside.is_dir() and not aside.is_symlink() and not os.path.lexists(path):
+            aside.rename(path)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=parent))
+    except OSError as error:
+        raise write_error(path, error) from error
     try:
         yield temporary
         temporary.chmod(0o755)
-        aside = path.with_name(f".{path.name}.old")
-        remove(aside, within=path.parent)
+        remove(aside, within=parent)
         if os.path.lexists(path):
             path.rename(aside)
         temporary.rename(path)
         with contextlib.suppress(InputError):  # the new folder is in place
-            remove(aside, within=path.parent)
+            remove(aside, within=parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -293,6 +313,8 @@ def copy_file(source: Path, target: Path) -> None:
     """
     with open_plain(source) as original, open_plain(target, "xb") as copy:
         shutil.copyfileobj(original, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())  # before the folder around it gets its name
 
 
 def sha256(path: Path | str) -> str:
