@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 import uuid
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull_base import inhibition_strengths
 from timm_pushpull.utils import provenance
-from timm_pushpull.utils.errors import InputError, one_line, unknown
+from timm_pushpull.utils.errors import InputError, Interrupted, one_line, unknown
 from timm_pushpull.utils.files import make_folder, read_plain, refuse_link, write_file
 from timm_pushpull.utils.progress import progress_bar
 from timm_pushpull.utils.text import duration
@@ -203,6 +204,22 @@ def alpha_statistics(network: nn.Module) -> dict[str, float]:
 
 def print_resume(epoch: int, step: int) -> None:
     """Say on stderr where a run has stopped, counted from 0, and how to go on."""
+    line = f"train.py: stopped in epoch {epoch + 1}, step {step}; resume with: {_resume_command()}"
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def resume_advice(accelerator: Accelerator) -> Iterator[None]:
+    """Let the main process end with the way to go on where a signal ends it outside of the training loop."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if getattr(error, "message", None) is not None:  # the loop has said it
+            raise
+        message = f"stopped; resume with: {_resume_command()}" if accelerator.is_main_process else ""
+        raise Interrupted(getattr(error, "signal", signal.SIGINT), message) from error
+
+
+def _resume_command() -> str:
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")]
-    command = provenance.command([*arguments, "--resume"])
-    print(f"train.py: stopped in epoch {epoch + 1}, step {step}; resume with: {command}", file=sys.stderr, flush=True)
+    return provenance.command([*arguments, "--resume"])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -32,7 +33,8 @@ from timm_pushpull.utils.files import (
     write_error,
     write_file,
 )
-from timm_pushpull.utils.json_text import parse_object
+from timm_pushpull.utils.json_text import CHECKSUM, check_checksum, parse_object, with_checksum
+from timm_pushpull.utils.locks import only_process
 from train.settings import Settings, load_recipe
 from train.settings import renamed as renamed_setting
 
@@ -60,7 +62,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, resume: bool, overwrite: bool) -> None:
-        self.path = path
+        self.path, self._asked = path, (resume, overwrite)
         self.resume = resume and (path / RECIPE).exists()
         try:
             names = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
@@ -80,6 +82,23 @@ class RunFolder:
     def has_checkpoints(self) -> bool:
         """Whether there is something to resume from."""
         return self.resume and any((self.path / STATE).glob("step-*.pt"))
+
+    def check_unchanged(self) -> None:
+        """Look once more, when no other process can be at work here any more.
+
+        Raises:
+            InputError: Another process has begun, trained or finished a run here since this object was made.
+        """
+        now = RunFolder(self.path, *self._asked)
+        if now._stage() != self._stage():
+            raise InputError(
+                f"another process has worked on {str(self.path)!r} while this one was starting; run the same command "
+                f"again"
+            )
+
+    def _stage(self) -> tuple[bool, ...]:
+        """How far the run is, as far as it decides what is left to do."""
+        return self.resume, self.has_checkpoints, self.is_trained, self.results is not None
 
     def check(self, settings: Settings) -> None:
         """Raise InputError where the run had other settings; some are free for one that is only to be measured."""
@@ -124,7 +143,7 @@ class RunFolder:
 
     def write_training(self, weights_sha256: str, training: Training) -> None:
         """Write what results will say of the training; it marks the run as trained."""
-        content = {"weights_sha256": weights_sha256, **schema.dump(training)}
+        content = with_checksum({"weights_sha256": weights_sha256, **schema.dump(training)})
         write_file(self.path / TRAINING, json.dumps(content, indent=2) + "\n")
 
     def read_training(self) -> tuple[str, Training]:
@@ -136,6 +155,9 @@ class RunFolder:
         path = self.path / TRAINING
         try:
             content = parse_object(read_plain(path, 1 << 20))
+            # Older versions wrote no checksum; a name that nobody wrote may be that of a damaged one.
+            if CHECKSUM in content or not set(content) <= {"weights_sha256", *map(schema.key, fields(Training))}:
+                content = check_checksum(content)
             weights_sha256 = content["weights_sha256"]
             training = schema.check(Training, content, TRAINING, "record of a training")
             same = sha256(self.path / WEIGHTS) == weights_sha256
@@ -164,7 +186,7 @@ def copy_trained(run: Path, target: Path) -> None:
 
     Raises:
         InputError: The run is not finished, its results do not tell of a training, one of its files is a symbolic link
-            or damaged, or `target` cannot be written.
+            or damaged, or `target` exists, cannot be written, or is another process's.
     """
     needed = (RECIPE, LOG, WEIGHTS, CONFIG)
     held = present(run, (*needed, RESULTS))
@@ -174,9 +196,12 @@ def copy_trained(run: Path, target: Path) -> None:
     results = Results.load(run)
     if not results.training:
         raise InputError(f"{str(run / RESULTS)!r} does not tell of a training; give a run of train.py")
-    with new_folder(target) as folder:
-        copy_files(run, folder, needed)
-        RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)
+    with only_process(target):
+        if os.path.lexists(target):
+            raise InputError(f"{str(target)!r} exists, and what it holds would be lost; remove it, or choose another")
+        with new_folder(target) as folder:
+            copy_files(run, folder, needed)
+            RunFolder(folder, resume=True, overwrite=False).write_training(results.weights_sha256, results.training)
 
 
 @dataclass

@@ -50,7 +50,7 @@ from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.initial import check_initial, load_initial, read_initial
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
-from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, start_tracker
+from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, resume_advice, start_tracker
 from train.objectives import create_objective
 from train.optim import check_optimizer, create_optimizer, create_scheduler
 from train.run_folder import Checkpoints, RunFolder, TrainState
@@ -86,11 +86,14 @@ def main() -> None:
             baseline.comparable_with(plan_benchmark(data, settings, accelerator.device))
 
         print_start(settings, data, options.output, accelerator, measures=not options.skip_benchmark)
-        accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
         measured = []
-        with ExitStack() as locks:
+        with ExitStack() as locks, resume_advice(accelerator):
             for folder in folders if accelerator.is_main_process else ():
                 locks.enter_context(only_process(folder.path))
+            accelerator.wait_for_everyone()
+            for folder in folders:  # another run that held the lock a moment ago may have ended since the first look
+                folder.check_unchanged()
+            accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
             for name, folder in zip(settings.models, folders, strict=True):
                 results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
                 if results:

@@ -93,6 +93,26 @@ def test_a_training_that_is_told_to_stop_goes_on_to_the_same_weights(tmp_path, p
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("place", ["save_weights", "run_benchmark"])
+def test_a_signal_after_the_last_step_says_how_to_resume(
+    tmp_path, run_inside, monkeypatch, default_sigterm, place, number
+):
+    dataset, run = make_image_folder(tmp_path / "images"), tmp_path / "run"
+    function = getattr(train, place)
+
+    def with_signal(*arguments):
+        os.kill(os.getpid(), number)
+        return function(*arguments)
+
+    monkeypatch.setattr(train, place, with_signal)
+    process = run_inside(train.main, *folder_arguments(dataset, run, epochs=1))
+    assert process.returncode == 128 + number, process.stderr
+    assert "train.py: stopped; resume with: " in process.stderr.splitlines()[-1]
+    assert process.stderr.splitlines()[-1].endswith(" --resume")
+    assert (run / "training.json").exists()
+
+
 def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
     killed, request = [], StopRequest()
     monkeypatch.setattr(os, "kill", lambda *_: killed.append(1))

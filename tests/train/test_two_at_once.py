@@ -99,6 +99,27 @@ def test_parts_are_worked_on_side_by_side(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_run_that_ends_while_another_one_starts_is_kept(tmp_path, run_inside, monkeypatch, more):
+    """Both have looked at the folder; the second gets the lock when the first has finished."""
+    dataset, run = make_image_folder(tmp_path / "images"), tmp_path / "run"
+    if more:
+        run.mkdir()
+        (run / "recipe.yaml").touch()
+    print_start = train.print_start
+
+    def finish_meanwhile(*arguments, **options):
+        print_start(*arguments, **options)
+        run.mkdir(exist_ok=True)
+        for name in ("recipe.yaml", "training.json"):
+            (run / name).touch()
+
+    monkeypatch.setattr(train, "print_start", finish_meanwhile)
+    process = run_inside(train.main, *folder_arguments(dataset, run, epochs=1), "--skip-benchmark", *more)
+    assert_one_clear_line(process, "run the same command again" if more else "already holds a run")
+    assert (run / "training.json").exists()
+
+
 def test_what_killed_processes_have_not_completed_is_removed(tmp_path, run_inside):
     dataset, run = make_image_folder(tmp_path / "images"), tmp_path / "run"
     stale = [run / f".recipe.yaml.{'0a' * 8}.tmp", run / "state" / f".step-00000003.pt.{'0a' * 8}.tmp"]
