@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,14 +241,33 @@ def test_a_set_with_damaged_work_files_ends_as_if_nothing_had_happened(place, im
     assert manifest["sha256"] == make(image_folder, tmp_path / "one", **options).manifest["sha256"]
 
 
-def test_a_damaged_scan_is_made_again(output, monkeypatch):
-    found = {"shape": [32, 32, 3], "unreadable": [4]}
-    monkeypatch.setattr(decoding, "_scan", lambda *_: found)
+STRANGE = [None, 3, "x", [-5], [10**6], ["a"], {"a": 1}]
+
+
+@pytest.mark.parametrize("format", ["npy", "imagefolder", "parquet"])
+def test_a_set_with_work_files_of_wrong_types_and_right_checksums_ends_as_if_nothing_had_happened(
+    format, image_folder, tmp_path
+):
+    options = {"format": format, "chunk": 3}
+    whole = make(image_folder, tmp_path / "whole", **options).manifest
+    make(image_folder, tmp_path / "base", shard=(1, 3), **options)
+    for name in ("chunk-00000.json", *(["scan.json"] if format == "npy" else [])):
+        content = json.loads((tmp_path / "base" / ".work" / name).read_bytes())
+        for key, value in [(key, value) for key in set(content) - {"checksum"} for value in STRANGE]:
+            shutil.rmtree(tmp_path / "set", ignore_errors=True)
+            shutil.copytree(tmp_path / "base", tmp_path / "set")
+            (tmp_path / "set" / ".work" / name).write_text(json.dumps(with_checksum({**content, key: value})))
+            manifest = make(image_folder, tmp_path / "set", **options).manifest
+            assert manifest["sha256"] == whole["sha256"], (name, key, value)
+
+
+def test_a_damaged_scan_is_made_again(output, image_folder, monkeypatch):
+    whole, decoder = Scan((32, 32, 3), [4]), SimpleNamespace(images=load_images(str(image_folder)))
+    monkeypatch.setattr(decoding, "_scan", lambda *_: whole)
     folder = output()
-    whole = scan(folder, None, "npy")
-    assert whole == Scan((32, 32, 3), [4])
+    assert scan(folder, decoder, "npy") == whole
     path = folder.work / "scan.json"
-    accepted = outcomes(both(path.read_bytes(), random.Random(0)), path, lambda: scan(folder, None, "npy"))
+    accepted = outcomes(both(path.read_bytes(), random.Random(0)), path, lambda: scan(folder, decoder, "npy"))
     assert len(accepted) == 2 * MUTANTS
     assert all(result == whole for result in accepted)
 
@@ -287,13 +308,17 @@ def test_a_damaged_config_is_refused_or_of_the_right_types(tmp_path):
         assert isinstance(found.get("model_args", {}), dict)
 
 
-def test_a_damaged_record_of_a_training_is_refused_or_of_the_right_types(tmp_path):
+def test_a_damaged_record_of_a_training_is_refused_or_right(tmp_path):
     weights, path = tmp_path / "model.safetensors", tmp_path / "training.json"
     weights.write_bytes(b"x")
     folder = RunFolder(tmp_path, resume=False, overwrite=True)
     folder.write_training(sha256(weights), TRAINING)
-    for _, training in outcomes(both(path.read_bytes(), random.Random(0)), path, folder.read_training):
-        assert isinstance(training, type(TRAINING))
+    whole = path.read_bytes()
+    for _, training in outcomes(both(whole, random.Random(0)), path, folder.read_training):
+        assert training == TRAINING
+    # An older version's, which has no checksum.
+    path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "checksum"}))
+    assert folder.read_training() == (sha256(weights), TRAINING)
 
 
 FEW = yaml.safe_load((RECIPES / "digits.yaml").read_text())

@@ -144,6 +144,14 @@ class CorruptedSetWriter(ABC):
     def end_chunk(self, chunk: int) -> dict[str, Any]:
         """Flush what was added to the disk; returns what `finish` needs to know, as JSON."""
 
+    def wrote(self, chunk: int, rows: np.ndarray, record: dict[str, Any]) -> bool:
+        """Whether a record, whose `unreadable` are among the chunk's rows, can be what `end_chunk` said of them.
+
+        Args:
+            rows: The chunk's rows in the dataset, int64 of shape (N,).
+        """
+        return True
+
     @abstractmethod
     def finish(self, records: dict[int, dict[str, Any]], threads: Executor) -> dict[str, str]:
         """Complete the set once all chunks have records; may be called twice.

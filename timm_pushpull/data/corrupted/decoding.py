@@ -3,6 +3,7 @@ length of an array must be known."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import warnings
@@ -18,6 +19,7 @@ from PIL import Image
 from timm_pushpull.data.corrupted.folder import OutputFolder
 from timm_pushpull.data.corrupted.manifest import read_work_file
 from timm_pushpull.data.images import EncodedImage, ImageSet
+from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.json_text import with_checksum
 from timm_pushpull.utils.progress import progress_bar
@@ -132,8 +134,8 @@ class Scan:
         unreadable: Rows that cannot be read.
     """
 
-    shape: tuple[int, int, int]
-    unreadable: list[int]
+    shape: tuple[schema.Positive, schema.Positive, schema.Positive]
+    unreadable: list[schema.Count]
 
 
 def scan(folder: OutputFolder, decoder: Decoder, format: str, *, progress: bool = True) -> Scan:
@@ -146,15 +148,24 @@ def scan(folder: OutputFolder, decoder: Decoder, format: str, *, progress: bool 
         InputError: Images of several sizes, or none that can be read.
     """
     path = folder.work / "scan.json"
-    found = read_work_file(path)
-    if found is None:  # or damaged
+    stored = read_work_file(path)
+    found = stored and _stored_scan(stored, decoder.images)
+    if not found:  # or a damaged one
         found = _scan(decoder, format, progress)
-        folder.write(path, json.dumps(with_checksum(found)))
-    height, width, channels = found["shape"]
-    return Scan((height, width, channels), found["unreadable"])
+        folder.write(path, json.dumps(with_checksum(dataclasses.asdict(found))))
+    return found
 
 
-def _scan(decoder: Decoder, format: str, progress: bool) -> dict[str, Any]:
+def _stored_scan(content: dict[str, Any], images: ImageSet) -> Scan | None:
+    """What a file says of a scan of these images; None if that cannot be."""
+    try:
+        found = schema.check(Scan, content, "the scan", "scan of a dataset")
+    except InputError:
+        return None
+    return found if found.shape[2] == 3 and set(found.unreadable) <= set(images.indices.tolist()) else None
+
+
+def _scan(decoder: Decoder, format: str, progress: bool) -> Scan:
     images = decoder.images
     unreadable: list[int] = []
     first = None
@@ -171,4 +182,5 @@ def _scan(decoder: Decoder, format: str, progress: bool) -> dict[str, Any]:
         bar.update(len(unreadable))
     if first is None:
         raise InputError(f"none of the {len(images):,} images of {images.name!r} can be read")
-    return {"shape": first[1], "unreadable": unreadable}
+    height, width, channels = first[1]
+    return Scan((height, width, channels), unreadable)

@@ -14,6 +14,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from timm_pushpull.data.corrupted.manifest import (
     read_manifest,
     read_work_file,
 )
+from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import (
     check_within,
@@ -45,6 +47,16 @@ WORK = ".work"
 _JOB = "job.json"
 SIDE_SHA256 = "side_sha256"
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "quota exceeded", errno.EFBIG: "file too large"}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The types of a chunk's record; which of them a layout has, its writer says."""
+
+    unreadable: list[schema.Count]
+    rows: list[schema.Count] = field(default_factory=list)
+    side_sha256: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -150,8 +162,16 @@ class OutputFolder:
 
     def records(self, chunks: int) -> dict[int, dict[str, Any]]:
         """The records of the finished ones among `chunks` chunks, without damaged ones, whose chunks are made anew."""
-        found = ((chunk, read_work_file(self._record(chunk))) for chunk in range(chunks))
-        return {chunk: content for chunk, content in found if content is not None and self._is_whole(chunk, content)}
+        found = {}
+        for chunk in range(chunks):
+            content = read_work_file(self._record(chunk))
+            if content is None:
+                continue
+            with suppress(InputError):  # values of wrong types
+                schema.check(_Record, content, "the record", "record of a chunk")
+                if self._is_whole(chunk, content):
+                    found[chunk] = content
+        return found
 
     def side_file(self, chunk: int) -> Path:
         """Where a writer keeps what is too large for a chunk's record, which has its hash as SIDE_SHA256."""

@@ -193,12 +193,12 @@ class _Run:
         contents = SetContents(rows, self.images.labels, self.images.classes, self.stems, len(chunks), shape)
         writer = self.layout.writer(self.folder, self.job, contents)
         mine = range(shard - 1, len(chunks), shards)
-        done = self.folder.records(len(chunks))
+        done = self._records(writer, chunks)
         todo = [chunk for chunk in mine if chunk not in done]
         if todo:
             writer.begin()
             self._make(writer, {chunk: chunks[chunk] for chunk in todo}, sum(len(chunks[chunk]) for chunk in mine))
-        records = self.folder.records(len(chunks))
+        records = self._records(writer, chunks)
         if self.folder.manifest:  # another shard has just completed the set, and removed the records
             self.folder.remove_temporary()
             return Outcome.finished(self.folder.manifest)
@@ -207,6 +207,15 @@ class _Run:
             unreadable = unreadable + [row for chunk in mine for row in records[chunk]["unreadable"]]
             return Outcome(None, len(chunks) - len(records), len(unreadable))
         return self._finish(writer, records, unreadable)
+
+    def _records(self, writer: CorruptedSetWriter, chunks: list[np.ndarray]) -> dict[int, dict[str, Any]]:
+        """The records of the finished chunks, without those that cannot be of these chunks."""
+        found = self.folder.records(len(chunks))
+        return {
+            chunk: record
+            for chunk, record in found.items()
+            if set(record["unreadable"]) <= set(chunks[chunk].tolist()) and writer.wrote(chunk, chunks[chunk], record)
+        }
 
     def _finish(self, writer: CorruptedSetWriter, records: dict[int, dict[str, Any]], unreadable: list[int]) -> Outcome:
         """Complete the set and write its manifest."""

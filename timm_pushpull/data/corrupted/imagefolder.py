@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,15 @@ class ImageFolderWriter(CorruptedSetWriter):
         written = self.written
         self.digests, self.written = {cell: [] for cell in self.job.cells}, []
         return {"rows": written, SIDE_SHA256: hashlib.sha256(content).hexdigest()}
+
+    def wrote(self, chunk: int, rows: np.ndarray, record: dict) -> bool:
+        """Whether the record and the file beside it have a hash per readable image and cell."""
+        written = record.get("rows", [])
+        if SIDE_SHA256 not in record or sorted(written + record["unreadable"]) != sorted(rows.tolist()):
+            return False
+        with suppress(FileNotFoundError):  # another shard has completed the set
+            return self.folder.side_file(chunk).stat().st_size == 32 * len(self.job.cells) * len(written)
+        return False
 
     def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
         """One SHA-256 per `<corruption>/<severity>`: of the list of its files that sha256sum prints, in the order of

@@ -142,6 +142,11 @@ class ParquetWriter(CorruptedSetWriter):
                 self.folder.rename(path, final)
         return {"sha256": hashes}
 
+    def wrote(self, chunk: int, rows: np.ndarray, record: dict) -> bool:
+        """Whether the record has the hashes of the chunk's files."""
+        names = {self._final(cell, chunk).relative_to(self.folder.path).as_posix() for cell in self.job.cells}
+        return set(record.get("sha256", ())) == names
+
     def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
         """Write the README by which `datasets` finds the files; returns all SHA-256."""
         self.folder.write(self.folder.path / "README.md", _readme(self.job))
