@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ from train.settings import Settings, find_recipe, load_recipe
 ROOT = Path(__file__).resolve().parents[1]
 PLANNED = ROOT / "train" / "releases.yaml"
 STUDIES = ROOT / "train" / "studies"
+_PATIENCE = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,17 @@ def measure(plan: PlannedRelease, run: Path, releases: Path, baseline: Path | No
     if baseline:
         # A relative path: results tell the command, and are for everybody.
         command += ["--baseline", os.path.relpath(baseline)]
-    code = subprocess.run([*command, *more], check=False).returncode
+    with subprocess.Popen([*command, *more]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt as error:
+            # Of Ctrl-C the terminal has told the training too.
+            if getattr(error, "signal", None) != signal.SIGTERM:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_PATIENCE)
+            process.terminate()  # nothing, if it has ended
+            process.wait()
+            raise
     if code:
         sys.exit(code)
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, TypeVar
 
 import yaml
@@ -34,8 +35,9 @@ if __name__ == "__main__":
 
 from timm_pushpull import cli
 from timm_pushpull.hub.contents import read_file
-from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import check_name, make_folder, open_plain, write_file
+from timm_pushpull.utils import provenance
+from timm_pushpull.utils.errors import InputError, Interrupted, unknown
+from timm_pushpull.utils.files import check_name, make_folder, open_plain, remove_temporary, write_file
 from timm_pushpull.utils.locks import lock_file
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
@@ -99,7 +101,10 @@ def main() -> None:
     with lock_file(options.runs / "queue.lock") as lock:
         if not lock:
             raise InputError(f"another queue is working in {str(options.runs)!r}; stop it, or choose another --runs")
-        failed = Queue(jobs, options.runs).run(cores[: options.workers])
+        queue = Queue(jobs, options.runs)
+        failed = queue.run(cores[: options.workers])
+    if queue.signal is not None:
+        raise Interrupted(queue.signal, f"stopped; go on with: {provenance.command()}")
     if failed:
         raise InputError(f"failed: {', '.join(failed)}; see their logs in {str(options.runs)!r}")
 
@@ -189,6 +194,9 @@ class Queue:
 
     Each job holds a lock while it runs, which its process inherits. A process that outlives a killed queue keeps it:
     the next queue waits for such a process, on the core that it is pinned to, instead of starting the job once more.
+
+    Attributes:
+        signal: The number of the signal that has told it to stop, if one has.
     """
 
     def __init__(self, jobs: list[Job], runs: Path) -> None:
@@ -199,11 +207,12 @@ class Queue:
         self._failed: list[str] = []
         self._groups: dict[str, int] = {}
         self._stop = threading.Event()
+        self.signal: int | None = None
 
     def run(self, cores: list[int]) -> list[str]:
         """Run everything on these cores; returns the names of jobs that failed, or could not start because of them."""
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: self.stop())
+            signal.signal(name, self._handle)
         left_over = self._left_over()
         self._taken.update(job.name for job, _ in left_over)
         self._active.update(self._taken)
@@ -218,6 +227,10 @@ class Queue:
             worker.join()
         blocked = [] if self._stop.is_set() else [job.name for job in self._open() if job.name not in self._failed]
         return self._failed + blocked
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.signal = self.signal or number
+        self.stop()
 
     def stop(self) -> None:
         """End the running jobs; each resumes from its last checkpoint when the queue is started again."""
@@ -301,6 +314,7 @@ class Queue:
             print(f"core {core}: {job.name} stopped after {minutes:.0f} min", flush=True)
         elif code == 0:
             if job.save:
+                remove_temporary(job.makes[0])
                 write_file(job.makes[0], read_file(job.save.parent, job.save.name))
             print(f"core {core}: {job.name} done in {minutes:.0f} min", flush=True)
         else:

@@ -257,6 +257,20 @@ def test_a_second_queue_and_too_many_workers_are_refused(plan, run_inside):
     assert_one_clear_line(run_inside(run_queue.main, "run_queue.py", *given, "--workers", "0"), "--workers is 0")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_queue_that_was_told_to_stop_says_so(plan, run_inside, monkeypatch, number):
+    monkeypatch.setattr(run_queue.Queue, "_run", lambda *_: os.kill(os.getpid(), number))
+    given = ("--plan", plan, "--datasets", plan.parent / "datasets.yaml", "--runs", plan.parent / "runs")
+    handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        process = run_inside(run_queue.main, "run_queue.py", *given, "--workers", "1")
+    finally:
+        signal.signal(signal.SIGTERM, handlers[0])
+        signal.signal(signal.SIGINT, handlers[1])
+    assert process.returncode == 128 + number
+    assert "run_queue.py: stopped; go on with: run_queue.py --plan" in process.stderr
+
+
 def test_a_reader_that_has_read_enough_ends_the_list_quietly():
     command = f"set -o pipefail; {sys.executable} {QUEUE} | head -3"
     process = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
