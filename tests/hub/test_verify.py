@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
 from PIL import Image
 
 import verify as script
@@ -44,7 +46,7 @@ def edit(name: str, old: str, new: str):
     def spoil(run: Path) -> None:
         text = (run / name).read_text()
         assert old in text
-        (run / name).write_text(text.replace(old, new))
+        (run / name).write_text(text.replace(old, new, 1))
 
     return spoil
 
@@ -84,6 +86,9 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
         (edit("config.json", '"resnet18_cifar_pushpull"', '"../../evil"'), ["'../../evil', which is not registered"]),
         (edit("config.json", '"tag": "photos"', '"tag": "../../evil"'), ["has the tag '../../evil'"]),
         (edit("config.json", '"avg_size": 3', '"avg_size": 3, "num_classes": 2'), ["num_classes also in model_args"]),
+        (edit("config.json", '"avg_size": 3', '"features_only": true'), ["has features_only among its model_args"]),
+        (edit("config.json", "{", '{"auto_map": {"AutoConfig": "evil.Config"},'), ["has the entry 'auto_map'"]),
+        (edit("config.json", "{", '{"attn_implementation": "kernels-community/x",'), ["has the entry 'attn_implem"]),
         (
             edit("config.json", '"avg_size": 3', '"avg_size": 5'),
             ["avg_size is 5 but these weights were trained with 3"],
@@ -117,6 +122,20 @@ def test_another_way_of_loading_with_other_logits(run, monkeypatch):
     monkeypatch.setattr("timm_pushpull.hub.verification._by_transformers", noisy)
     with pytest.raises(InputError, match=r"gives other logits through transformers than through timm, by up to 0.001"):
         dict(load_each_way(run, Release.load(run)))
+
+
+def test_transformers_sees_nothing_but_config_and_weights(run, monkeypatch):
+    seen = []
+
+    def look(folder: str, **options) -> None:
+        seen.append((sorted(os.listdir(folder)), options["trust_remote_code"]))
+        raise InputError("enough")
+
+    (run / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/base"}')
+    monkeypatch.setattr(transformers.AutoModelForImageClassification, "from_pretrained", look)
+    with pytest.raises(InputError, match="enough"):
+        dict(load_each_way(run, Release.load(run)))
+    assert seen == [(["config.json", "model.safetensors"], False)]
 
 
 @pytest.fixture

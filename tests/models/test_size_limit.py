@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from support.example_run import SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.hub import Release, verify
+from timm_pushpull.hub.verification import _check_cost
 from timm_pushpull.models.size_limit import limited_by
 from timm_pushpull.models.weights import load_model
 
@@ -32,10 +35,17 @@ def change(run: Path, **changes) -> None:
     ("changes", "message"),
     [
         ({"model_args": {"layers": [20_000, 1, 1, 1]}}, "far larger than"),
-        ({"model_args": {"layers": [1, 1, 1, 1_000_001]}}, "1000001 among its model_args"),
+        ({"model_args": {"layers": [1, 1, 1, 100_001]}}, "100001 among its model_args"),
         ({"model_args": {"base_width": -1e300}}, "1e[+]300 among its model_args"),
+        # Not the weights, but buffers and what is computed on the way.
+        (
+            {"architecture": "swin_tiny_patch4_window7_224", "model_args": {"window_size": 150, "img_size": 600}},
+            "far larger",
+        ),
+        ({"architecture": "beit_base_patch16_224", "model_args": {"img_size": 1024}}, "far larger"),
+        ({"architecture": "vit_tiny_patch16_224", "model_args": {"depth": 99_999}}, "far larger"),
         ({"num_classes": 10**7}, "far larger than"),
-        ({"num_classes": 10**15}, "cannot load weights"),
+        ({"num_classes": 10**15}, "far larger than"),
     ],
     ids=str,
 )
@@ -50,7 +60,12 @@ def test_monstrous_networks_are_not_built(run, changes, message):
 
 @pytest.mark.parametrize(
     "preprocessing",
-    [{"input_size": [3, 100_000, 100_000]}, {"crop_pct": 0.001}, {"input_size": [3, 2049, 32]}],
+    [
+        {"input_size": [3, 100_000, 100_000]},
+        {"crop_pct": 0.001},
+        {"input_size": [3, 2049, 32]},
+        {"input_size": [64, 2048, 2048]},
+    ],
     ids=str,
 )
 def test_monstrous_images_are_not_made(run, preprocessing):
@@ -67,6 +82,16 @@ def test_verification_builds_no_monster(run, monkeypatch):
     monkeypatch.setattr(Release, "render", lambda self, *given: release.card)
     with pytest.raises(InputError, match="far larger than"):
         list(verify(release))
+
+
+def test_verification_computes_for_no_hours(run):
+    release = Release.load(run)
+    model_args = {"patch_size": 1, "img_size": 2048, "pos_embed": "none"}
+    network = timm.create_model("vit_tiny_patch16_224", depth=1, **model_args)
+    config = {**release.config, "pretrained_cfg": {**release.config["pretrained_cfg"], "input_size": [3, 2048, 2048]}}
+    with pytest.raises(InputError, match=r"asks for 6.8e\+15 multiply-adds"):
+        _check_cost(network, dataclasses.replace(release, config=config))
+    _check_cost(load_model(f"local-dir:{run}")[0], release)
 
 
 def test_other_threads_build_what_they_like(run):

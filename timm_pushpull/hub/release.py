@@ -30,6 +30,13 @@ EVAL_RESULTS = ".eval_results/timm-pushpull.yaml"
 REQUIRED = (WEIGHTS, CONFIG, CARD, RESULTS, RECIPE)
 #: The only files that are published. A run folder also holds the training state.
 FILES = (*REQUIRED, LOG, LICENSE, ROBUSTNESS_IMAGE, EVAL_RESULTS)
+#: What timm writes into a config.json. transformers acts on others: `auto_map` and `attn_implementation` name programs.
+_TIMM_ENTRIES = frozenset(
+    (
+        *("architecture", "num_classes", "num_features", "global_pool", "pretrained_cfg", "model_args"),
+        *("label_names", "label_descriptions"),
+    )
+)
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?")  # of a folder and of a repository
 
 
@@ -143,6 +150,8 @@ def release_name(config: Any, path: Path) -> str:
     place = f"{str(path / CONFIG)!r}"
     if not isinstance(config, dict) or not isinstance(config.get("pretrained_cfg"), dict):
         raise InputError(f"{place} is not the config of a timm model: it lacks pretrained_cfg")
+    if foreign := sorted(config.keys() - _TIMM_ENTRIES):
+        raise InputError(f"{place} has the entry {shortened(foreign[0])}, which timm does not write; remove it")
     architecture, tag = config.get("architecture"), config["pretrained_cfg"].get("tag")
     if not isinstance(architecture, str) or not is_model(architecture):
         raise InputError(f"{place} names the architecture {shortened(architecture)}, which is not registered")

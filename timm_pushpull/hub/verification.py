@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from timm_pushpull.benchmark import evaluate, restrict_to_classes, retrieval
 from timm_pushpull.data.loading import DIGITS, load_images
 from timm_pushpull.hub.card import discrepancies
 from timm_pushpull.hub.release import CARD, RESULTS, ROBUSTNESS_IMAGE, Release
 from timm_pushpull.hub.staging import shown_results_sha256
+from timm_pushpull.models.complexity import multiply_adds
 from timm_pushpull.models.size_limit import limited_by
-from timm_pushpull.models.weights import WEIGHTS
+from timm_pushpull.models.weights import CONFIG, WEIGHTS
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import sha256
 from timm_pushpull.utils.hardware import choose_precision
 
 _CELL = ("contrast", 3)
 _SIGMAS = 4.0
+_MOST_MACS = 10**13  # of one image; the largest networks of timm need a fifth
 
 
 def verify(release: Release, dataset: str | None = None, images: int = 500) -> Iterator[str]:
@@ -64,11 +70,13 @@ def load_each_way(folder: Path, release: Release) -> Iterator[tuple[str, nn.Modu
             # so the last bits; a copy is aligned.
             with limited_by(folder / WEIGHTS):
                 model = copy.deepcopy(load(folder, release)).eval()
+            if expected is None:
+                _check_cost(model, release)
             found = logits(model, release)
         except InputError:
             raise
         except Exception as error:  # timm, torch, safetensors and transformers raise classes of their own
-            raise InputError(f"{str(folder)!r} cannot be load_each_way through {way}: {one_line(error)}") from error
+            raise InputError(f"{str(folder)!r} cannot be loaded through {way}: {one_line(error)}") from error
         if not found.isfinite().all():
             raise InputError(f"the weights in {str(folder)!r} give logits that are not finite")
         if expected is not None and not torch.equal(found, expected):
@@ -78,6 +86,19 @@ def load_each_way(folder: Path, release: Release) -> Iterator[tuple[str, nn.Modu
             )
         expected = found
         yield way, model
+
+
+def _check_cost(model: nn.Module, release: Release) -> None:
+    """Raise InputError for a network that would compute for hours; nothing is computed here."""
+    channels, *sides = release.config["pretrained_cfg"]["input_size"]
+    macs = 0
+    with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True):  # a network whose shapes depend on values
+        macs = multiply_adds(model, max(sides), channels)
+    if macs > _MOST_MACS:
+        raise InputError(
+            f"{str(release.path / CONFIG)!r} asks for {macs:.1e} multiply-adds for one image; at most {_MOST_MACS:.0e} "
+            f"are computed: correct its input_size and model_args"
+        )
 
 
 def logits(model: nn.Module, release: Release) -> Tensor:
@@ -106,8 +127,12 @@ def _by_transformers(folder: Path, release: Release) -> nn.Module:
     except ImportError:
         raise InputError("verifying needs transformers: pip install 'timm-pushpull[hub]'") from None
     disable_progress_bar()  # loading takes about a second
-    # Without dtype it would compute in the half precision of the file.
-    return AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
+    # transformers acts on other files too: an adapter_config.json there would make it load another repository.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as only:  # Windows keeps files that are mapped
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(folder / name, Path(only) / name)
+        # Without dtype it would compute in the half precision of the file.
+        return AutoModelForImageClassification.from_pretrained(only, dtype=torch.float32, trust_remote_code=False)
 
 
 def check_card(release: Release) -> Iterator[str]:
