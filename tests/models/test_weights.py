@@ -108,9 +108,27 @@ def test_timm_s_own_routes_refuse_weights_of_another_pooling(tmp_path, kind):
     for strict in (True, False):
         with pytest.raises(RuntimeError, match=message):
             timm.models.load_checkpoint(other, str(path), strict=strict)
+    with pytest.raises(RuntimeError, match=message):
+        other.load_state_dict(timm.models.load_state_dict(str(path)))
+    overlay = {"file": str(path), "num_classes": model.num_classes}
+    with pytest.raises(InputError, match="avg_size is 3 but these weights were trained with 5"):
+        timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    other.pretrained_cfg = {**other.pretrained_cfg, **overlay}
+    with pytest.raises(RuntimeError, match=message):
+        timm.models.load_pretrained(other, num_classes=model.num_classes)
     if kind == "pth.tar":  # timm's train.py --resume
         with pytest.raises(RuntimeError, match=message):
             timm.models.resume_checkpoint(other, str(path))
+
+
+def test_the_pooling_of_a_folder_that_timm_saved_is_in_its_config(tmp_path):
+    """timm's save_for_hf writes no header into the safetensors file."""
+    model = timm.create_model("resnet18_cifar_pushpull", avg_size=5, num_classes=2)
+    timm.models.save_for_hf(model, tmp_path, safe_serialization=True)
+    options = {"num_classes": 2, "checkpoint_path": str(tmp_path / "model.safetensors")}
+    assert stem_avg_size(timm.create_model("resnet18_cifar_pushpull", avg_size=5, **options)) == 5
+    with pytest.raises(RuntimeError, match="conv1 has avg_size 3 but these weights were saved with 5"):
+        timm.create_model("resnet18_cifar_pushpull", **options)
 
 
 @pytest.mark.parametrize("trainable", [True, False])

@@ -6,6 +6,7 @@ and `checkpoint_path`, `load_checkpoint` and timm's scripts would load PP5 weigh
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,24 +14,42 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import timm.models
 from safetensors import SafetensorError, safe_open
-from timm.models import _helpers
+from timm.models import _builder, _helpers, _hub
 from torch import Tensor
 
 from timm_pushpull.utils.errors import InputError, one_line
+from timm_pushpull.utils.hub_client import WEIGHTS
 
 #: The key in the metadata of safetensors files.
 AVG_SIZE = "avg_size"
 
 
 def saved_avg_size(path: Path | str) -> int | None:
-    """`avg_size` in the header of a safetensors file; None if it has none or cannot be read."""
+    """`avg_size` in the header of a safetensors file, or in the `config.json` beside it, because timm writes no header.
+
+    None if neither has it or can be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             saved = (file.metadata() or {}).get(AVG_SIZE)
     except (OSError, SafetensorError):
         return None  # whoever reads the tensors reports it
-    return int(saved) if saved is not None and saved.isdecimal() else None
+    if saved is not None:
+        return int(saved) if saved.isdecimal() else None
+    return _configured_avg_size(Path(path))
+
+
+def _configured_avg_size(weights: Path) -> int | None:
+    """`avg_size` in the `config.json` of a folder in timm's Hub format, if these are its weights."""
+    if weights.name != WEIGHTS:
+        return None
+    try:
+        saved = json.loads(weights.with_name("config.json").read_bytes())["model_args"][AVG_SIZE]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None  # there is none, or whoever reads the file reports it
+    return saved if isinstance(saved, int) else None
 
 
 def check_avg_size(path: Path, avg_size: int) -> None:
@@ -83,9 +102,14 @@ def _holds_objects(path: Path) -> InputError:
 
 def keep_metadata() -> None:
     """Let timm's readers keep the metadata, which our layers check when they load a state dict."""
-    if not hasattr(_helpers.load_state_dict, "__wrapped__"):
-        _helpers.load_state_dict = _with_header(_helpers.load_state_dict)
-        _helpers.clean_state_dict = _with_metadata(_helpers.clean_state_dict)
+    for name, wrap in (("load_state_dict", _with_header), ("clean_state_dict", _with_metadata)):
+        original = getattr(_helpers, name)
+        if hasattr(original, "__wrapped__"):
+            continue
+        wrapped = wrap(original)
+        for module in (_helpers, _builder, _hub, timm.models):  # each has imported the function by its name
+            if getattr(module, name, None) is original:
+                setattr(module, name, wrapped)
 
 
 def _with_header(read: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
@@ -94,7 +118,7 @@ def _with_header(read: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[s
         state = read(checkpoint_path, *args, **kwargs)
         if str(checkpoint_path).endswith(".safetensors") and (saved := saved_avg_size(checkpoint_path)) is not None:
             layers = [name.removesuffix(".alpha") for name in state if name.endswith(".alpha")]
-            state = _annotated(state, {name: {AVG_SIZE: saved} for name in layers})
+            state = with_metadata(state, {name: {AVG_SIZE: saved} for name in layers})
         return state
 
     return wrapped
@@ -105,12 +129,15 @@ def _with_metadata(clean: Callable[[dict[str, Any]], dict[str, Any]]) -> Callabl
     def wrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
         metadata = getattr(state_dict, "_metadata", None)
         cleaned = clean(state_dict)
-        return cleaned if metadata is None else _annotated(cleaned, clean(metadata))
+        return with_metadata(cleaned, None if metadata is None else clean(metadata))
 
     return wrapped
 
 
-def _annotated(state: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+def with_metadata(state: dict[str, Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """A state dict with what torch keeps beside the tensors, by which our layers refuse weights."""
+    if metadata is None:
+        return state
     result = OrderedDict(state)
     result._metadata = metadata  # type: ignore[attr-defined]  # where torch looks for it
     return result

@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull import PushPullConv2d
-from timm_pushpull.models._checkpoints import check_avg_size, other_avg_size
+from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size, other_avg_size, with_metadata
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
@@ -133,6 +133,10 @@ def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict
                 f"in_chans is {stem.in_channels} but the weights have {weight.shape[1] * stem.groups}; a push-pull "
                 f"stem cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
             )
+        # A checkpoint of PyTorch has it in its metadata, which the dictionary that is returned has no more.
+        saved = getattr(state_dict, "_metadata", {}).get(name, {}).get(AVG_SIZE, stem.avg_size)
+        if saved != stem.avg_size:
+            raise other_avg_size(stem.avg_size, saved)
         if path := weights_file(cfg):
             check_avg_size(path, stem.avg_size)
     return {**{f"{name}.alpha": stem.alpha.detach() for name, stem in stems.items()}, **state_dict}
@@ -147,7 +151,8 @@ def push_pull_2020_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) ->
     cfg: Any = model.pretrained_cfg
     stem: Any = model.get_submodule(cfg["first_conv"])
     own = {f"{cfg['first_conv']}.{name}": getattr(stem, name).detach() for name in ("alpha", "bias")}
-    return {**own, **state_dict}
+    state = {**own, **state_dict}
+    return with_metadata(state, getattr(state_dict, "_metadata", None))  # by which the layer refuses another scale
 
 
 def weights_file(cfg: dict[str, Any]) -> Path | None:
