@@ -7,13 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from timm.layers import Conv2dSame, StdConv2d
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import prune
 
 from support.paths import GOLDEN_FOLDER
-from timm_pushpull import PushPull2020Conv2d, PushPullConv2d, set_fused
+from timm_pushpull import PushPull2020Conv2d, PushPullConv2d, set_fused, set_inhibition
 from timm_pushpull.layers.blur_pool import BlurredPushPullConv2d
 
 GOLDEN = np.load(GOLDEN_FOLDER / "pushpull_unit.npz")
@@ -141,6 +144,12 @@ def test_from_conv_refuses_other_padding():
         PushPullConv2d.from_conv(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))
 
 
+def _with_own_forward(conv: nn.Conv2d) -> nn.Conv2d:
+    """As accelerate's hooks do it."""
+    conv.forward = torch.relu
+    return conv
+
+
 @pytest.mark.parametrize(
     ("conv", "message"),
     [
@@ -148,8 +157,9 @@ def test_from_conv_refuses_other_padding():
         (StdConv2d(3, 4, 3), "not StdConv2d, which may do more"),
         (PushPullConv2d(3, 4, 3), "not PushPullConv2d, which may do more"),
         (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), "not ParametrizedConv2d, which may do more"),
-        (prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5), "forward hooks"),
-        (nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), "forward hooks"),
+        (prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5), "has hooks"),
+        (nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), "has hooks"),
+        (_with_own_forward(nn.Conv2d(3, 4, 3)), "has hooks"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -198,6 +208,23 @@ def test_reset_parameters_initialises_the_whole_layer(layer, arguments, expected
         torch.testing.assert_close(unit.alpha.detach(), torch.as_tensor(expected).expand(4))
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(unit(x), fresh(x), rtol=0, atol=0)
+
+
+def test_alpha_is_set_where_fsdp2_has_sharded_it():
+    """Its parameters are DTensors, which take no plain tensors of several values."""
+    alpha = [0.1, 0.2, 0.3, -0.4]
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        with torch.device("meta"):
+            unit = PushPullConv2d(3, 4, 3, alpha=alpha)
+        fully_shard(unit, mesh=init_device_mesh("cpu", (1,)))
+        unit.to_empty(device="cpu")
+        unit.reset_parameters()
+        torch.testing.assert_close(unit.alpha.full_tensor().detach(), torch.tensor(alpha))
+        set_inhibition(unit, [0.5, 0.25, 2.0, 1.0])
+        assert unit.alpha.full_tensor().tolist() == [0.5, 0.25, 2.0, 1.0]
+    finally:
+        dist.destroy_process_group()
 
 
 def test_autocast_gives_maps_in_its_own_type():

@@ -114,7 +114,7 @@ def test_what_cannot_be_converted_is_named():
 
     with pytest.raises(InputError, match="0 is a Scaled; only plain and timm's own"):
         convert_stem(nn.Sequential(Scaled(3, 4, 3)))
-    with pytest.raises(InputError, match="0 cannot be converted: the convolution has forward hooks"):
+    with pytest.raises(InputError, match="0 cannot be converted: the convolution has hooks"):
         convert_stem(nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))))
     with pytest.raises(InputError, match="0 cannot be converted: padding_mode is 'reflect'"):
         convert_stem(nn.Sequential(nn.Conv2d(3, 4, 3, padding_mode="reflect")))

@@ -50,8 +50,10 @@ class PushPullBase(nn.Conv2d):
                 f"{cls.__name__}.from_conv takes {' or '.join(kind.__name__ for kind in cls.convertible)}, not "
                 f"{type(conv).__name__}, which may do more than a convolution; convert_stem takes timm's own types"
             )
-        if conv._forward_pre_hooks or conv._forward_hooks:  # torch's weight_norm, spectral_norm and pruning
-            raise ValueError("the convolution has forward hooks, which the layer would drop; remove them first")
+        # torch's weight_norm, spectral_norm and pruning; accelerate replaces the method
+        hooks = (conv._forward_pre_hooks, conv._forward_hooks, conv._backward_pre_hooks, conv._backward_hooks)
+        if any(hooks) or "forward" in vars(conv):
+            raise ValueError("the convolution has hooks, which the layer would drop; remove them first")
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode is {conv.padding_mode!r}; push-pull layers support 'zeros' only")
         layer = cls(**conv_kwargs(conv), bias=bias or conv.bias is not None, **kwargs)
@@ -75,11 +77,22 @@ class PushPullBase(nn.Conv2d):
 
     def reset_alpha(self) -> None:
         """Set `alpha` to the values that the layer was created with, or draw it anew from its distribution."""
-        with torch.no_grad():
-            if self.initial_alpha is None:
+        if self.initial_alpha is None:
+            with torch.no_grad():
                 self._init_alpha(self.alpha)
-            else:
-                self.alpha.copy_(torch.tensor(self.initial_alpha, device="cpu"))
+        else:
+            self.set_alpha(torch.tensor(self.initial_alpha, device="cpu"))
+
+    def set_alpha(self, values: Tensor) -> None:
+        """Copy values of shape `(1,)` or `(out_channels,)` into `alpha`, be it spread over processes, as in FSDP2."""
+        with torch.no_grad():
+            if (mesh := getattr(self.alpha, "device_mesh", None)) is not None:
+                from torch.distributed.tensor import distribute_tensor
+
+                alpha: Any = self.alpha
+                whole = values.to(alpha.device, alpha.dtype).expand(self.out_channels).contiguous()
+                values = distribute_tensor(whole, mesh, alpha.placements)
+            self.alpha.copy_(values)
 
     def init_non_persistent_buffers(self) -> None:
         """Initialise `alpha` if transformers has loaded weights without it; see its `_init_weights`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 import torch.nn.functional as F
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
 from timm.models import split_model_name_tag
@@ -102,9 +101,8 @@ def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
     if not layers:
         raise InputError(f"{type(model).__name__} has no push-pull unit; convert_stem gives it one")
     values = [alpha_tensor(alpha, layer.out_channels) for layer in layers]
-    with torch.no_grad():
-        for layer, value in zip(layers, values, strict=True):
-            layer.alpha.copy_(value)
+    for layer, value in zip(layers, values, strict=True):
+        layer.set_alpha(value)
 
 
 _STANDARDIZED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
