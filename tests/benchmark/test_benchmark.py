@@ -151,6 +151,12 @@ def test_severities_that_were_not_asked_for_are_none():
         ({"seed": -1}, "seed is -1"),
         ({"precision": "fp16"}, "precision is 'fp16'; use bf16 or fp32"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": "64"}, "batch_size is '64'; use an integer"),
+        ({"mean": (0.5, 0.5)}, r"mean is \(0.5, 0.5\); give three numbers"),
+        ({"std": (0, 1, 1)}, r"std is \(0, 1, 1\); give three numbers above 0"),
+        ({"images": "digits"}, "images are str; give .*load_images"),
+        ({"model": "resnet18"}, "the model is 'resnet18'; give the network itself"),
+        ({"geometry": lambda image: np.zeros((32, 32, 3))}, r"the geometry gives float64 of shape \(32, 32, 3\)"),
         ({"workers": 0}, "workers is 0"),
         ({"preset": "imagenet-c", "geometry": ResizeCenterCrop(28, 32)}, "needs at least 32 px"),
     ],
@@ -159,9 +165,10 @@ def test_what_cannot_be_measured_is_refused_before_the_first_image(options, mess
     def model(images: torch.Tensor) -> torch.Tensor:
         raise AssertionError("an image was measured")
 
-    options = {"geometry": ResizeCenterCrop(32, 32), "preset": "cifar10-c", **options}
+    options = {"geometry": ResizeCenterCrop(32, 32), "preset": "cifar10-c", "mean": MEAN, "std": STD, **options}
+    options = {"model": model, "images": load_images("digits").subset(10), **options}
     with pytest.raises(InputError, match=message):
-        evaluate(model, load_images("digits").subset(10), mean=MEAN, std=STD, progress=False, **options)
+        evaluate(progress=False, **options)
 
 
 def test_a_cell_that_is_named_twice_is_measured_once():
@@ -177,6 +184,8 @@ def test_a_cell_that_is_named_twice_is_measured_once():
     [
         (lambda x: torch.zeros(len(x), 3), "10 classes"),
         (lambda x: torch.full((len(x), 10), float("nan")), "not finite on clean"),
+        (lambda x: torch.zeros(1, 10), r"outputs of shape \(1, 10\) for 10 images"),
+        (lambda x: (torch.zeros(len(x), 10), None), "the model gives tuple"),
     ],
 )
 def test_impossible_logits_are_named(model, message):

@@ -41,6 +41,12 @@ def test_transform_of_images_arrays_and_tensors():
         Corruption("fogg", 3)
     with pytest.raises(InputError, match=r"torch.float32"):
         fog(torch.zeros(3, 32, 32))
+    with pytest.raises(InputError, match="the image is tuple; give"):  # a whole sample of a dataset
+        fog((Image.fromarray(image), 7))
+    with pytest.raises(InputError, match="seed is -1"):
+        Corruption("fog", 3, seed=-1)
+    with pytest.raises(InputError, match="indices are 5; give one index per image"):
+        corrupt_batch(image[None], "fog", 3, "cifar10-c", indices=5)
 
 
 @pytest.mark.parametrize("batched", [False, True])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.hashing import TOP, pack
-from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, geometry_of, normalisation
+from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, forward, geometry_of, normalisation
 from timm_pushpull.benchmark.tasks import Retrieval, check_top
 from timm_pushpull.data.images import ImageSet, read_batches
 from timm_pushpull.data.preprocessing import Geometry, normalise
@@ -58,7 +58,7 @@ def retrieval(
         autocast(precision, device),
     ):
         for pixels, _ in read_batches(database, geometry, batch, database.indices[shard]):
-            codes.append(_hash(model(normalise(np.stack(pixels), mean, std, device))))
+            codes.append(_hash(forward(model, normalise(np.stack(pixels), mean, std, device))))
             steps.update(len(pixels))
 
     # Process 0 has images; others can have none and then do not know the length of a hash.

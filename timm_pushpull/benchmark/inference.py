@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from timm_pushpull.data.preprocessing import Geometry, model_geometry
 from timm_pushpull.utils.errors import InputError
@@ -31,12 +32,20 @@ def normalisation(
     """Mean and standard deviation per channel, by default those of a timm model's data config.
 
     Raises:
-        InputError: They are not given and the model has none.
+        InputError: They are not given and the model has none, or they are not three numbers, of std above 0.
     """
     config = getattr(model, "pretrained_cfg", {})
     mean, std = (config.get("mean") if mean is None else mean), (config.get("std") if std is None else std)
     if mean is None or std is None:
         raise InputError("the model has no mean and std of its input; pass mean and std")
+    for name, values in (("mean", mean), ("std", std)):
+        try:
+            numbers = [float(value) for value in values]
+        except (TypeError, ValueError):
+            numbers = []
+        if len(numbers) != 3 or not np.isfinite(numbers).all() or (name == "std" and min(numbers) <= 0):
+            kind = "numbers above 0" if name == "std" else "numbers"
+            raise InputError(f"{name} is {values!r}; give three {kind}, one per channel")
     return mean, std
 
 
@@ -44,13 +53,30 @@ def choose_batch_size(batch_size: int | None, device: torch.device | str) -> int
     """Images per forward pass: by default 64 on a CPU, where larger batches leave the caches, else 512.
 
     Raises:
-        InputError: A number below 1.
+        InputError: It is no integer, or below 1.
     """
     if batch_size is None:
         return 64 if torch.device(device).type == "cpu" else 512
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; use 1 or more")
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size!r}; use an integer of 1 or more")
     return batch_size
+
+
+def forward(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """A network's outputs.
+
+    Raises:
+        InputError: They are no tensor, or not one row per image, which would be counted for every image.
+    """
+    outputs = model(batch)
+    if not isinstance(outputs, Tensor):
+        raise InputError(f"the model gives {type(outputs).__name__}; use one that gives a tensor (images, outputs)")
+    if outputs.shape[:1] != batch.shape[:1]:
+        raise InputError(
+            f"the model gives outputs of shape {tuple(outputs.shape)} for {len(batch)} images; use one that gives a "
+            f"row per image"
+        )
+    return outputs
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detail
-from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, geometry_of, normalisation
+from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, forward, geometry_of, normalisation
 from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Retrieval, Task
@@ -82,8 +82,12 @@ def evaluate(
         >>> [error is None for error in evaluation.errors["contrast"]]
         [False, True, False, True, True]
     """
+    if not callable(model):
+        raise InputError(f"the model is {model!r}; give the network itself, such as timm.create_model(NAME)")
     if isinstance(images, ImageSet):
         images = OnTheFlyCorruptions(images, geometry_of(model, geometry), **options)
+    elif not hasattr(images, "batches"):
+        raise InputError(f"images are {type(images).__name__}; give timm_pushpull.data.load_images(FOLDER_OR_HUB_ID)")
     mean, std = normalisation(model, mean, std)
     distributed = distributed or Distributed()
     if task is None:
@@ -112,7 +116,8 @@ def evaluate(
                     block.finish(cell, 0)
             elif missing:
                 for cell, positions, pixels, last in images.batches(shards[start], missing, batch, workers):
-                    block.add(cell, positions, model(normalise(pixels, mean, std, device)), images.labels[positions])
+                    outputs = forward(model, normalise(pixels, mean, std, device))
+                    block.add(cell, positions, outputs, images.labels[positions])
                     steps.update(len(positions))
                     if last:
                         block.finish(cell, images.digest)

@@ -98,10 +98,15 @@ class OnTheFlyCorruptions:
             check_corruption(name, severity, self.preset, self.frost_dir)
         check_uint64("seed", self.seed)
         check_jpeg_quality(self.jpeg_quality)
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"workers is {self.workers}; use 1 or more")
+        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
+            raise InputError(f"workers is {self.workers!r}; use an integer of 1 or more")
+        pixels = self.geometry(self.images.read(self.images.indices[0]))
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
+            raise InputError(
+                f"the geometry gives {pixels.dtype} of shape {pixels.shape}; use one that gives uint8 (H, W, 3)"
+            )
         if cells:
-            height, width = self.geometry(self.images.read(self.images.indices[0])).shape[:2]
+            height, width = pixels.shape[:2]
             check_image_size(height, width, get_preset(self.preset))
 
     def about(self, corruptions: Sequence[str]) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def corrupt(
             raise InputError(f"the image has PIL mode {image.mode!r}; {advice}")
         pixels = _as_rgb(np.asarray(image), settings)
     else:
-        if np.ndim(image) > 3:
+        check_image(image)
+        if image.ndim > 3:
             raise InputError(f"the image has shape {np.shape(image)}; use corrupt_batch for several images")
         pixels = _as_rgb(image, settings)
     draws = Replay(legacy_rng) if legacy_rng else _streams(seed, name, severity, [index])
@@ -148,6 +149,8 @@ def corrupt_batch(
         raise InputError(f"images have shape {images.shape}; give a uint8 array of shape (N, H, W, 3)")
     images = _as_rgb(images, settings)
     indices = range(len(images)) if indices is None else indices
+    if not hasattr(indices, "__len__"):
+        raise InputError(f"indices are {indices!r}; give one index per image")
     if len(indices) != len(images):
         raise InputError(f"{len(indices)} indices for {len(images)} images; give one index per image")
     step = max(1, _BATCH_VALUES // images[:1].size) if len(images) else 1
@@ -243,6 +246,12 @@ def check_image_size(height: int, width: int, preset: Preset) -> None:
         raise InputError(f"the image has {height} x {width} px; resize or crop it to {MAX_SIDE:,} px per side or less")
 
 
+def check_image(image: object) -> None:
+    """Raise InputError unless one image is an array or a PIL image."""
+    if not isinstance(image, (np.ndarray, Image.Image)):
+        raise InputError(f"the image is {type(image).__name__}; give {_array_from(image)}")
+
+
 def _array_from(images: object, batch: bool = False) -> str:
     """What to give in place of images that are no array, in words."""
     if hasattr(images, "permute"):  # a tensor of torch
@@ -254,8 +263,6 @@ def _array_from(images: object, batch: bool = False) -> str:
 
 def _as_rgb(images: np.ndarray, preset: Preset) -> np.ndarray:
     """Check one image or a batch, and repeat the channel of grey ones."""
-    if not isinstance(images, np.ndarray):
-        raise InputError(f"the image is {type(images).__name__}; give {_array_from(images)}")
     if images.dtype != np.uint8:
         raise InputError(f"the image is {images.dtype}; give uint8, 0 to 255")
     if images.ndim == 2:

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from timm_pushpull.corruptions.functional import check_corruption, check_jpeg_quality, corrupt
+from timm_pushpull.corruptions.functional import (
+    check_corruption,
+    check_image,
+    check_jpeg_quality,
+    check_uint64,
+    corrupt,
+)
 from timm_pushpull.utils.errors import InputError
 
 
@@ -52,6 +58,7 @@ class Corruption:
     def __post_init__(self) -> None:
         check_corruption(self.name, self.severity, self.preset, self.frost_dir)
         check_jpeg_quality(self.jpeg_quality)
+        check_uint64("seed", self.seed)
 
     def __call__(self, image: Any, *others: Any, index: int | None = None) -> Any:
         """Corrupt one image.
@@ -74,6 +81,7 @@ class Corruption:
                 raise InputError(f"the tensor is {image.dtype} of shape {tuple(image.shape)}; give uint8 (3, H, W)")
             corrupted = torch.from_numpy(self._corrupt(image.permute(1, 2, 0).cpu().numpy(), index))
             return corrupted.permute(2, 0, 1).to(image.device).as_subclass(type(image))
+        check_image(image)
         if index is None:
             pixels = np.ascontiguousarray(np.asarray(image))
             index = int.from_bytes(hashlib.blake2b(pixels.data, digest_size=8).digest(), "little")
