@@ -183,6 +183,15 @@ def test_terms_of_the_data(dataset, terms):
     assert terms in card_of(some_results(dataset=dataset))
 
 
+@pytest.mark.parametrize(("dataset", "repo"), [("imagenette", "frgfm/imagenette"), ("cifar10", "uoft-cs/cifar10")])
+def test_a_known_folder_is_also_named_as_on_the_hub(dataset, repo):
+    card = card_of(some_results(dataset=dataset))
+    data = ModelCard(card).data
+    assert data.datasets == [repo]
+    assert {result.dataset_type for result in data.eval_results} == {repo}
+    assert f"- **Dataset:** `{dataset}` ([`{repo}`](https://huggingface.co/datasets/{repo}) on the Hub)" in card
+
+
 def test_snippets_run(tmp_path, monkeypatch, capsys):
     model = write_run(tmp_path / "run")
     monkeypatch.chdir(tmp_path / "run")

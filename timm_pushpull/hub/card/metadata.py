@@ -11,6 +11,14 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card.task import task_of
 from timm_pushpull.utils.errors import InputError
 
+#: Names of datasets, as folders have them, to their ids on the Hub.
+_HUB_IDS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "imagenette": "frgfm/imagenette"}
+
+
+def hub_dataset(name: str) -> str:
+    """The Hub id of a well-known dataset that was read from a folder with its name; any other name as it is."""
+    return _HUB_IDS.get(name, name)
+
 
 def metadata(results: Results, title: str) -> ModelCardData:
     """The metadata block. Its `model-index` lists every measured error, as a fraction."""
@@ -21,7 +29,7 @@ def metadata(results: Results, title: str) -> ModelCardData:
         return EvalResult(
             task_type=task.hub,
             task_name=task.name,
-            dataset_type=results.dataset,
+            dataset_type=hub_dataset(results.dataset),
             dataset_name=f"{results.dataset}, {config}" if config else results.dataset,
             dataset_config=config,
             dataset_split=results.split,
@@ -46,7 +54,7 @@ def metadata(results: Results, title: str) -> ModelCardData:
         library_name="timm",
         pipeline_tag=task.hub,
         tags=[task.hub, *task.tags, "timm", "timm-pushpull", "robustness", "common-corruptions"],
-        datasets=[results.dataset],
+        datasets=[hub_dataset(results.dataset)],
         model_name=title,
         eval_results=entries,
     )
@@ -70,7 +78,7 @@ def eval_results_yaml(results: Results, title: str) -> str:
         values.append(("mce", results.mce))
     notes = f"{title}: {results.error_name}, lower is better; split {results.split}, preset {results.preset}"
     entries = [
-        EvalResultEntry(dataset_id=results.dataset, task_id=task, value=round(value, 6), notes=notes)
+        EvalResultEntry(dataset_id=hub_dataset(results.dataset), task_id=task, value=round(value, 6), notes=notes)
         for task, value in [*values, *_cells(results)]
     ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)

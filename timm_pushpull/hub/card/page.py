@@ -13,7 +13,7 @@ from timm_pushpull.benchmark.comparison import Comparison, paper_entry
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card import robustness
 from timm_pushpull.hub.card.limits import intended_use, limits
-from timm_pushpull.hub.card.metadata import metadata
+from timm_pushpull.hub.card.metadata import hub_dataset, metadata
 from timm_pushpull.hub.card.task import task_of
 from timm_pushpull.hub.card.training import overrides, training
 from timm_pushpull.hub.card.usage import HERE, usage
@@ -172,9 +172,15 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
         f"- **Preprocessing:** {plain(cfg['interpolation'])} resize, centre crop of {100 * float(cfg['crop_pct']):g}%, "
         f"mean {_channels(cfg['mean'])}, std {_channels(cfg['std'])} (see `timm.data.resolve_model_data_config`)",
         f"- **Paper:** {_PAPER}",
-        f"- **Dataset:** {code(results.dataset)}",
+        f"- **Dataset:** {_dataset(results.dataset)}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _dataset(name: str) -> str:
+    """The name and, where it is another, the dataset's page on the Hub."""
+    repo = hub_dataset(name)
+    return code(name) + (f" ([{code(repo)}](https://huggingface.co/datasets/{repo}) on the Hub)" if repo != name else "")
 
 
 def _pooled(avg_size: int) -> str:

@@ -9,7 +9,7 @@ from timm_pushpull.benchmark.results import InitialWeights, Results, RetrievalSe
 from timm_pushpull.utils.markdown import code, plain, table
 from timm_pushpull.utils.text import duration
 
-_OPTIMISER = ("batch_size", "momentum", "weight_decay", "warmup_lr", "lr", "min_lr")
+_OPTIMIZER = ("batch_size", "momentum", "weight_decay", "warmup_lr", "lr", "min_lr")
 #: Their names in older recipes.
 _OLD_NAMES = {"warmup_lr": "lr_start", "lr": "lr_peak", "min_lr": "lr_end"}
 _UNSET: tuple[object, ...] = (None, "", {}, [])
@@ -46,7 +46,7 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
     described = {
-        "Optimiser": _optimiser(recipe),
+        "Optimizer": _optimizer(recipe),
         "Loss": _loss(results.retrieval, recipe),
         "Augmentation": _augmentation(recipe),
     }
@@ -67,9 +67,9 @@ def _initial(initial: InitialWeights) -> str:
     return f"{code(initial.repository or initial.name)}{trained_on}; SHA-256 {code(initial.weights_sha256)}"
 
 
-def _optimiser(recipe: Mapping[str, Any]) -> str:
-    """Optimiser and schedule in words; empty where the recipe lacks a setting."""
-    values = {name: recipe.get(name, recipe.get(_OLD_NAMES.get(name, name))) for name in _OPTIMISER}
+def _optimizer(recipe: Mapping[str, Any]) -> str:
+    """Optimizer and schedule in words; empty where the recipe lacks a setting."""
+    values = {name: recipe.get(name, recipe.get(_OLD_NAMES.get(name, name))) for name in _OPTIMIZER}
     one_cycle = recipe.get("sched", "onecycle") == "onecycle"
     if None in (value for name, value in values.items() if one_cycle or name not in ("warmup_lr", "min_lr")):
         return ""
