@@ -18,8 +18,8 @@ from latex2mathml.converter import convert
 _ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]*)")
 _EQUATION = re.compile(r"^\$\$\n(.*?)\n\$\$$", re.M | re.S)
-#: A section of the navigation up to its title. Its label's id is not used as a name: where the section has a page of its
-#: own, that label holds an icon only.
+#: A section of the navigation up to its title. The label that the theme points to has no text where the section has a
+#: page of its own.
 _SECTION = re.compile(
     r'aria-labelledby="__nav_[\d_]+_label"'
     r'(?P<rest>[^>]*>\s*<label class="md-nav__title"[^>]*>\s*<span[^>]*></span>\s*(?P<title>[^<]*?)\s*</label>)'

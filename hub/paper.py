@@ -1,11 +1,11 @@
-"""The page on the paper: every table and figure, the command that reproduces it, the published values and ours.
+"""Write the page on the paper: each table and figure with its command, the published values and ours.
 
 examples:
   python hub/paper.py             # -> model_cards/paper.md
-  python hub/paper.py --figures   # the figures first: runs their commands, which write to model_cards/figures
+  python hub/paper.py --figures   # draw the figures in model_cards/figures first
 
-The words are in hub/paper.yaml, the published values in timm_pushpull.benchmark.paper; ours come from the results files
-of hub/releases and train/studies, and from nowhere else.
+The text is in hub/paper.yaml, the published values are in timm_pushpull.benchmark.paper. Ours come only from the
+results files in hub/releases and train/studies.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ Ours = dict[tuple[str, str], tuple[str, Comparison]]
 
 def main() -> None:
     parser = cli.Parser(prog="paper.py", description=__doc__)
-    parser.add_argument("--figures", action="store_true", help="draw the figures anew, too")
-    parser.add_argument("-o", "--output", type=Path, default=PAGE, metavar="FILE", help="default: model_cards/paper.md")
+    parser.add_argument("--figures", action="store_true", help="draw the figures again, too (default: no)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=PAGE, metavar="FILE", help="page to write (default: model_cards/paper.md)"
+    )
     options = parser.parse_args()
     entries = yaml.safe_load(ENTRIES.read_text(encoding="utf-8"))
     if options.figures:

@@ -1,20 +1,20 @@
-"""The list of releases: what was reached, and what is missing or outdated.
+"""List the planned releases and their results, make releases of finished runs, or measure one again.
 
-python train/release.py                                              # the list
-python train/release.py --table                                      # what is released, as the README's table
-python train/run_queue.py --datasets FILE                            # trains and measures what the queue names
-python train/release.py --stage resnet18_cifar.cifar10 ...           # makes releases of finished runs of the queue
-python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER   # measures a release anew, without training
+examples:
+  python train/release.py                                         # list the planned releases
+  python train/release.py --table                                 # print the table of the README
+  python train/run_queue.py --datasets FILE                       # train and measure what the queue names
+  python train/release.py --stage resnet18_cifar.cifar10          # make a release of a finished run of the queue
+  python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER   # measure a release again
 
-Of a network with `weights: false` in train/releases.yaml only the results are kept, in train/studies, for others to
-compare with. A release is outdated where its recipe.yaml says something else than train/releases.yaml and the recipe
-there: it shows what is to be trained again. --measure keeps the recipe that the weights were trained with and takes
-further options of train.py, such as --benchmark-limit 10000; when it was cut off, the same command resumes it.
+Networks with `weights: false` in train/releases.yaml are baselines: only their results are kept, in train/studies. A
+release is outdated if its recipe.yaml differs from train/releases.yaml and the recipe named there; train it again.
+--measure keeps the recipe that the weights were trained with, and accepts other options of train.py, such as
+--benchmark-limit 10000. Running the same command again resumes an interrupted measurement.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -115,19 +115,21 @@ def load_planned(path: Path = PLANNED) -> dict[str, PlannedRelease]:
 def main() -> None:
     parser = cli.Parser(
         prog="release.py",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Show the releases, make them of finished runs, or measure one anew.",
-        epilog=__doc__,
+        description=__doc__,
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--table", action="store_true", help="print what is released as a Markdown table")
-    which.add_argument("--stage", metavar="NAME", nargs="+", help="make these releases of the runs in RUNS/NAME")
-    which.add_argument("--measure", metavar="NAME", help="measure this release anew, without training, and stage it")
+    which.add_argument("--stage", metavar="NAME", nargs="+", help="make releases of the runs RUNS/NAME")
+    which.add_argument("--measure", metavar="NAME", help="measure this release again, without training, and stage it")
     parser.add_argument(
         "--runs", type=Path, help="folder of the runs (default: runs/queue/releases, with --measure runs/measured)"
     )
-    parser.add_argument("--releases", type=Path, default=RELEASES, help="folder of the releases")
-    parser.add_argument("--cards", type=Path, default=ROOT / "model_cards", help="folder of the cards")
+    parser.add_argument(
+        "--releases", type=Path, default=RELEASES, help="folder of the releases (default: hub/releases)"
+    )
+    parser.add_argument(
+        "--cards", type=Path, default=ROOT / "model_cards", help="folder of the cards (default: model_cards)"
+    )
     options, more = parser.parse_known_args()
     planned = load_planned()
     for name in (*(options.stage or ()), *([options.measure] if options.measure else ())):

@@ -1,20 +1,20 @@
 """Train and measure everything in train/queue.yaml, one job per core.
 
-python train/run_queue.py --datasets FILE       # start, or go on after a kill
-python train/run_queue.py                       # list the jobs and what is done
+examples:
+  python train/run_queue.py --datasets FILE       # start the queue, or resume it
+  python train/run_queue.py                       # list the jobs and what is done
 
 FILE is a YAML mapping from the dataset ids of the recipes to folders, such as `uoft-cs/cifar10: /data/cifar10`; a
-dataset that it does not name is loaded from the Hub. Each job is a process with one thread, pinned to a core:
-two trainings side by side make more images/s than one with two threads. Jobs resume from their last checkpoint. A job
-that fails is reported, and the others go on.
+dataset that it does not name is loaded from the Hub. Each job is a process with one thread, pinned to a core, because
+two such runs process more images/s than one with two threads. Jobs resume from their last checkpoint. A job that fails
+is reported, and the others continue.
 
-Run the queue in a clone of its own, so that editing does not disturb it. It writes runs and logs below --runs, and
-results of studies beside their plans. `python train/release.py --stage NAME` makes a release of a finished run.
+Run the queue in its own clone, so that editing does not disturb it. It writes runs and logs to --runs, and results of
+studies beside their plans. `python train/release.py --stage NAME` makes a release of a finished run.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -79,13 +79,20 @@ class Job:
 def main() -> None:
     parser = cli.Parser(
         prog="run_queue.py",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=__doc__.partition("\n")[0],
-        epilog=__doc__.partition("\n\n")[2],
+        description=__doc__,
     )
-    parser.add_argument("--datasets", type=Path, metavar="FILE", help="YAML mapping from dataset ids to folders")
-    parser.add_argument("--plan", type=Path, default=PLAN, help="list of releases and studies, which lie beside it")
-    parser.add_argument("--runs", type=Path, default=Path("runs/queue"), help="folder of the runs")
+    parser.add_argument(
+        "--datasets",
+        type=Path,
+        metavar="FILE",
+        help="YAML mapping from dataset ids to folders (default: list the jobs only)",
+    )
+    parser.add_argument(
+        "--plan", type=Path, default=PLAN, help="list of releases and studies (default: train/queue.yaml)"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/queue"), help="folder of the runs (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, help="jobs at a time (default: one per core)")
     options = parser.parse_args()
     datasets = read_datasets(options.datasets) if options.datasets else {}

@@ -1,16 +1,15 @@
-"""A study: many small trainings that differ in one thing each, with several seeds, and what follows from them.
+"""Show a study: many small training runs that each differ in one setting, with several seeds.
 
-python train/study.py                                 # what has been run, and what has not
-python train/study.py --page model_cards/study.md     # the same and more as a page
-python train/run_queue.py --datasets FILE             # trains and measures the rest of the studies in train/queue.yaml
+examples:
+  python train/study.py                               # print what has been run, and what has not
+  python train/study.py --page model_cards/study.md   # write a page with the conclusions, too
+  python train/run_queue.py --datasets FILE           # train and measure the rest of the studies in train/queue.yaml
 
-A study is a folder with `plan.yaml`, train/studies/cifar10 unless --study names another; the results of a row and seed
-lie beside it, as ROW.SEED.json.
+A study is a folder with a `plan.yaml`; the results of a row and seed are in it as ROW.SEED.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
@@ -196,12 +195,14 @@ class Study:
 def main() -> None:
     parser = cli.Parser(
         prog="study.py",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Show a study.",
-        epilog=__doc__,
+        description=__doc__,
     )
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the study as a Markdown page")
-    parser.add_argument("--study", type=Path, default=STUDIES / "cifar10", help="folder of the study")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the study as a Markdown page (default: print a summary)"
+    )
+    parser.add_argument(
+        "--study", type=Path, default=STUDIES / "cifar10", help="folder of the study (default: train/studies/cifar10)"
+    )
     options = parser.parse_args()
     study = Study.load(options.study)
     if options.page:

@@ -23,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 import timm_pushpull  # noqa: F401  registers the models
+from timm_pushpull import cli
 from timm_pushpull.models.complexity import multiply_adds, parameters
 from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_precision, describe
@@ -108,11 +109,16 @@ def speeds(baseline: str, size: int, args: argparse.Namespace, precision: str) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=15, help="0 leaves the times out")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page there")
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto takes bf16 where the device has it (default: %(default)s)",
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="images per batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="0 leaves the times out (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="page to write (default: print)")
     args = parser.parse_args()
 
     check_evidence()

@@ -16,6 +16,7 @@ import timm
 import torch
 
 import timm_pushpull  # noqa: F401
+from timm_pushpull import cli
 from timm_pushpull.benchmark import evaluate
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.loading import load_images
@@ -24,12 +25,14 @@ from timm_pushpull.utils.hardware import autocast, choose_device, choose_precisi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet18_cifar")
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--workers", type=int)
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--model", default="resnet18_cifar", help="name of the network (default: %(default)s)")
+    parser.add_argument(
+        "--dataset", default="digits", help="folder or Hub id of an image dataset, or digits (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=int, help="number of test images (default: all)")
+    parser.add_argument("--batch-size", type=int, help="images per batch (default: as the benchmark chooses)")
+    parser.add_argument("--workers", type=int, help="threads that corrupt (default: as the benchmark chooses)")
     measure(parser.parse_args())
 
 

@@ -11,7 +11,6 @@ measurement may be off by, or the sums are not 9 and 10 times as fast.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -21,10 +20,9 @@ from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
 
-import cv2
-import imagecorruptions
 import numpy as np
 
+from timm_pushpull import cli
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt_batch
 
 DATA = np.load(Path(__file__).resolve().parents[1] / "golden" / "corruptions.npz")
@@ -40,6 +38,8 @@ def milliseconds(function: Callable[[], object], repeat: int) -> float:
 
 def measure(name: str, size: int, rounds: int) -> tuple[float, float]:
     """Milliseconds an image: theirs and ours."""
+    import imagecorruptions
+
     image = DATA[f"input_{size}"]
     count, preset = (1, "imagenet-c") if size == 224 else (256, "cifar10-c")
     batch = np.repeat(image[None], count, axis=0)
@@ -56,11 +56,30 @@ def measure(name: str, size: int, rounds: int) -> tuple[float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sizes", type=int, nargs="+", choices=(224, 32), default=[224, 32])
-    parser.add_argument("--corruptions", nargs="+", default=[*CORRUPTIONS, *EXTRA_CORRUPTIONS])
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="rounds, in which the forms take turns (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        choices=(224, 32),
+        default=[224, 32],
+        help="sides of the images, px (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--corruptions",
+        nargs="+",
+        default=[*CORRUPTIONS, *EXTRA_CORRUPTIONS],
+        help="names of corruptions (default: all 19)",
+    )
     options = parser.parse_args()
+    try:
+        import cv2
+        import imagecorruptions  # noqa: F401
+    except ModuleNotFoundError as error:
+        parser.error(f"needs {error.name}: pip install imagecorruptions-imaug scikit-image opencv-python-headless")
     cv2.setNumThreads(1)
     failed = False
     for size in options.sizes:

@@ -8,7 +8,6 @@ over rounds, in turns. Needs pip install torchao onnxruntime, and a C++ compiler
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import timm_pushpull  # noqa: F401
+from timm_pushpull import cli
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import model_geometry, normalise
 
@@ -62,13 +62,21 @@ def to_int8(model: nn.Module, images: Tensor, path: Path) -> Callable[[Tensor], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet18_cifar_pushpull.cifar10")
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--limit", type=int, default=1000)
-    parser.add_argument("--calibration", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--model", default="resnet18_cifar_pushpull.cifar10", help="name of the network (default: %(default)s)"
+    )
+    parser.add_argument("--dataset", required=True, help="folder or Hub id of an image dataset, or digits (required)")
+    parser.add_argument("--limit", type=int, default=1000, help="number of test images (default: %(default)s)")
+    parser.add_argument(
+        "--calibration", type=int, default=500, help="training images that calibrate int8 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds, in which the forms take turns (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of PyTorch and ONNX Runtime (default: %(default)s)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")

@@ -10,7 +10,6 @@ of its own, for PRIME's cost depends on them; the ratio of the summed times says
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -20,19 +19,29 @@ import torch
 import torch.nn.functional as F
 
 import timm_pushpull  # noqa: F401  (registers the CIFAR networks)
+from timm_pushpull import cli
 from timm_pushpull.data.augment import PRIME_PRESETS, prime
 from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_device, choose_precision, describe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--preset", default="imagenet", choices=PRIME_PRESETS)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--model", default="resnet50", help="name of the network (default: %(default)s)")
+    parser.add_argument(
+        "--preset", default="imagenet", choices=PRIME_PRESETS, help="constants of PRIME (default: %(default)s)"
+    )
+    parser.add_argument("--image-size", type=int, default=224, help="side of the images, px (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="images per batch (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="auto takes bf16 where the device has it (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds, in which the forms take turns (default: %(default)s)"
+    )
     options = parser.parse_args()
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)

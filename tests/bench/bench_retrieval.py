@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from timm_pushpull import cli
 from timm_pushpull.benchmark.hashing import BITS, TOP, average_precision, hash_targets, pack
 
 
@@ -62,15 +63,28 @@ def fastest(work: Callable[[], np.ndarray], rounds: int) -> tuple[float, np.ndar
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--queries", type=int, default=10_000)
-    parser.add_argument("--database", type=int, default=50_000)
-    parser.add_argument("--bits", type=int, default=BITS)
-    parser.add_argument("--k", type=int, default=TOP)
-    parser.add_argument("--wrong", type=float, default=0.1, help="probability of a hash of any class")
-    parser.add_argument("--flip", type=float, default=0.02, help="probability that a bit is flipped")
-    parser.add_argument("--loop-queries", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5, help="of ours and of faiss; the fastest counts")
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--queries", type=int, default=10_000, help="number of queries (default: %(default)s)")
+    parser.add_argument(
+        "--database", type=int, default=50_000, help="number of hashes that are ranked (default: %(default)s)"
+    )
+    parser.add_argument("--bits", type=int, default=BITS, help="bits of a hash (default: %(default)s)")
+    parser.add_argument("--k", type=int, default=TOP, help="ranks that count for mAP (default: %(default)s)")
+    parser.add_argument(
+        "--wrong", type=float, default=0.1, help="probability of a hash of any class (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--flip", type=float, default=0.02, help="probability that a bit is flipped (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--loop-queries",
+        type=int,
+        default=10_000,
+        help="queries of the published loop; its time is scaled (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="of ours and of faiss; the fastest counts (default: %(default)s)"
+    )
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     (queries, query_labels), (database, database_labels) = (

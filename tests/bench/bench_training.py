@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for the package 
 from PIL import Image
 
 import train.data
+from timm_pushpull import cli
 from timm_pushpull.utils import hardware
 from train.data import load_splits, prepare_data
 from train.launch import start_accelerator
@@ -37,13 +38,20 @@ from train.train import Trainer, TrainState, resolve, train_epoch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet18_cifar")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=40, help="steps of a round")
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--image-size", type=int, default=32, help="px; above 32, JPEG files are decoded in workers")
-    parser.add_argument("--workers", type=int, default=1)
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--model", default="resnet18_cifar", help="name of the network (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=40, help="steps of a round (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=6, help="rounds, in which the forms take turns (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=32,
+        help="px; above 32, JPEG files are decoded in workers (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="decoding processes (default: %(default)s)")
     parser.add_argument("--in-memory", action="store_true", help="larger images are decoded once, before the training")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:

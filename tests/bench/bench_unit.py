@@ -1,6 +1,6 @@
 """What the push-pull unit costs: the plain network, the published formulation and ours, turn by turn in one process.
 
-    python tests/bench/bench_unit.py                                  # the figures of the README, 2 cores
+    python tests/bench/bench_unit.py                                  # the figures of docs/unit.md, 2 cores
     python tests/bench/bench_unit.py --device cuda --batch-size 256
 
 Prints, as medians over the rounds, the time of each form over the time of the plain network in the same round; before
@@ -10,7 +10,6 @@ the memory that torch hands out in a training step. Times mean something only wh
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 import timm_pushpull
+from timm_pushpull import cli
 from timm_pushpull.utils.hardware import PRECISIONS, autocast, choose_precision, describe
 
 FORMS = ("plain", "published", "ours")
@@ -85,16 +85,30 @@ def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--suffix", default="_pushpull", help="_pushpull or _pushpull5")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
-    parser.add_argument("--layout", choices=("channels_last", "contiguous_format"), default="channels_last")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--repeats", type=int, default=1, help="steps per round and form")
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--models", nargs="+", default=["resnet18", "resnet50"], help="plain networks (default: %(default)s)"
+    )
+    parser.add_argument("--suffix", default="_pushpull", help="_pushpull or _pushpull5 (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto takes bf16 where the device has it (default: %(default)s)",
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="images per batch (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--layout",
+        choices=("channels_last", "contiguous_format"),
+        default="channels_last",
+        help="memory format (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="rounds, in which the forms take turns (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=1, help="steps per round and form (default: %(default)s)")
     args = parser.parse_args()
 
     device, precision = torch.device(args.device), choose_precision(args.precision, args.device)

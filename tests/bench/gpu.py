@@ -33,16 +33,16 @@ from torch import nn
 
 from bench import bench_unit
 from support.paths import GOLDEN_FOLDER
-from timm_pushpull import PushPullConv2d
+from timm_pushpull import PushPullConv2d, cli
 from timm_pushpull.utils.hardware import choose_precision, describe
 
 GOALS = {"resnet18": {"infer": 1.05, "train step": 1.08}, "resnet50": {"infer": 1.02, "train step": 1.03}}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="JSON file of all results")
-    parser.add_argument("--seconds", type=float, default=240, help="no part begins later")
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--output", type=Path, help="JSON file of all results (default: none)")
+    parser.add_argument("--seconds", type=float, default=240, help="no part begins later (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
     options = parser.parse_args()

@@ -279,5 +279,5 @@ def test_a_data_set_on_the_hub_is_the_folder_that_was_uploaded(tmp_path, image_f
         errors.append(Results.load(output).errors)
     assert errors[0] == errors[1]
     assert Results.load(tmp_path / "0.json").corrupted == "lab/photos-c"
-    with pytest.raises(InputError, match="cannot load dataset 'lab/nothing': .*; there is no such folder either"):
+    with pytest.raises(InputError, match=r"cannot load dataset 'lab/nothing': .*; there is no such folder either"):
         open_corrupted("lab/nothing")

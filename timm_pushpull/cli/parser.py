@@ -28,7 +28,9 @@ class HelpFormatter(argparse.HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
         return "\n\n".join(
-            part if "\n  " in part else super(HelpFormatter, self)._fill_text(part, width, indent)
+            part
+            if part.startswith("  ") or "\n  " in part
+            else super(HelpFormatter, self)._fill_text(part, width, indent)
             for part in paragraphs
         )
 

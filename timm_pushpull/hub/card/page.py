@@ -180,7 +180,9 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
 def _dataset(name: str) -> str:
     """The name and, where it is another, the dataset's page on the Hub."""
     repo = hub_dataset(name)
-    return code(name) + (f" ([{code(repo)}](https://huggingface.co/datasets/{repo}) on the Hub)" if repo != name else "")
+    return code(name) + (
+        f" ([{code(repo)}](https://huggingface.co/datasets/{repo}) on the Hub)" if repo != name else ""
+    )
 
 
 def _pooled(avg_size: int) -> str:
