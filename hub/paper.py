@@ -158,7 +158,7 @@ def figures(row: ComparisonRow) -> list[str]:
 def table2(measured: study.Study) -> str:
     """Table 2 as published, beside the mrCE of the study, whose network is a smaller one."""
     small = {row.label: row for row in measured.rows.values()}
-    header = ["data", "network", "E", "mCE", "mrCE", "R_net", "in small, on CIFAR-10: mrCE, %", "seeds"]
+    header = ["data", "network", "E", "mCE", "mrCE", "R_net", "small study on CIFAR-10: mrCE, %", "seeds"]
     rows, body = published("table2"), []
     for row in rows:
         first = next(other for other in rows if other.model == row.model)  # most rows of CIFAR-10 are ImageNet's, too
@@ -203,7 +203,7 @@ def table4(ours: Ours) -> str:
 def retrieval(name: str, measured: study.Study) -> str:
     """Table 5 or 8 as published, beside the study of retrieval."""
     small = {row.label: row for row in measured.rows.values()}
-    header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "in small: E", "mCE", "mrCE, %", "seeds"]
+    header = ["network", "E = 1 - mAP@200", "mCE", "mrCE", "small study: E", "mCE", "mrCE, %", "seeds"]
     body = []
     for row in published(name):
         theirs = [percent(row.clean_error, 1), percent(row.mce, 1), percent(row.mrce, 1)]
