@@ -103,6 +103,7 @@ def test_a_signal_after_the_last_step_says_how_to_resume(
 
     def with_signal(*arguments):
         os.kill(os.getpid(), number)
+        time.sleep(0.5)  # another thread may get it first
         return function(*arguments)
 
     monkeypatch.setattr(train, place, with_signal)
