@@ -16,6 +16,7 @@ from timm_pushpull.utils.errors import InputError, one_line
 from train.settings import Settings
 
 _PROJECT = "timm-pushpull"
+_ACCUMULATION = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 
 
 def check_gpus(device: str) -> None:
@@ -49,9 +50,16 @@ def start_accelerator(device: str, precision: str) -> Accelerator:
     if asked == "bf16":
         precision = "bf16"
     on_cpu = hardware.choose_device(device).type == "cpu"  # Accelerate has to be told, or processes would not meet
-    chosen = hardware.choose_precision(precision, PartialState(cpu=on_cpu).device)
     torch.backends.cudnn.benchmark = True  # all batches have one size, or one less
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if chosen == "bf16" else "no")
+    try:
+        chosen = hardware.choose_precision(precision, PartialState(cpu=on_cpu).device)
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if chosen == "bf16" else "no")
+    except InputError:
+        raise
+    except Exception as error:  # whatever Accelerate and its plugins make of flags and variables
+        raise InputError(
+            f"Accelerate does not start: {one_line(error)}; correct the launcher's options or ACCELERATE_*"
+        ) from error
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise InputError(f"{accelerator.distributed_type} is not supported; use a configuration from train/clusters")
     backend = accelerator.state.dynamo_plugin.backend
@@ -66,8 +74,17 @@ def start_accelerator(device: str, precision: str) -> Accelerator:
 
 
 def grad_accum_steps(settings: Settings) -> int:
-    """The settings' number of accumulated parts, or else that of Accelerate's own configuration."""
-    return settings.grad_accum_steps or int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1))
+    """The settings' number of accumulated parts, or else that of Accelerate's own configuration.
+
+    Raises:
+        InputError: The latter is not a whole number of at least 1.
+    """
+    if settings.grad_accum_steps:
+        return settings.grad_accum_steps
+    configured = os.environ.get(_ACCUMULATION, "1")
+    if not configured.isdecimal() or int(configured) < 1:
+        raise InputError(f"{_ACCUMULATION} is {configured!r}; use 1 or more, or --grad-accum-steps")
+    return int(configured)
 
 
 def check_outputs(name: str, model: nn.Module, img_size: int) -> None:

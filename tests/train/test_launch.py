@@ -21,6 +21,8 @@ def dataset(tmp_path_factory):
     ("environment", "options", "words"),
     [
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, (), ["compile with dynamo (inductor)", "--torchcompile"]),
+        ({"ACCELERATE_DYNAMO_BACKEND": "NONSENSE"}, (), ["Accelerate does not start: 'NONSENSE'", "ACCELERATE_"]),
+        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "0"}, (), ["ACCUMULATION_STEPS is '0'", "--grad-accum-steps"]),
         ({"ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_USE_CPU": "1"}, (), ["mixed precision 'fp16'"]),
         ({"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "1"}, (), ["the precision is fp32"]),
     ],
