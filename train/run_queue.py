@@ -221,6 +221,8 @@ class Queue:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._handle)
         left_over = self._left_over()
+        if self._stop.is_set():  # a signal came before their groups were known
+            self.stop()
         self._taken.update(job.name for job, _ in left_over)
         self._active.update(self._taken)
         workers = []

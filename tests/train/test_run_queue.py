@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,12 @@ def process_of(folder: Path, name: str) -> int:
     return int(starts(folder, name)[-1][0].split()[0])
 
 
+def handles(process: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 def is_running(process: int) -> bool:
     """Whether a process runs that nobody may have waited for."""
     try:
@@ -156,7 +163,7 @@ def test_a_queue_that_is_told_to_stop_ends_its_jobs(tmp_path, killed_before):
         if killed_before:
             queue.kill()
             queue = start(tmp_path, jobs)
-            time.sleep(3)
+            wait_until(lambda: handles(queue._process.pid, signal.SIGTERM))
         os.kill(queue._process.pid, signal.SIGTERM)
         end = queue.wait()
     assert end.returncode == 0, end.stderr
