@@ -19,6 +19,7 @@ from timm_pushpull.hub.card import HERE
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import make_folder
+from timm_pushpull.utils.text import printable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,7 +85,7 @@ def send(release: Release, repo_id: str, options: argparse.Namespace) -> None:
         collection=options.collection,
         endpoint=options.endpoint,
     )
-    print(done.url if done.tag is None else f"{repo_id}@{done.tag}: {done.url}")
+    print(printable(done.url if done.tag is None else f"{repo_id}@{done.tag}: {done.url}"))
 
 
 if __name__ == "__main__":

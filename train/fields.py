@@ -57,11 +57,12 @@ def convert(entry: Any, value: Any, source: str) -> Any:
         try:
             if isinstance(one, bool) != (kind is bool) or (kind is str and not isinstance(one, str)):
                 raise ValueError
+            if kind is str and not one.isprintable():  # settings are printed
+                raise ValueError
             converted.append(kind(one))
         except (TypeError, ValueError, OverflowError):
-            raise InputError(
-                f"recipe {source}: {entry.name} is {shortened(one)}; give {kind.__name__} values"
-            ) from None
+            wanted = "printable text" if kind is str else f"{kind.__name__} values"
+            raise InputError(f"recipe {source}: {entry.name} is {shortened(one)}; give {wanted}") from None
         if kind is int and converted[-1] != one:
             raise InputError(f"recipe {source}: {entry.name} is {shortened(one)}; give a whole number")
     return tuple(converted) if many else converted[0]

@@ -38,7 +38,8 @@ from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, make_folder
-from timm_pushpull.utils.markdown import percentage, table
+from timm_pushpull.utils.markdown import percentage, plain, table
+from timm_pushpull.utils.text import printable
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
@@ -154,7 +155,7 @@ def main() -> None:
         print(weights_table(planned, options.releases))
     else:
         for plan in planned.values():
-            print(describe(plan, options.releases))
+            print(printable(describe(plan, options.releases)))
 
 
 def keep_results(run: Path, path: Path) -> Path:
@@ -207,7 +208,7 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
         rows.append(
             [
                 f"[`{plan.name}`](hub/releases/{plan.name})" if plan.weights else f"`{plan.name}`",
-                f"{results.dataset}, {results.num_images:,}",
+                f"{plain(results.dataset)}, {results.num_images:,}",
                 percentage(results.clean_error, intervals.clean_error),
                 percentage(results.mce, intervals.mce),
                 percentage(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",

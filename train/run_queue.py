@@ -36,9 +36,10 @@ if __name__ == "__main__":
 from timm_pushpull import cli
 from timm_pushpull.hub.contents import read_file
 from timm_pushpull.utils import provenance
-from timm_pushpull.utils.errors import InputError, Interrupted, unknown
+from timm_pushpull.utils.errors import InputError, Interrupted, redacted, unknown
 from timm_pushpull.utils.files import check_name, make_folder, open_plain, remove_temporary, write_file
 from timm_pushpull.utils.locks import lock_file
+from timm_pushpull.utils.text import printable
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
 from train.release import PlannedRelease, load_planned
@@ -99,7 +100,7 @@ def main() -> None:
     jobs = plan_jobs(options.plan, options.runs, datasets)
     if options.datasets is None:
         for job in jobs:
-            print(f"{'done' if job.done else 'open':8}{job.name}")
+            say(f"{'done' if job.done else 'open':8}{job.name}")
         return
     cores = available_cores()
     if options.workers is not None and not 1 <= options.workers <= len(cores):
@@ -292,14 +293,14 @@ class Queue:
                     self._run(job, core, lock)
         except (OSError, InputError) as error:
             self._failed.append(job.name)
-            print(f"core {core}: {job.name} failed: {error}", flush=True)
+            say(f"core {core}: {job.name} failed: {error}")
         finally:
             with self._choice:
                 self._active.discard(job.name)
 
     def _run(self, job: Job, core: int, lock: IO[str]) -> None:
         started = time.monotonic()
-        print(f"core {core}: {job.name}", flush=True)
+        say(f"core {core}: {job.name}")
         with open_plain(self._path(job.name, "log"), "ab") as log:
             process = subprocess.Popen(
                 job.command,
@@ -320,15 +321,15 @@ class Queue:
             del self._groups[job.name]
         minutes = (time.monotonic() - started) / 60
         if self._stop.is_set():
-            print(f"core {core}: {job.name} stopped after {minutes:.0f} min", flush=True)
+            say(f"core {core}: {job.name} stopped after {minutes:.0f} min")
         elif code == 0:
             if job.save:
                 remove_temporary(job.makes[0])
                 write_file(job.makes[0], read_file(job.save.parent, job.save.name))
-            print(f"core {core}: {job.name} done in {minutes:.0f} min", flush=True)
+            say(f"core {core}: {job.name} done in {minutes:.0f} min")
         else:
             self._failed.append(job.name)
-            print(f"core {core}: {job.name} failed with exit code {code} after {minutes:.0f} min", flush=True)
+            say(f"core {core}: {job.name} failed with exit code {code} after {minutes:.0f} min")
 
     def _path(self, name: str, kind: str) -> Path:
         return self.runs / f"{name.replace(' ', '-')}.{kind}"
@@ -341,6 +342,11 @@ def _read_lock(path: Path) -> tuple[int | None, int | None]:
         return int(core), int(group)
     except ValueError:
         return None, None
+
+
+def say(line: str) -> None:
+    """Print a line, at once: the names in it are from files."""
+    print(printable(redacted(line)), flush=True)
 
 
 def available_cores() -> list[int]:

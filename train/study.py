@@ -152,6 +152,8 @@ class Study:
                 recipe = row.get("recipe", plan["recipe"])
                 settings = load_recipe(find_recipe(recipe), {**changes, "models": [row["model"]]})
                 seeds, base = tuple(row.get("seeds", plan["seeds"])), rows.get(row.get("baseline"))
+                if not str(row[about]).isprintable():
+                    raise InputError(f"row {name} of {path} has the {about} {row[about]!r}; give printable text")
                 for part in (name, *map(str, seeds)):  # parts of the names of the run's folder and its results file
                     check_name(part, f"a row or seed of {path}")
                 rows[name] = Row(name, row[about], recipe, row["model"], base, changes, settings, seeds)

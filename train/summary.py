@@ -96,6 +96,8 @@ def summary(baseline: Results, compared: Sequence[Comparison]) -> str:
         if baseline.dataset == "digits":
             notes[-1] += " The digits show that everything works, not what push-pull does."
     notes += map(str, caveats(baseline))
+    for row in rows:
+        row[0] = printable(row[0])  # the baseline's is from a file
     text = table([f"{name} (%)" if place else name for place, name in enumerate(header)], rows, aligned=True)
     wrap = textwrap.TextWrapper(_WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join([text, "", *(printable(line) for note in notes for line in wrap.wrap(note))])

@@ -45,6 +45,7 @@ from timm_pushpull.utils import hardware
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
+from timm_pushpull.utils.text import printable
 from train.benchmark import check_benchmark, clean_error, evaluation_options, plan_benchmark, run_benchmark
 from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
@@ -295,7 +296,7 @@ class Trainer:
         load_initial(self.network, initial)
         if self.model_ema:
             self.model_ema.set(self.network)
-        self.accelerator.print(f"started from {initial.record.repository or initial.record.name}")
+        self.accelerator.print(printable(f"started from {initial.record.repository or initial.record.name}"))
         return TrainState(initial_weights=asdict(initial.record))
 
     @property
@@ -407,7 +408,7 @@ def load_checkpoint(trainer: Trainer, checkpoints: Checkpoints) -> TrainState | 
         found[:] = [TrainState(**content["train_state"])]
         trainer.load_state_dict(content["trainer"])
 
-    if not checkpoints.load(restore, trainer.accelerator.print):
+    if not checkpoints.load(restore, lambda line: trainer.accelerator.print(printable(line))):
         return None
     (state,) = found
     trainer.accelerator.print(f"resumed in epoch {state.epoch + 1}, after step {state.step}")

@@ -8,7 +8,7 @@ import pytest
 
 #: What a file may give as a name.
 TEXTS = ["../victim", "..", ".", "", "a/b", "a\\b", "/abs", "../../victim", "fog/../../victim", "fog/", "./fog"]
-TEXTS += ["fog\0", "fog\nsnow", "fog\r", "\x1b[2J"]
+TEXTS += ["fog\0", "fog\nsnow", "fog\r", "\x1b[2J", "\x9b2J"]
 HOSTILE = [*TEXTS, "\ud800", None, 1, ["fog"], {"fog": 1}, True]
 NAMES = pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 NAMES_IN_YAML = pytest.mark.parametrize("name", TEXTS, ids=ascii)

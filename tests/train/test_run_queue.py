@@ -230,6 +230,16 @@ def test_our_own_plan_can_be_read_and_listed(run_inside):
     assert {line.split()[0] for line in listed} <= {"open", "done"}
 
 
+def test_names_of_jobs_cannot_steer_the_terminal(plan, run_inside):
+    study = plan.parent / "studies" / "small" / "plan.yaml"
+    row = '  "pl\\u202eain": {paper: ResNet50, model: resnet18_cifar}\n'
+    study.write_text(study.read_text() + row)
+    plan.write_text("- study: small\n")
+    process = run_inside(run_queue.main, "run_queue.py", "--plan", plan)
+    assert "\u202e" not in process.stdout
+    assert r"pl\u202eain" in process.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -149,6 +149,11 @@ def test_results_of_something_else_are_refused(folder):
         (("model: resnet18_cifar}", "modle: resnet18_cifar}"), ["modle", "'model'"]),
         (("rows:", "rows: ["), ["no plan of a study"]),
         (("recipe: digits", "recipe: digit"), ["unknown recipe 'digit'", "'digits'"]),
+        (
+            ("model: resnet18_cifar}", 'model: "resnet18_cifar.\\e[2J"}'),
+            ["models is 'resnet18_cifar.", "printable text"],
+        ),
+        (("paper: ResNet50,", 'paper: "x\\nfalse row",'), ["has the paper", "printable text"]),
         (("{epochs: 1", "{epoch: 1"), ["unknown setting 'epoch'", "'epochs'"]),
     ],
 )

@@ -62,6 +62,13 @@ def test_errors_of_retrieval_are_no_counts_of_images():
     assert "lies within chance." in text
 
 
+def test_a_baseline_of_others_draws_no_false_row(capsys):
+    own, others = measured("unit", 0.1, 0.2), measured("plain\n| evil | \u202e", 0.1, 0.2)
+    text = summary(others, [Comparison.of(own, others)])
+    assert "\n| evil" not in text
+    assert "\u202e" not in text
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_next_steps_are_commands_with_the_run_s_paths(tmp_path, capsys, count):
     found = [measured(name, 0.1, 0.2) for name in ("plain", "unit")[:count]]

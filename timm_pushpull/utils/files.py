@@ -55,7 +55,7 @@ def check_name(name: object, what: str) -> str:
         InputError: It is not the name of an entry of a folder: empty, `.`, `..`, with a separator or a control
             character, or not encodable.
     """
-    if isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f]", name):
+    if isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f-\x9f]", name):
         with contextlib.suppress(UnicodeEncodeError):
             if os.fsencode(name) and Path(name).name == name:  # on Windows, `C:x` is a path too
                 return name
