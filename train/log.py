@@ -23,6 +23,7 @@ from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError, Interrupted, one_line, unknown
 from timm_pushpull.utils.files import make_folder, read_plain, refuse_link, write_file
 from timm_pushpull.utils.progress import progress_bar
+from timm_pushpull.utils.provenance import shareable
 from timm_pushpull.utils.text import duration
 from train.run_folder import TRACKING
 from train.settings import Settings
@@ -164,7 +165,8 @@ def start_tracker(name: str | None, folder: Path, settings: Settings, accelerato
         refuse_link(folder / TRACKING / _PROJECT)  # where TensorBoard writes
         arguments = _run_arguments(name, folder / TRACKING, settings)
     config = {
-        key: value if isinstance(value, (int, float, str)) else str(value) for key, value in settings.recorded().items()
+        key: shareable(value if isinstance(value, (int, float, str)) else str(value))
+        for key, value in settings.recorded().items()
     }
     try:
         accelerator.init_trackers(_PROJECT, config=config, init_kwargs={name: arguments})

@@ -17,6 +17,7 @@ from timm_pushpull.data.augment import AUGMENTATIONS
 from timm_pushpull.models.convert import network_name
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
+from timm_pushpull.utils.provenance import shareable
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.fields import check_bounds, convert, setting
 
@@ -251,7 +252,11 @@ class Settings:
         # `base` says which network it is, as `models` does.
         mine, other = ({k: v for k, v in one.model_args.items() if k != "base"} for one in (self, recipe))
         pairs.insert(0, ("model_args", mine, other))
-        return [f"{name} is {value!r}, not {theirs!r}" for name, value, theirs in pairs if value != theirs]
+        return [
+            f"{name} is {shareable(value)!r}, not {shareable(theirs)!r}"
+            for name, value, theirs in pairs
+            if value != theirs
+        ]
 
     def to_yaml(self) -> str:
         content = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+import yaml
 
 import stage
 from support.example_run import SMALL, SMALL_ARGS, write_run
@@ -113,6 +114,19 @@ def test_staging_copies_a_run_whole_and_names_it(tmp_path):
     assert beside_it == card.replace("](robustness.png)", f"](../releases/{target.name}/robustness.png)")
     assert list(verify(Release.load(target)))
     assert timm.create_model(f"local-dir:{target}", pretrained=True).num_classes == 2
+
+
+def test_a_published_recipe_names_no_home_folder(tmp_path, monkeypatch):
+    run = half_run(tmp_path / "run")
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    given = {"dataset": f"{tmp_path}/bob/photos", "initial_checkpoint": "https://me:secret@host.org/x.pth"}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | given))
+    monkeypatch.setenv("HOME", str(tmp_path / "bob"))
+    target = stage.stage(run, tmp_path / "releases", tmp_path / "cards", ROOT / "LICENSE", "small")
+    stored = yaml.safe_load((target / "recipe.yaml").read_text())
+    assert stored == recipe | {"dataset": "~/photos", "initial_checkpoint": "https://***@host.org/x.pth"}
+    assert "secret" not in (target / "README.md").read_text()
+    assert "bob" not in (target / "README.md").read_text()
 
 
 def widen(run):

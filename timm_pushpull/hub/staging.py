@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
 from PIL import Image
 from safetensors import safe_open
 
@@ -40,6 +41,7 @@ from timm_pushpull.utils.files import (
     write_file,
 )
 from timm_pushpull.utils.locks import only_process
+from timm_pushpull.utils.provenance import shareable
 
 #: Key of the image's metadata that holds the SHA-256 of the results file that it shows.
 SHOWN = "results.json"
@@ -116,6 +118,9 @@ def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str)
 def _copy(run: Release, folder: Path, license_file: Path) -> None:
     """Copy the files that a release takes from a run; its config with the tag that the run was loaded with."""
     copy_files(run.path, folder, (WEIGHTS, RECIPE, RESULTS, LOG))
+    recipe = {name: shareable(value) for name, value in run.recipe.items()}
+    if recipe != run.recipe:  # such as the folder of a dataset
+        write_file(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None))
     write_file(folder / CONFIG, json.dumps(run.config, indent=2) + "\n")
     copy_file(license_file, folder / LICENSE)
 

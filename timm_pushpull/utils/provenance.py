@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from timm_pushpull.utils.errors import redacted
 
@@ -44,6 +45,11 @@ def without_home(argument: str) -> str:
     elif _is_below(value, home):
         value = os.path.join("~", os.path.relpath(value, home))
     return f"{flag}{equals}{value}"
+
+
+def shareable(value: Any) -> Any:
+    """A setting as it may be stored or sent: a text without secrets and without the user's home folder."""
+    return redacted(without_home(value)) if isinstance(value, str) else value
 
 
 def _is_below(path: str, folder: str) -> bool:
