@@ -96,8 +96,8 @@ def mean_error(errors: Sequence[float | None]) -> float:
 def without_validation(table: Mapping[str, T]) -> dict[str, T]:
     """The entries of a table that count towards a mean over corruptions.
 
-    The validation corruptions of ImageNet-C (`EXTRA_CORRUPTIONS`) never do: they are there to choose hyper-parameters
-    by (Hendrycks and Dietterich, ICLR 2019).
+    The validation corruptions of ImageNet-C (`EXTRA_CORRUPTIONS`) never do: they are meant for choosing
+    hyper-parameters (Hendrycks and Dietterich, ICLR 2019).
 
     Examples:
         >>> without_validation({"fog": 0.5, "spatter": 0.25})

@@ -156,7 +156,7 @@ class Measurement:
         jpeg_quality: Quality of the JPEG files that the corrupted images went through; None for none.
         corrupted: Name of the precomputed corruptions; None for images corrupted on the fly.
         image_size: Side of the images that the network saw, px.
-        precision: Arithmetic of the forward pass, bf16 or fp32.
+        precision: Precision of the forward pass, bf16 or fp32.
         hardware: Processor that does the work, in words.
         versions, command, commit: Of the process that measures, `utils.provenance`.
     """

@@ -36,7 +36,7 @@ class Source(Protocol):
     Attributes:
         labels: Class of every image, int64 of shape (N,).
         classes: Names of the classes.
-        has_clean: Whether the images are at hand without corruption too.
+        has_clean: Whether the images are available without corruption, too.
         digest: Sum of the fingerprints of the images in the block that was read last; 0 if unknown.
     """
 
@@ -167,7 +167,7 @@ class OnTheFlyCorruptions:
 
 
 class PrecomputedCorruptions:
-    """Corrupted images on disk and, if at hand, the clean images that they were made from.
+    """Corrupted images on disk and, if available, the clean images that they were made from.
 
     Images are centre-cropped where the model takes fewer pixels, and never resized: that was done before corruption.
 

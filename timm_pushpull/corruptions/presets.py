@@ -17,7 +17,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Preset:
-    """All that a preset decides. A new one needs a `Preset` and `register_preset`, nothing else.
+    """The settings of a preset. To add one, create a `Preset` and pass it to `register_preset`.
 
     Attributes:
         name: Its name in calls, commands, `results.json` and manifests.

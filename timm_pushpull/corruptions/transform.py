@@ -34,7 +34,7 @@ class Corruption:
         >>> transform(Image.new("RGB", (256, 256))).shape
         torch.Size([3, 224, 224])
 
-    With `datasets`: `dataset.map(Corruption("fog", 3).on("image"), batched=True, with_indices=True)`; of a streaming
+    With `datasets`: `dataset.map(Corruption("fog", 3).on("image"), batched=True, with_indices=True)`; for a streaming
     dataset without `with_indices`, because its indices start again in every worker and process.
 
     A call without an index, as in a `Compose`, derives the random stream from a hash of the pixels: the same image is

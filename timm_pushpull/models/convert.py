@@ -40,7 +40,7 @@ def network_name(architecture: str, model_args: Mapping[str, Any]) -> str:
 def convert_stem(
     model: nn.Module, avg_size: int = 3, alpha: Alpha | None = None, trainable_alpha: bool = True
 ) -> nn.Module:
-    """Replace the first convolution of a network by a push-pull unit with the same weights.
+    """Replace the first convolution of a network with a push-pull unit with the same weights.
 
         >>> import timm
         >>> model = convert_stem(timm.create_model("resnet18"), avg_size=5)
@@ -55,7 +55,7 @@ def convert_stem(
     timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) do not begin with
     a convolution and raise an error.
 
-    A network of timm is saved and loaded as `pushpull_stem` with the argument `base`, its own name.
+    A timm network is saved and loaded as `pushpull_stem`, with its own name as the argument `base`.
 
     Args:
         model: Any network. It is changed in place.
@@ -86,7 +86,7 @@ def _describe(model: Any, **options: Any) -> None:
 
 
 def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
-    """Set the inhibition strength of all push-pull layers of a network, of 2020 and of 2024.
+    """Set the inhibition strength of all push-pull layers of a network, both of 2020 and of 2024.
 
     More inhibition trades clean accuracy for robustness (paper, Table 3).
 
