@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,3 +133,14 @@ def test_the_citation_is_that_of_the_cards():
     assert f"{{{paper['title']}}}" in CITATION
     authors = [f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]]
     assert f"{{{' and '.join(authors)}}}" in CITATION
+
+
+def test_sections_of_the_navigation_are_named_by_their_titles():
+    pytest.importorskip("latex2mathml", reason="needs the extra docs")
+    hooks = runpy.run_path(str(ROOT / "docs" / "_mkdocs.py"))
+    nav = (
+        '<nav class="md-nav" data-md-level="1" aria-labelledby="__nav_2_label" aria-expanded="false">\n'
+        '  <label class="md-nav__title" for="__nav_2">\n    <span class="md-nav__icon md-icon"></span>\n    Guides\n'
+        "  </label></nav>"
+    )
+    assert 'aria-label="Guides" aria-expanded' in hooks["on_post_page"](nav)
