@@ -28,6 +28,7 @@ from timm_pushpull.utils.hub_client import WEIGHTS, download
 
 NONE = "none"
 UNPAIRED = {"resnet50_pushpull.imagenette"}  # of the baseline only the results are released
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # others are decoded before their size is known, or run Ghostscript
 MAX_PIXELS, MAX_ASPECT = 16_000_000, 20
 _LOADING = threading.Lock()  # so that two visitors do not load the same network twice
 
@@ -141,7 +142,7 @@ def read_image(path: Path | str) -> Image.Image:
             times as long as the other.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             width, height = file.size
             if width * height > MAX_PIXELS:
                 raise InputError(f"the image has {width} x {height} px; use one with up to {MAX_PIXELS:,} px")

@@ -49,6 +49,22 @@ def test_a_configuration_is_chosen(two_sizes):
         load_images(two_sizes, config="smal")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)), "has the alias"),
+        ("x: " + "[" * 5000 + "\n", "nest(ed|ing)"),
+        ("configs:\n- {config_name: a, data_files: 'http://127.0.0.1:9/x.parquet'}\n", "files on another machine"),
+    ],
+    ids=["aliases", "depth", "address"],
+)
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+def test_descriptions_of_others_are_bounded(two_sizes, name, text, message):
+    (two_sizes / name).write_text(f"---\n{text}---\n" if name == "README.md" else text)
+    with pytest.raises(InputError, match=message):
+        load_images(two_sizes, config="small")
+
+
 def test_commands_record_the_configuration(two_sizes, tmp_path, run_inside):
     common = ("--dataset-config", "small", "--corruptions", "contrast", "--severities", "3", "--preset", "cifar10-c")
     process = run_inside(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, PngImagePlugin, features
+from PIL import EpsImagePlugin, ExifTags, Image, PngImagePlugin, features
 
 from timm_pushpull import InputError
 from timm_pushpull.benchmark import evaluate
@@ -147,6 +147,17 @@ def test_an_orientation_that_is_a_text_says_nothing():
 
 
 # --- Grey levels of more than 8 bits ---
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    program, image = tmp_path / "gs", tmp_path / "x.png"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", str(program))
+    image.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(InputError, match="PostScript"):
+        decode_image(image)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(("name", "options"), [("odd.png", {}), ("odd.tif", {}), ("odd.pgm", {})])

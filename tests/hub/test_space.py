@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import shlex
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -117,10 +119,21 @@ def test_images_are_read_upright_and_on_white(tmp_path):
     assert networks.read_image(tmp_path / "deep.png").mode == "RGB"
 
 
+def _png(side: int) -> bytes:
+    content = io.BytesIO()
+    Image.new("1", (side, side)).save(content, "PNG")
+    return content.getvalue()
+
+
+HUGE = _png(7000)  # within an icon file that says 32 x 32
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"\x89PNG\r\n\x1a\nand then nothing", "damaged or not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", "damaged or not an image"),
+        (b"\0\0\1\0\1\0 \0\0\0\1\0 \0" + struct.pack("<II", len(HUGE), 22) + HUGE, "damaged or not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "damaged or not an image"),
         (Image.new("1", (4001, 4000)), "4001 x 4000 px; use one with up to 16,000,000"),
         (Image.new("1", (20000, 20000)), "damaged or not an image|20000 x 20000"),  # Pillow's own limit

@@ -86,6 +86,8 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
         (edit("config.json", '"resnet18_cifar_pushpull"', '"../../evil"'), ["'../../evil', which is not registered"]),
         (edit("config.json", '"tag": "photos"', '"tag": "../../evil"'), ["has the tag '../../evil'"]),
         (edit("config.json", '"avg_size": 3', '"avg_size": 3, "num_classes": 2'), ["num_classes also in model_args"]),
+        (edit("config.json", '"interpolation"', '"x"'), ["lacks pretrained_cfg.interpolation"]),
+        (edit("config.json", '"num_features": ', '"num_features": null, "x": '), ["lacks num_features"]),
         (edit("config.json", '"avg_size": 3', '"features_only": true'), ["has features_only among its model_args"]),
         (edit("config.json", "{", '{"auto_map": {"AutoConfig": "evil.Config"},'), ["has the entry 'auto_map'"]),
         (edit("config.json", "{", '{"attn_implementation": "kernels-community/x",'), ["has the entry 'attn_implem"]),

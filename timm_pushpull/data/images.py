@@ -43,12 +43,15 @@ def decode_image(file: str | Path | io.BytesIO, reduction: Reduction | None = No
 
     Raises:
         InputError: The file is damaged or not an image; it has transparent pixels, whose colour is not what anybody
-            sees, or pixels without a known range. The message is the reason alone, for the caller to add where.
+            sees, or pixels without a known range; it is PostScript. The message is the reason alone, for the caller to
+            add where.
     """
     try:
         if isinstance(file, (str, Path)) and not os.path.isfile(file) and os.path.exists(file):
             raise InputError("it is not a file")  # a pipe, which would be waited for
         with Image.open(file) as image:
+            if image.format == "EPS":
+                raise InputError("PostScript is a program, which is not run")  # by Pillow it would, with Ghostscript
             if reduction and image.format == "JPEG":
                 by = reduction(image.size[::-1] if _orientation(image) > 4 else image.size)
                 image.draft(None, (max(image.width // by, 1), max(image.height // by, 1)))

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from PIL import Image
 
 from timm_pushpull.data import columns
@@ -28,6 +30,7 @@ from timm_pushpull.data.class_folders import (
 from timm_pushpull.data.images import ImageSet, rank_in_class
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hub_client import quiet_hub
+from timm_pushpull.utils.yaml_text import MAX_CHARACTERS, load_yaml
 
 if TYPE_CHECKING:
     import datasets
@@ -166,7 +169,10 @@ def _archive(folder: Path) -> str | None:
 
 def _names_configurations(folder: Path) -> bool:
     readme = folder / "README.md"
-    return readme.is_file() and re.search(rb"^configs:", readme.read_bytes()[: 1 << 20], re.MULTILINE) is not None
+    if not readme.is_file():
+        return False
+    with readme.open("rb") as file:
+        return re.search(rb"^configs:", file.read(1 << 20), re.MULTILINE) is not None
 
 
 def _from_class_folders(
@@ -211,6 +217,8 @@ def _load_table(dataset: str, config: str | None, split: str | None, train: bool
             table = datasets.load_dataset("imagefolder", data_files=patterns, split=split, cache_dir=cache)
         else:
             refuse_wildcards(dataset)
+            if Path(dataset).is_dir():
+                check_description(Path(dataset))
             try:
                 splits = datasets.get_dataset_split_names(dataset, config, cache_dir=cache)
             except ValueError:
@@ -244,6 +252,29 @@ def cache_folder(dataset: str) -> str | None:
                 digest.update(f"{status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size}".encode())
                 digest.update(os.fsencode(path) + b"\0")
     return os.path.join(datasets.config.HF_DATASETS_CACHE, "timm-pushpull", digest.hexdigest()[:32])
+
+
+def check_description(folder: Path) -> None:
+    """Check what a folder says of itself before `datasets` reads it, whose YAML has no limits and whose paths are URLs.
+
+    Raises:
+        InputError: YAML with aliases, too large or too deep; or files in another place than this machine.
+    """
+    for name in ("README.md", ".huggingface.yaml"):
+        if not (path := folder / name).is_file():
+            continue
+        with path.open("rb") as file:
+            text = file.read(2 * MAX_CHARACTERS).decode(errors="replace")
+        if name == "README.md":
+            block = REGEX_YAML_BLOCK.search(text)
+            text = block[2] if block else ""
+        try:
+            content = load_yaml(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"{str(path)!r} cannot be read: {one_line(error)}") from error
+        described = str(content.get("configs")) if isinstance(content, dict) else ""
+        if "://" in described:
+            raise InputError(f"{str(path)!r} names files on another machine; download them, and name those")
 
 
 def refuse_wildcards(dataset: str) -> None:

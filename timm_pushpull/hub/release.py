@@ -37,6 +37,7 @@ _TIMM_ENTRIES = frozenset(
         *("label_names", "label_descriptions"),
     )
 )
+_PREPROCESSING = ("input_size", "interpolation", "crop_pct", "mean", "std")
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)?")  # of a folder and of a repository
 
 
@@ -148,8 +149,13 @@ def release_name(config: Any, path: Path) -> str:
         InputError: It is not in timm's form, or the name could not be that of a folder.
     """
     place = f"{str(path / CONFIG)!r}"
-    if not isinstance(config, dict) or not isinstance(config.get("pretrained_cfg"), dict):
+    known = config.get("pretrained_cfg") if isinstance(config, dict) else None
+    if not isinstance(known, dict):
         raise InputError(f"{place} is not the config of a timm model: it lacks pretrained_cfg")
+    lacking = [name for name in ("num_classes", "num_features") if config.get(name) is None]
+    lacking += [f"pretrained_cfg.{name}" for name in _PREPROCESSING if known.get(name) is None]
+    if lacking:
+        raise InputError(f"{place} lacks {', '.join(lacking)}; save the model again")
     if foreign := sorted(config.keys() - _TIMM_ENTRIES):
         raise InputError(f"{place} has the entry {shortened(foreign[0])}, which timm does not write; remove it")
     architecture, tag = config.get("architecture"), config["pretrained_cfg"].get("tag")
