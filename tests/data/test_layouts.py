@@ -128,6 +128,15 @@ def test_a_set_that_is_made_again_is_read_anew(tmp_path, image_folder):
         np.testing.assert_array_equal(image, corrupt(clean, "gaussian_noise", 1, "cifar10-c", seed=seed, index=3))
 
 
+def test_the_card_of_a_parquet_set_is_checked_before_datasets_reads_it(tmp_path, image_folder):
+    folder = make(image_folder, tmp_path / "out", "parquet")
+    (folder / "manifest.json").unlink()
+    aliases = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    (folder / "README.md").write_text(f"---\n{aliases}---\n")
+    with pytest.raises(InputError, match="has the alias"):
+        open_corrupted(folder)
+
+
 def test_class_folders_may_be_numbers(tmp_path):
     images = load_images("digits").subset(25)
     generate(images, tmp_path / "out", format="imagefolder", preset="cifar10-c", corruptions=["fog"], progress=False)

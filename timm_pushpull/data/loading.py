@@ -217,8 +217,7 @@ def _load_table(dataset: str, config: str | None, split: str | None, train: bool
             table = datasets.load_dataset("imagefolder", data_files=patterns, split=split, cache_dir=cache)
         else:
             refuse_wildcards(dataset)
-            if Path(dataset).is_dir():
-                check_description(Path(dataset))
+            check_description(dataset)
             try:
                 splits = datasets.get_dataset_split_names(dataset, config, cache_dir=cache)
             except ValueError:
@@ -254,14 +253,14 @@ def cache_folder(dataset: str) -> str | None:
     return os.path.join(datasets.config.HF_DATASETS_CACHE, "timm-pushpull", digest.hexdigest()[:32])
 
 
-def check_description(folder: Path) -> None:
-    """Check what a folder says of itself before `datasets` reads it, whose YAML has no limits and whose paths are URLs.
+def check_description(dataset: str) -> None:
+    """Check what a local folder says of itself before `datasets` reads it: its YAML has no limits, its paths are URLs.
 
     Raises:
         InputError: YAML with aliases, too large or too deep; or files in another place than this machine.
     """
     for name in ("README.md", ".huggingface.yaml"):
-        if not (path := folder / name).is_file():
+        if not (path := Path(dataset, name)).is_file():
             continue
         with path.open("rb") as file:
             text = file.read(2 * MAX_CHARACTERS).decode(errors="replace")

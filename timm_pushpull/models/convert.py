@@ -57,8 +57,8 @@ def convert_stem(
 
     A timm network is saved and loaded as `pushpull_stem`, with its own name as the argument `base`.
 
-    After `to_empty`, call `reset_parameters` of the layers. The network's own `init_weights` sets neither `alpha` nor, in
-    most of timm, the batch norms.
+    After `to_empty`, call `reset_parameters` of the layers. The network's own `init_weights` leaves `alpha` as it is,
+    and in most of timm the batch norms too.
 
     Args:
         model: Any network. It is changed in place.

@@ -29,7 +29,7 @@ from timm_pushpull.data.corrupted.folder import OutputFolder, writing
 from timm_pushpull.data.corrupted.image_files import encode_image, image_stems, suffix
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import ImageSet, read_batches
-from timm_pushpull.data.loading import cache_folder, load_images, refuse_wildcards
+from timm_pushpull.data.loading import cache_folder, check_description, load_images, refuse_wildcards
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import remove, sha256
 from timm_pushpull.utils.hub_client import quiet_hub
@@ -183,6 +183,7 @@ def _severity_splits(place: str) -> dict[str, dict[int, str]]:
 
     found: dict[str, dict[int, str]] = {}
     refuse_wildcards(place)
+    check_description(place)
     try:
         with quiet_hub():
             cache = cache_folder(place)
