@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -93,10 +94,13 @@ def run_inside(monkeypatch, capfd) -> Callable[..., subprocess.CompletedProcess[
 def start_quickly(monkeypatch) -> Callable[[ModuleType], None]:
     """Let a script's module start its commands in processes that spare the imports."""
 
-    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+    def wait(command: list[str]) -> int:
         process = run_command(*command[1:])
         print(process.stdout)
         print(process.stderr, file=sys.stderr)
-        return process
+        return process.returncode
 
-    return lambda module: monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run))
+    def popen(command: list[str]) -> nullcontext[SimpleNamespace]:
+        return nullcontext(SimpleNamespace(wait=lambda: wait(command)))
+
+    return lambda module: monkeypatch.setattr(module, "subprocess", SimpleNamespace(Popen=popen))

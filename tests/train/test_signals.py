@@ -96,7 +96,7 @@ def test_a_training_that_is_told_to_stop_goes_on_to_the_same_weights(tmp_path, p
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("place", ["save_weights", "run_benchmark"])
 def test_a_signal_after_the_last_step_says_how_to_resume(
-    tmp_path, run_inside, monkeypatch, default_sigterm, place, number
+    tmp_path, run_inside, monkeypatch, default_signals, place, number
 ):
     dataset, run = make_image_folder(tmp_path / "images"), tmp_path / "run"
     function = getattr(train, place)
@@ -128,14 +128,16 @@ def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
 
 
 @pytest.fixture
-def default_sigterm():
-    """As in a new process: servers of other tests leave a handler of their own."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def default_signals():
+    """As in a new process: servers of other tests leave a handler of their own, and nohup or & ignore SIGINT."""
+    handlers = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_sigterm_ends_a_command_in_order(run_inside, default_sigterm):
+def test_sigterm_ends_a_command_in_order(run_inside, default_signals):
     undone = []
 
     def command() -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,7 +101,7 @@ class OnTheFlyCorruptions:
         check_jpeg_quality(self.jpeg_quality)
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InputError(f"workers is {self.workers!r}; use an integer of 1 or more")
-        pixels = self.geometry(self.images.read(self.images.indices[0]))
+        pixels = self._first
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
             raise InputError(
                 f"the geometry gives {pixels.dtype} of shape {pixels.shape}; use one that gives uint8 (H, W, 3)"
@@ -108,6 +109,11 @@ class OnTheFlyCorruptions:
         if cells:
             height, width = pixels.shape[:2]
             check_image_size(height, width, get_preset(self.preset))
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """The first image, uint8 (H, W, 3)."""
+        return self.geometry(self.images.read(self.images.indices[0]))
 
     def about(self, corruptions: Sequence[str]) -> dict[str, Any]:
         return {
@@ -123,8 +129,7 @@ class OnTheFlyCorruptions:
 
     def block_images(self, batch_size: int) -> int:
         """Images per block: whole batches of bounded size."""
-        pixels = self.geometry(self.images.read(self.images.indices[0]))
-        return max(batch_size, _BLOCK_BYTES // pixels.nbytes // batch_size * batch_size)
+        return max(batch_size, _BLOCK_BYTES // self._first.nbytes // batch_size * batch_size)
 
     def batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
         """The images at these positions in every cell, corrupted in threads ahead of their use."""
