@@ -282,7 +282,8 @@ def conclusion(study: Study) -> str:
                 f"{' and '.join(verdicts[verdict])} {verb} {verdict} errors under corruption than the baseline"
             )
     if verdicts["undecided"]:
-        parts.append(f"for {' and '.join(verdicts['undecided'])} it is undecided, as the interval holds 100 %")
+        names = " and ".join(verdicts["undecided"])
+        parts.append(f"the study does not decide it for {names}: 100 % is in the interval")
     return f"By the 95 % intervals of mrCE, {'; '.join(parts)}."
 
 
@@ -305,9 +306,9 @@ def page(study: Study) -> str:
     if study.compared():
         parts += [
             "An mrCE below 100 % means fewer errors than the baseline's. Its interval is Student's t over the seeds, "
-            "paired: the errors of each seed are relative to those of the baseline trained with the same seed. Every "
-            "interval stands for itself; of twenty, one misses the true value on average. It covers the chance in "
-            "training these networks, not other networks or data.",
+            "paired: the errors of each seed are relative to those of the baseline trained with the same seed. The "
+            "intervals are not corrected for their number: on average, one in twenty misses the true value. They cover "
+            "the chance in training these networks, not other networks or data.",
             "## By frequency of the corruption",
             "Errors relative to the baseline's in percent, means over the corruptions of a group as in the paper's "
             "Table 4.",
