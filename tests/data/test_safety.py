@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,18 @@ def test_what_killed_processes_have_left_of_a_file_is_removed(tmp_path):
         path.touch()
     files.remove_temporary(place / "x.json")
     assert sorted(place.iterdir()) == sorted(others)
+
+
+def test_writing_a_file_removes_what_was_left_of_it_hours_ago(tmp_path):
+    """A younger one may be that of a process at work."""
+    place = tmp_path / "in"
+    place.mkdir()
+    old, young = place / f".x.html.{'0a' * 8}.tmp", place / f".x.html.{'0b' * 8}.tmp"
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (time.time() - 4000,) * 2)
+    files.write_file(place / "x.html", "x")
+    assert sorted(place.iterdir()) == sorted([young, place / "x.html"])
 
 
 def test_temporary_files_are_new_unpredictable_and_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -33,6 +34,7 @@ _PLACE = {
     errno.EIO: "input/output error",
     errno.ENAMETOOLONG: "the name is too long",
 }
+_ABANDONED = 3600  # seconds after which a temporary file belongs to a killed process
 # A pipe is opened without waiting for its other end, so that it can be refused. Windows has neither flag.
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -221,6 +223,8 @@ def write_file(path: Path | str, content: str | bytes, *, within: Path | str | N
     if within is not None:
         check_within(path, within)
     data = content.encode() if isinstance(content, str) else content
+    with contextlib.suppress(OSError, InputError):  # such as another user's file
+        remove_temporary(path, older_than=_ABANDONED)
     try:
         replace_file(path, data, path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp"))
     except OSError as error:
@@ -232,11 +236,16 @@ def is_temporary(name: str) -> bool:
     return re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", name) is not None
 
 
-def remove_temporary(path: Path) -> None:
-    """Remove what killed processes have left of `write_file(path, ...)`; no other process may be at work on it."""
+def remove_temporary(path: Path, older_than: float = 0) -> None:
+    """Remove what killed processes have left of `write_file(path, ...)`.
+
+    Args:
+        older_than: Seconds since they were written; 0 requires that no other process is at work on the file.
+    """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if is_temporary(left.name):
-            remove(left, within=path.parent)
+        with contextlib.suppress(FileNotFoundError):  # it has just been renamed, or removed
+            if is_temporary(left.name) and time.time() - left.lstat().st_mtime >= older_than:
+                remove(left, within=path.parent)
 
 
 def remove(path: Path | str, *, within: Path | str) -> None:
