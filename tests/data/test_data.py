@@ -41,6 +41,33 @@ def test_digits_are_split_the_same_way_in_every_class():
     assert zero[12:20, 14:18].mean() < one[12:20, 14:18].mean() / 2
 
 
+def test_a_folder_called_digits_is_read_and_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("resnet18_cifar", "cat"):
+        (tmp_path / "digits" / name).mkdir(parents=True)
+    assert len(load_images("digits")) == 355
+    Image.new("RGB", (8, 8)).save(tmp_path / "digits" / "resnet18_cifar" / "robustness.png")
+    (tmp_path / "digits" / "resnet18_cifar" / "recipe.yaml").touch()
+    assert len(load_images("digits")) == 355  # the folder of a run
+    (tmp_path / "digits" / "resnet18_cifar" / "recipe.yaml").unlink()
+    Image.new("RGB", (8, 8)).save(tmp_path / "digits" / "cat" / "0.png")
+    with pytest.warns(UserWarning, match="not scikit-learn's digits"):
+        found = load_images("digits")
+    assert found.classes == ("cat", "resnet18_cifar")
+
+
+@pytest.mark.parametrize("name", ["0.png", "train.zip"])
+@pytest.mark.filterwarnings("ignore:'digits' is the folder")
+def test_images_in_a_folder_called_digits_are_not_passed_over(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / name).write_bytes(b"")
+    with pytest.raises(InputError, match="the images in 'digits"):
+        load_images("digits")
+    (tmp_path / "digits" / "recipe.yaml").touch()  # the folder of a run
+    assert len(load_images("digits")) == 355
+
+
 def test_cifar10():
     test = load_images(str(shared_path("data/cifar10")))
     assert (test.name, test.split, test.files.column, len(test)) == ("cifar10", "test", "img", 10_000)

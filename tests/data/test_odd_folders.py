@@ -378,32 +378,6 @@ def test_order_and_labels_are_those_of_torchvision(tmp_path):
     assert list(zip(ours.files.paths(range(len(ours))), ours.labels.tolist(), strict=True)) == theirs.samples
 
 
-def test_a_folder_called_digits_is_read_and_said(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()
-    assert len(load_images("digits")) == 355
-    images("digits/resnet18_cifar/robustness.png")(tmp_path)
-    texts(digits__resnet18_cifar__recipe_dot_yaml="")(tmp_path)
-    assert len(load_images("digits")) == 355  # the folder of a run
-    (tmp_path / "digits" / "resnet18_cifar" / "recipe.yaml").unlink()
-    images("digits/cat/0.png")(tmp_path)
-    with pytest.warns(UserWarning, match="not scikit-learn's digits"):
-        found = load_images("digits")
-    assert found.classes == ("cat", "resnet18_cifar")
-
-
-@pytest.mark.parametrize("name", ["0.png", "train.zip"])
-@pytest.mark.filterwarnings("ignore:'digits' is the folder")
-def test_images_in_a_folder_called_digits_are_not_passed_over(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / name).write_bytes(b"")
-    with pytest.raises(InputError, match="the images in 'digits"):
-        load_images("digits")
-    (tmp_path / "digits" / "recipe.yaml").write_text("")  # the folder of a run
-    assert len(load_images("digits")) == 355
-
-
 def test_folders_of_domains_are_named(tmp_path):
     images("art/cat/0.png", "art/dog/0.png", "photo/cat/0.png", "photo/dog/0.png")(tmp_path)
     with pytest.warns(UserWarning, match="the classes of .* are 'art', 'photo', and each of them holds the same"):
