@@ -9,7 +9,8 @@ dataset that it does not name is loaded from the Hub. Each job is a process with
 two such runs process more images/s than one with two threads. Jobs resume from their last checkpoint. A job that fails
 is reported, and the others continue.
 
-Run the queue in its own clone, so that editing does not disturb it. It writes runs and logs to --runs, and results of
+Run the queue in its own clone, so that editing does not disturb it, and with `nice`, so that it takes only the time
+that others leave. It writes runs and logs to --runs, and results of
 studies beside their plans. `python train/release.py --stage NAME` makes a release of a finished run.
 """
 
@@ -312,6 +313,7 @@ class Queue:
                 pass_fds=[lock.fileno()],
             )
             self._groups[job.name] = process.pid
+            keep_nice(process.pid)
             lock.truncate(0)
             lock.write(f"{core} {process.pid}\n")
             lock.flush()
@@ -360,6 +362,12 @@ def pin_thread(core: int) -> None:
     """Keep this thread, and the processes that it starts, on a core, where the system can do that."""
     if sys.platform == "linux":
         os.sched_setaffinity(0, {core})
+
+
+def keep_nice(session: int) -> None:
+    """Give a new session our niceness: where Linux groups processes by session, theirs counts only within it."""
+    with suppress(OSError):
+        Path(f"/proc/{session}/autogroup").write_text(str(os.nice(0)))
 
 
 if __name__ == "__main__":

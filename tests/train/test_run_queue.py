@@ -58,10 +58,10 @@ def job(folder: Path, name: str, needs: tuple[str, ...] = (), wait_for: str = ""
     return {"name": name, "command": command, "makes": [f"{name}.made"], "needs": [f"{need}.made" for need in needs]}
 
 
-def start(folder: Path, jobs: list[dict], cores: int = 1) -> Command:
+def start(folder: Path, jobs: list[dict], cores: int = 1, niceness: int = 0) -> Command:
     """Start a queue of these jobs."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    (folder / "driver.py").write_text(DRIVER)
+    (folder / "driver.py").write_text(f"import os; os.nice({niceness})\n{DRIVER}")
     return Command(folder / "driver.py", folder, str(cores))
 
 
@@ -126,6 +126,16 @@ def test_a_job_waits_for_its_baseline_and_each_has_a_core_and_a_thread(tmp_path)
     if sys.platform == "linux":
         cores = [line[0].split(" ", 1)[1] for line in (plain, other)]
         assert sorted(cores) == [f"[{core}]" for core in available_cores()[:2]]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="needs a kernel that schedules by session")
+def test_a_job_s_session_has_the_niceness_of_its_queue(tmp_path):
+    with start(tmp_path, [job(tmp_path, "long", wait_for="go")], niceness=7) as queue:
+        wait_until(lambda: starts(tmp_path, "long"))
+        session = Path(f"/proc/{process_of(tmp_path, 'long')}/autogroup")
+        wait_until(lambda: session.read_text().split()[-1] == "7", seconds=10)
+        (tmp_path / "go").touch()
+        queue.wait()
 
 
 def test_what_outlives_a_killed_queue_is_waited_for_and_not_started_again(tmp_path):
