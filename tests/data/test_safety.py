@@ -17,7 +17,7 @@ from support.generated import FORMATS, make
 from support.hostile import NAMES, TEXTS, tree
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, cli
-from timm_pushpull.benchmark import ProgressLog
+from timm_pushpull.benchmark import ProgressLog, Results
 from timm_pushpull.data import open_corrupted
 from timm_pushpull.data.corrupted.imagefolder import ImageFolderWriter
 from timm_pushpull.data.corrupted.parquet import ParquetWriter
@@ -114,6 +114,34 @@ def test_pipes_and_devices_are_not_opened(tmp_path):
         for mode in ("rb", "r+b", "ab"):
             with pytest.raises(InputError, match="is not a regular file"):
                 files.open_plain(path, mode)
+
+
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
+    """Renaming would: as root, `--output /dev/null` would replace the device."""
+    pipe, link = tmp_path / "pipe", tmp_path / "null"
+    os.mkfifo(pipe)
+    link.symlink_to(os.devnull)
+    before = sorted(tmp_path.iterdir())
+    for path in (pipe, link):
+        for write in (files.check_output, lambda path: files.write_file(path, "x")):
+            with pytest.raises(InputError, match="is a pipe or a device; give a file"):
+                write(path)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_pipes_in_folders_of_others_are_not_waited_for(tmp_path, image_folder):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "results.json")
+    with pytest.raises(InputError, match="is not a regular file"):
+        Results.load(tmp_path / "run")
+    for name in ("labels.npy", "contrast.npy"):
+        make(image_folder, tmp_path / "set", format="npy", overwrite=True)
+        (tmp_path / "set" / name).unlink()
+        os.mkfifo(tmp_path / "set" / name)
+        with pytest.raises(InputError, match=f"{name}' is not a file; restore it"):
+            open_corrupted(tmp_path / "set")
 
 
 def test_a_removed_folder_s_links_keep_their_targets(tmp_path, victim):

@@ -22,7 +22,7 @@ from timm_pushpull.cli.parser import KeyValues, add_command
 from timm_pushpull.cli.tables import print_results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import make_folder, remove_temporary
+from timm_pushpull.utils.files import check_output, remove_temporary
 from timm_pushpull.utils.locks import only_process
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def _check(options: argparse.Namespace) -> None:
     if retrieves and options.details:
         raise InputError("--details is for classifiers; leave it out with --task retrieval")
     check_corruption_options(options)
-    if options.output.is_dir():
-        raise InputError(f"--output {str(options.output)!r} is a folder; give a file, such as results.json")
-    make_folder(options.output.parent)
+    check_output(options.output)
 
 
 def _benchmark(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from timm_pushpull.cli.measured import load_compared, load_results
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
-from timm_pushpull.utils.files import make_folder, write_file
+from timm_pushpull.utils.files import check_output, write_file
 from timm_pushpull.utils.text import printable
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ def _compare(options: argparse.Namespace) -> None:
         raise unknown("format", options.format, FORMATS)
     if options.paper not in (None, *paper.TABLES):
         raise InputError(f"--paper is {options.paper!r}; use {' or '.join(paper.TABLES)}")
-    if options.output and options.output.is_dir():
-        raise InputError(f"{str(options.output)!r} is a folder; give a file")
     paths = [options.baseline, *options.results]
     measured = load_results(paths) if options.paper else load_compared(paths, "a comparison")
     require_errors(measured[0])
@@ -116,7 +114,7 @@ def _write(rows: list[ComparisonRow], notes: list[str], kind: str, output: Path 
     if kind != "csv":
         text += "".join(f"{'% ' if kind == 'latex' else chr(10)}{printable(note)}\n" for note in notes)
     if output:
-        make_folder(output.parent)
+        check_output(output)
         write_file(output, text)
         print(f"written to {output}")
     else:

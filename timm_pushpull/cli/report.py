@@ -41,14 +41,12 @@ def add(commands) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from timm_pushpull.figures.report import TITLE, render
-    from timm_pushpull.utils.files import make_folder, write_file
+    from timm_pushpull.utils.files import check_output, write_file
 
     output = options.output
-    if output.is_dir():
-        raise InputError(f"{str(output)!r} is a folder; give a file")
+    check_output(output)
     if output.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{str(output)!r} does not end in .html")
-    make_folder(output.parent)
     page = render(
         options.results,
         options.image,

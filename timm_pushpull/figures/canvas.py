@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from timm_pushpull.utils import files
 from timm_pushpull.utils.errors import InputError
-from timm_pushpull.utils.files import make_folder, write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,15 +175,12 @@ def check_output(path: Path) -> None:
     """Check that a figure can be written to `path`, so that errors come before long work.
 
     Raises:
-        InputError: The suffix is no known format, the path is a folder or cannot be created, or matplotlib is not
-            installed.
+        InputError: The suffix is no known format, no file can be written there, or matplotlib is not installed.
     """
     if path.suffix.lower().lstrip(".") not in FORMATS:
         raise InputError(f"{str(path)!r} does not end in .png, .pdf or .svg")
-    if path.is_dir():
-        raise InputError(f"{str(path)!r} is a folder; give a file")
     new_figure(1, 1)
-    make_folder(path.parent)
+    files.check_output(path)
 
 
 def save_figure(figure: Figure, path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -199,7 +196,7 @@ def save_figure(figure: Figure, path: Path, metadata: dict[str, str] | None = No
     no_date: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
     with rc_context({"svg.hashsalt": "timm-pushpull"}):  # otherwise the ids in an SVG are random
         figure.savefig(content, format=kind, dpi=_DPI, metadata=no_date | (metadata or {}))
-    write_file(path, content.getvalue())
+    files.write_file(path, content.getvalue())
 
 
 def _freeze_layout(figure: Figure) -> None:

@@ -154,6 +154,24 @@ def check_plain(path: Path | str, limit: int) -> None:
         raise InputError(f"{str(path)!r} has {size:,} bytes; at most {limit:,} are expected of such a file")
 
 
+def check_output(path: Path) -> None:
+    """Check that a file can be written to `path`, so that errors come before long work; make its folder.
+
+    Raises:
+        InputError: A folder, a pipe or a device is in its place, or its folder cannot be created or written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; give a file")
+    _refuse_special(path)
+    make_folder(path.parent)
+
+
+def _refuse_special(path: Path) -> None:
+    """Raise InputError for a pipe or a device, such as /dev/null or /dev/stdout: renaming a file would replace it."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{str(path)!r} is a pipe or a device; give a file")
+
+
 def make_folder(path: Path | str, *, within: Path | str | None = None) -> Path:
     """Create a folder and its parents, where they do not exist.
 
@@ -217,11 +235,13 @@ def write_file(path: Path | str, content: str | bytes, *, within: Path | str | N
         within: A folder above it; no folder between the two may be a symbolic link.
 
     Raises:
-        InputError: The place cannot be written to, is full, or is not within that folder; nothing is left behind.
+        InputError: The place cannot be written to, is full, is not within that folder, or is a pipe or a device;
+            nothing is left behind.
     """
     path = Path(path)
     if within is not None:
         check_within(path, within)
+    _refuse_special(path)
     data = content.encode() if isinstance(content, str) else content
     with contextlib.suppress(OSError, InputError):  # such as another user's file
         remove_temporary(path, older_than=_ABANDONED)

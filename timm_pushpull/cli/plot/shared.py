@@ -74,13 +74,13 @@ def pretrained_cfg(model: nn.Module) -> dict[str, Any]:
 
 def _plot(options: argparse.Namespace) -> None:
     from timm_pushpull import figures
-    from timm_pushpull.utils.files import make_folder
+    from timm_pushpull.utils.files import check_output
 
     figures.check_output(options.output)
     if options.data:
-        if options.data.suffix != ".npz" or options.data.is_dir():
+        if options.data.suffix != ".npz":
             raise InputError(f"--data {str(options.data)!r} does not end in .npz")
-        make_folder(options.data.parent)
+        check_output(options.data)
     if getattr(options, "seed", 0) < 0:
         raise InputError(f"--seed is {options.seed}; use 0 or more")
     drawn = options.draw(options)

@@ -91,6 +91,8 @@ class NpySet(CorruptedSet):
 
     def _open(self, name: str) -> np.ndarray:
         path = self.folder / name
+        if path.exists() and not path.is_file():  # reading a pipe would wait for its other end
+            raise InputError(f"{str(path)!r} is not a file; restore it")
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
