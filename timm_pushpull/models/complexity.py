@@ -19,8 +19,16 @@ def multiply_adds(model: nn.Module, size: int, channels: int = 3) -> int:
     """
     parameter = next(model.parameters())
     image = torch.zeros(1, channels, size, size, dtype=parameter.dtype, device=parameter.device)
-    training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # the mode turns the fused unit off
-        model.eval()(image)
-    model.train(training)
+    modes = [(module, module.training) for module in model.modules()]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:  # FlopCounterMode fails where a module is called with a trained parameter
+            parameter.requires_grad_(False)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:  # the mode turns the fused unit off
+            model.eval()(image)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        for module, training in modes:
+            module.training = training
     return counter.get_total_flops() // 2
