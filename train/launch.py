@@ -25,7 +25,8 @@ def check_gpus(device: str) -> None:
     Its launcher says nothing, and the processes would train on the CPU. It sets ACCELERATE_USE_CPU for those that it
     starts otherwise.
     """
-    for_gpus = "ACCELERATE_MIXED_PRECISION" in os.environ and "ACCELERATE_USE_CPU" not in os.environ
+    launched = {"ACCELERATE_MIXED_PRECISION", "LOCAL_RANK"} <= os.environ.keys()
+    for_gpus = launched and "ACCELERATE_USE_CPU" not in os.environ
     if for_gpus and device == "auto" and hardware.choose_device().type == "cpu":
         raise InputError(
             "Accelerate was told to use several GPUs, but this machine has none; leave out --multi_gpu, use "

@@ -24,6 +24,7 @@ def dataset(tmp_path_factory):
         ({"ACCELERATE_DYNAMO_BACKEND": "NONSENSE"}, (), ["Accelerate does not start: 'NONSENSE'", "ACCELERATE_"]),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "0"}, (), ["ACCUMULATION_STEPS is '0'", "--grad-accum-steps"]),
         ({"ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_USE_CPU": "1"}, (), ["mixed precision 'fp16'"]),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, (), ["mixed precision 'fp8'"]),
         ({"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "1"}, (), ["the precision is fp32"]),
     ],
 )
