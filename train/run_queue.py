@@ -366,8 +366,15 @@ def pin_thread(core: int) -> None:
 
 def keep_nice(session: int) -> None:
     """Give a new session our niceness: where Linux groups processes by session, theirs counts only within it."""
-    with suppress(OSError):
-        Path(f"/proc/{session}/autogroup").write_text(str(os.nice(0)))
+    for _ in range(10):
+        try:
+            Path(f"/proc/{session}/autogroup").write_text(str(os.nice(0)))
+        except BlockingIOError:  # users other than root may set one in 0.1 s
+            time.sleep(0.1)
+        except OSError:
+            return
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ def _report(options: argparse.Namespace) -> None:
     from timm_pushpull.utils.files import check_output, write_file
 
     output = options.output
-    check_output(output)
     if output.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{str(output)!r} does not end in .html")
+    check_output(output)
     page = render(
         options.results,
         options.image,
