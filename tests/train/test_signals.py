@@ -152,6 +152,39 @@ def test_sigterm_ends_a_command_in_order(run_inside, default_signals):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+#: What `release.py --measure` starts: it waits until it is told to end, and notes that it was.
+MEASURING = """\
+import signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, lambda *_: (Path("ended").touch(), sys.exit(143)))
+Path("began").touch()
+time.sleep(60)
+"""
+MEASURE = """\
+import sys
+from pathlib import Path
+from timm_pushpull import cli
+from train import release
+plan = release.load_planned()["resnet18.imagenette"]
+Path("run").mkdir()
+Path("run/training.json").touch()  # as of a measurement that is resumed
+release.training_command = lambda *_: [sys.executable, "measuring.py"]
+release._PATIENCE = 0.1  # for a measurement that the terminal has interrupted too
+cli.run(lambda: release.measure(plan, Path("run"), Path("releases"), None, []), "release.py")
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_measurement_of_a_release_is_ended_with_its_command(tmp_path, default_signals, number, code):
+    (tmp_path / "measuring.py").write_text(MEASURING)
+    (tmp_path / "measure.py").write_text(MEASURE)
+    with Command(tmp_path / "measure.py", cwd=tmp_path, PYTHONPATH=str(ROOT)) as command:
+        wait_until((tmp_path / "began").exists)
+        os.kill(command._process.pid, number)
+        assert command.wait().returncode == code
+    assert (tmp_path / "ended").exists()
+
+
 #: Stands for SLURM's commands: notes the call; `srun` runs until it is told to end.
 SLURM = """\
 #!/usr/bin/env bash
