@@ -295,6 +295,8 @@ def test_the_captions_of_results_count_what_the_figures_show():
     saved = metrics.net_error_reduction(best.clean_error, best.mce, baseline.clean_error, baseline.mce)
     assert "1 lie below the line for β = 1 (best: best, +4.0 %)" in text
     assert f"2 lie below the line for β = mCE₀/E₀ (best: best, +{100 * saved:.1f} %)" in text
+    text = caption(figures.plot_tradeoff(baseline, [best]))
+    assert f"R_net of best is +4.0 % for β = 1 and +{100 * saved:.1f} % for β = mCE₀/E₀." in text
     text = caption(figures.plot_corruption_bars(baseline, [worse, better]))
     assert "fewer errors than the baseline: worse on 0 of 15 (mrCE 110.0 %); better on 15 of 15 (mrCE 95.0 %)" in text
     assert "100 images of photos, split test (preset cifar10-c, seed 0)" in text

@@ -85,18 +85,20 @@ def _caption(baseline: Results, groups: Sequence[tuple[str, Series]]) -> str:
         for label, members in groups[1:]
         for alpha, results in members
     ]
-    counts = []
+    text = (
+        f"Clean error against mean corruption error, on {described(baseline)}. Further right: more errors on clean "
+        f"images; further down: fewer on corrupted ones. On the lines the net error reduction R_net is 0. "
+    )
+    counts, bests = [], []
     for beta, line in ((1.0, "β = 1"), (None, "β = mCE₀/E₀")):
         gains = [metrics.net_error_reduction(*point, *_point(baseline), beta) for _, point in others]
         best, (name, _) = max(zip(gains, others, strict=True), key=lambda pair: pair[0])
-        counts.append(
-            f"{sum(gain > 0 for gain in gains)} lie below the line for {line} (best: {name}, {100 * best:+.1f} %)"
-        )
-    text = (
-        f"Clean error against mean corruption error, on {described(baseline)}. Further right: more errors on clean "
-        f"images; further down: fewer on corrupted ones. On the lines the net error reduction R_net is 0. Of "
-        f"{len(others)} models, {' and '.join(counts)}."
-    )
+        bests.append(f"{round(100 * best, 1) + 0.0:+.1f} %")  # never -0.0
+        counts.append(f"{sum(gain > 0 for gain in gains)} lie below the line for {line} (best: {name}, {bests[-1]})")
+    if len(others) == 1:
+        text += f"R_net of {others[0][0]} is {bests[0]} for β = 1 and {bests[1]} for β = mCE₀/E₀."
+    else:
+        text += f"Of {len(others)} models, {' and '.join(counts)}."
     if any(alpha is not None for _, members in groups for alpha, _ in members):
         text += " Numbers next to points: the fixed inhibition strength α."
     return minus(text)
