@@ -134,7 +134,7 @@ def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
 def test_pipes_in_folders_of_others_are_not_waited_for(tmp_path, image_folder):
     (tmp_path / "run").mkdir()
     os.mkfifo(tmp_path / "run" / "results.json")
-    with pytest.raises(InputError, match="is not a regular file"):
+    with pytest.raises(InputError, match=r"results\.json' is not a file; replace it"):
         Results.load(tmp_path / "run")
     for name in ("labels.npy", "contrast.npy"):
         make(image_folder, tmp_path / "set", format="npy", overwrite=True)

@@ -11,7 +11,7 @@ from timm_pushpull import metrics
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils import schema
 from timm_pushpull.utils.errors import InputError
-from timm_pushpull.utils.files import open_plain, write_file
+from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.schema import Count, Fraction, Length, Positive, Seconds
 
 TASKS = ("classification", "retrieval")
@@ -326,10 +326,12 @@ class Results(Measurement):
             InputError: It cannot be read, or as in `from_json`.
         """
         path = Path(path)
-        inside = path.is_dir()
-        path = path / "results.json" if inside else path
+        if path.is_dir():
+            path = path / "results.json"
+            if path.exists() and not path.is_file():  # reading a pipe would wait for its other end
+                raise InputError(f"results file {str(path)!r} is not a file; replace it")
         try:
-            with open_plain(path) if inside else open(path, "rb") as file:
+            with open(path, "rb") as file:
                 content = file.read(schema.MAX_BYTES + 1)
         except OSError as error:
             raise InputError(f"cannot read results file {str(path)!r}: {error.strerror or error}") from error
