@@ -10,8 +10,8 @@ two such runs process more images/s than one with two threads. Jobs resume from 
 is reported, and the others continue.
 
 Run the queue in its own clone, so that editing does not disturb it, and with `nice`, so that it takes only the time
-that others leave. It writes runs and logs to --runs, and results of
-studies beside their plans. `python train/release.py --stage NAME` makes a release of a finished run.
+that others leave. It writes runs and logs to --runs, and results of studies beside their plans.
+`python train/release.py --stage NAME` makes a release of a finished run.
 """
 
 from __future__ import annotations

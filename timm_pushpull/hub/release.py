@@ -158,7 +158,7 @@ def release_name(config: Any, path: Path) -> str:
         raise InputError(f"{place} lacks {', '.join(lacking)}; save the model again")
     if foreign := sorted(config.keys() - _TIMM_ENTRIES):
         raise InputError(f"{place} has the entry {shortened(foreign[0])}, which timm does not write; remove it")
-    architecture, tag = config.get("architecture"), config["pretrained_cfg"].get("tag")
+    architecture, tag = config.get("architecture"), known.get("tag")
     if not isinstance(architecture, str) or not is_model(architecture):
         raise InputError(f"{place} names the architecture {shortened(architecture)}, which is not registered")
     name = f"{network_name(architecture, config.get('model_args', {}))}.{tag}"
