@@ -45,6 +45,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     return _EQUATION.sub(lambda match: convert(match[1], display="block"), markdown)
 
 
+def on_post_template(output_content: str, template_name: str, **_: Any) -> str:
+    """Treat the page that is shown for a wrong address as the others."""
+    return on_post_page(output_content) if template_name == "404.html" else output_content
+
+
 def on_post_page(output: str, **_: Any) -> str:
     """Name what the theme leaves without a name."""
     output = output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
