@@ -3,7 +3,8 @@
 examples:
   python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me --dry-run
   hf auth login   # or HF_TOKEN=...
-  python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me   # -> me/resnet18_cifar_pushpull.digits
+  # writes me/resnet18_cifar_pushpull.digits
+  python hub/publish.py runs/digits/resnet18_cifar_pushpull --namespace me
   python hub/publish.py --all --namespace timm-pushpull --collection "PushPull-Net"
 """
 

@@ -1,8 +1,10 @@
 """Make a release from a finished run: the folder of a Hub repository, and its model card.
 
 examples:
-  python hub/stage.py runs/cifar10/resnet18_cifar_pushpull   # -> hub/releases/resnet18_cifar_pushpull.cifar10
-  python hub/stage.py hub/releases/*                         # write the cards and images of these releases again
+  # writes hub/releases/resnet18_cifar_pushpull.cifar10
+  python hub/stage.py runs/cifar10/resnet18_cifar_pushpull
+  # writes the cards and images of these releases again
+  python hub/stage.py hub/releases/*
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ _EXAMPLES = """\
 examples:
   accelerate launch train/train.py
   accelerate launch train/train.py --recipe cifar10 --dataset FOLDER_OR_HUB_ID
-  python train/train.py --recipe finetune --model resnet18_cifar_pushpull.cifar10 --dataset my_images --output runs/mine
-  python train/train.py --model convnext_atto --convert-stem --model-args avg_size=5 --opt adamw --lr 1e-3
+  python train/train.py --recipe finetune --model resnet18_cifar_pushpull.cifar10 \\
+      --dataset my_images --output runs/mine
+  python train/train.py --model convnext_atto --convert-stem --opt adamw --lr 1e-3
 """
 
 

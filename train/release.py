@@ -1,11 +1,12 @@
 """List the planned releases and their results, make releases of finished runs, or measure one again.
 
 examples:
-  python train/release.py                                         # list the planned releases
-  python train/release.py --table                                 # print the table of the README
-  python train/run_queue.py --datasets FILE                       # train and measure what the queue names
-  python train/release.py --stage resnet18_cifar.cifar10          # make a release of a finished run of the queue
-  python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER   # measure a release again
+  python train/release.py                                  # list the planned releases
+  python train/release.py --table                          # print the table of the README
+  python train/run_queue.py --datasets FILE                # train and measure what the queue names
+  python train/release.py --stage resnet18_cifar.cifar10   # make a release of a finished run
+  # measure a release again
+  python train/release.py --measure resnet18_cifar.cifar10 --dataset FOLDER
 
 Networks with `weights: false` in train/releases.yaml are baselines: only their results are kept, in train/studies. A
 release is outdated if its recipe.yaml differs from train/releases.yaml and the recipe named there; train it again.

@@ -3,7 +3,7 @@
 examples:
   python train/study.py                               # print what has been run, and what has not
   python train/study.py --page model_cards/study.md   # write a page with the conclusions, too
-  python train/run_queue.py --datasets FILE           # train and measure the rest of the studies in train/queue.yaml
+  python train/run_queue.py --datasets FILE           # train and measure the rest of the studies
 
 A study is a folder with a `plan.yaml`; the results of a row and seed are in it as ROW.SEED.json.
 """

@@ -44,7 +44,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file of all results (default: none)")
     parser.add_argument("--seconds", type=float, default=240, help="no part begins later (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        metavar="PART",
+        help=f"only these of {', '.join(PARTS)} (default: all)",
+    )
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.quick:

@@ -59,11 +59,13 @@ ALL = list(parsers(cli.command_line()))
 
 
 @pytest.mark.parametrize("parser", ALL, ids=lambda parser: parser.prog)
-def test_every_help_has_an_example_that_parses(parser):
+def test_every_help_has_an_example_that_parses(parser, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     text = parser.format_help()
+    assert max(map(len, text.splitlines())) <= 100
     *_, examples = text.partition("\nexamples:\n")
     assert examples
-    for line in examples.splitlines():
+    for line in examples.replace("\\\n", "").splitlines():
         words = line.replace("torchrun --nproc_per_node 8 -m timm_pushpull", "timm-pushpull").split()
         assert words[: len(parser.prog.split())] == parser.prog.split()
         if "--help" not in words:

@@ -89,6 +89,7 @@ def test_the_help_says_every_default_and_its_examples_are_valid(capsys, monkeypa
     with pytest.raises(SystemExit):
         parse(["--help"])
     text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 100
     options, examples = text.split("examples:")
     entries = {flag: entry for entry in re.split(r"\n  (?=-)", options) for flag in re.findall(r"^--?[\w-]+", entry)}
     entries |= {flag: entry for entry in entries.values() for flag in re.findall(r"--[\w-]+", entry.split("  ")[0])}
@@ -97,7 +98,7 @@ def test_the_help_says_every_default_and_its_examples_are_valid(capsys, monkeypa
             assert "(default: " in " ".join(entries[f"--{entry.name.replace('_', '-')}"].split()), entry.name
     for group in ("model", "dataset", "optimizer", "learning rate schedule", "machine", "benchmark"):
         assert f"\n{group}:\n" in text
-    commands = [shlex.split(line) for line in examples.splitlines() if line.strip()]
+    commands = [shlex.split(line) for line in examples.replace("\\\n", "").splitlines() if line.strip()]
     assert len(commands) == 4
     for words in commands:
         parse(words[words.index("train/train.py") + 1 :])

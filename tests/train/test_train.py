@@ -247,11 +247,12 @@ def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_insid
 @pytest.mark.parametrize("script", ["train", "release", "study", "run_queue"])
 def test_scripts_start_from_any_folder(tmp_path, script):
     """Run by their path, where Python puts their folder on its path, and not the root of the checkout."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "100"}
     command = [sys.executable, str(ROOT / "train" / f"{script}.py"), "--help"]
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert f"usage: {script}.py" in process.stdout
+    assert max(map(len, process.stdout.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(

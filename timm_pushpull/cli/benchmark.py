@@ -40,11 +40,11 @@ def add(commands) -> None:
         "on the fly, or read from files (--corrupted). With --task retrieval, measure 1 - mAP of a network that hashes "
         "images. Running the same command again resumes an interrupted measurement.",
         examples=(
-            "timm-pushpull benchmark --model resnet18_cifar_pushpull.cifar10 --dataset cifar10 --preset cifar10-c "
-            "--output results.json",
+            "timm-pushpull benchmark --model resnet18_cifar_pushpull.cifar10 --dataset cifar10 \\\n"
+            "      --preset cifar10-c --output results.json",
             "timm-pushpull benchmark --model resnet50 --corrupted ImageNet-C --output resnet50.json",
-            "timm-pushpull benchmark --model resnet50 --convert-stem --model-args alpha=1 --dataset my_images "
-            "--output converted.json",
+            "timm-pushpull benchmark --model resnet50 --convert-stem --model-args alpha=1 \\\n"
+            "      --dataset my_images --output converted.json",
             "torchrun --nproc_per_node 8 -m timm_pushpull benchmark --model ... --output results.json",
         ),
     )
