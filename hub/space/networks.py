@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,6 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from timm.data import ImageNetInfo
 from torch import nn
 
 from timm_pushpull.benchmark.results import Results
@@ -25,6 +23,7 @@ from timm_pushpull.models import NAMESPACE, RELEASES
 from timm_pushpull.models.weights import CONFIG, label_names, load_model
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.hub_client import WEIGHTS, download
+from timm_pushpull.utils.wordnet import readable
 
 NONE = "none"
 UNPAIRED = {"resnet50_pushpull.imagenette"}  # of the baseline only the results are released
@@ -170,14 +169,3 @@ def warm_up() -> None:
 def _load(name: str) -> Network:
     model, _ = load_model(f"local-dir:{release(name)}")
     return Network(model, readable(label_names(model)), model_geometry(model))
-
-
-def readable(classes: Sequence[str]) -> tuple[str, ...]:
-    """Class names, with WordNet ids replaced by words; the id is appended where the words are not unique."""
-    if not all(re.fullmatch(r"n\d{8}", name) for name in classes):
-        return tuple(classes)
-    info = ImageNetInfo("imagenet-22k")
-    words = [info.label_name_to_description(name).split(",")[0] for name in classes]
-    return tuple(
-        word if words.count(word) == 1 else f"{word} ({name})" for word, name in zip(words, classes, strict=True)
-    )

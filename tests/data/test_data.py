@@ -18,6 +18,7 @@ from timm_pushpull import InputError
 from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import load_images, read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
+from timm_pushpull.utils.wordnet import label_descriptions, readable
 
 
 def test_importing_data_loads_neither_datasets_nor_pyarrow():
@@ -243,3 +244,14 @@ def test_wordnet_ids_choose_from_imagenet_s_named_classes(image_folder):
     named = replace(images, classes=names, labels=np.where(images.labels == 0, 0, 15))
     robins = named.select_classes(["n01558993", "n01440764"])  # American robin is class 15, tench class 0
     assert np.array_equal(robins.labels, 1 - images.labels)
+
+
+def test_wordnet_ids_in_words():
+    assert label_descriptions(["n01440764", "n03394916"]) == {
+        "n01440764": "tench, Tinca tinca",
+        "n03394916": "French horn, horn",
+    }
+    cranes = ["n02012849", "n03126707", "n01443537"]  # a bird and a machine
+    assert readable(cranes) == ("crane (n02012849)", "crane (n03126707)", "goldfish")
+    for names in (["cat", "n01440764"], ["n99999999"], []):  # the second looks like an id
+        assert (label_descriptions(names), readable(names)) == ({}, tuple(names))

@@ -213,10 +213,21 @@ def test_snippets_run(tmp_path, monkeypatch, capsys):
     assert printed[-1] == "(1, 512)"
 
 
+def test_classes_with_wordnet_ids_are_named_in_words(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "run", classes=("n01440764", "n02102040"))
+    monkeypatch.chdir(tmp_path / "run")
+    assert "- **Classes:** 2: tench, English springer\n" in Path("README.md").read_text()
+    Image.effect_noise((50, 40), 80).convert("RGB").save("image.png")
+    exec(snippets(Path("README.md").read_text())[0], {"__name__": "__main__"})
+    printed = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(printed) == ["English springer, English springer spaniel", "tench, Tinca tinca"]
+
+
 @needs_releases
-def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("release", [RELEASE, RELEASES / "resnet18_pushpull.imagenette"], ids=lambda path: path.name)
+def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys, release):
     pytest.importorskip("transformers")
-    config = json.loads((RELEASE / "config.json").read_text())
+    config = json.loads((release / "config.json").read_text())
     card = card_of(PAIR, config=config, source="hf-hub:some/model")
     assert len(snippets(card)) == 4
     assert 'name = "hf-hub:some/model"' in card
@@ -224,12 +235,13 @@ def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((32, 32), 80).convert("RGB").save("image.png")
     space = {"__name__": "__main__"}
-    exec(snippets(card)[3].replace('"some/model"', repr(str(RELEASE))), space)
-    model, _ = load_model(f"local-dir:{RELEASE}")
+    exec(snippets(card)[3].replace('"some/model"', repr(str(release))), space)
+    model, _ = load_model(f"local-dir:{release}")
     with torch.inference_mode():
         logits = model(space["processor"](space["image"], return_tensors="pt")["pixel_values"])
     assert torch.equal(space["logits"], logits)  # half-precision weights, computed in float32
-    assert capsys.readouterr().out.strip() in config["label_names"]
+    words = config["label_descriptions"].values() if "label_descriptions" in config else config["label_names"]
+    assert capsys.readouterr().out.strip() in words
 
 
 HOSTILE = "a|b `c` <script>alert(1)</script>\n\n## *No* [x](y) \\|<img src=x> --- ```"

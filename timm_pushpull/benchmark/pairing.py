@@ -10,8 +10,9 @@ import numpy as np
 
 from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.corrupted.image_files import image_stems
-from timm_pushpull.data.images import ImageSet, wordnet_ids
+from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.wordnet import wordnet_ids
 
 _ADVICE = "give the clean images that it was made from"
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from timm_pushpull.utils.errors import InputError, one_line, unknown
+from timm_pushpull.utils.wordnet import wordnet_ids
 
 #: What Pillow raises for files that are damaged or not images: its readers of rare formats raise almost anything.
 UNREADABLE: tuple[type[Exception], ...] = (Exception,)
@@ -214,15 +215,6 @@ class ImageSet:
         if len(indices) == 0:
             raise InputError(f"split {self.split!r} of {self.name!r} has no image of the {len(names)} classes")
         return replace(self, labels=labels, classes=tuple(names), indices=indices)
-
-
-def wordnet_ids(classes: Sequence[str]) -> Sequence[str]:
-    """The WordNet ids of the classes of ImageNet-1k, if these are their names; else the names themselves."""
-    if len(classes) != 1000 or "tench" not in classes[0]:
-        return classes
-    from timm.data import ImageNetInfo
-
-    return ImageNetInfo("imagenet-1k").label_names()
 
 
 def balanced_subset(labels: np.ndarray, count: int | None) -> np.ndarray:

@@ -42,6 +42,7 @@ class _Config:
     num_classes: schema.Count | None = None
     num_features: schema.Count | None = None
     label_names: list[str] | None = None
+    label_descriptions: dict[str, str] | None = None
     pretrained_cfg: _PretrainedCfg | None = None
 
 

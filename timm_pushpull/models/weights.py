@@ -26,6 +26,7 @@ from timm_pushpull.models.size_limit import limited_by
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file
 from timm_pushpull.utils.hub_client import WEIGHTS, download, quiet_hub, split_revision
+from timm_pushpull.utils.wordnet import label_descriptions
 
 if TYPE_CHECKING:
     from timm_pushpull.data.preprocessing import ResizeCenterCrop
@@ -98,7 +99,7 @@ def save_model(
         "architecture": cfg["architecture"],
         "num_classes": model.num_classes,
         "num_features": model.num_features,
-        **({} if classes is None else {"label_names": list(classes)}),
+        **_labels(classes),
         "pretrained_cfg": {
             "tag": tag,
             "custom_load": False,
@@ -130,6 +131,13 @@ def save_model(
     write_file(folder / WEIGHTS, content)
     write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     return hashlib.sha256(content).hexdigest()
+
+
+def _labels(classes: Sequence[str] | None) -> dict[str, Any]:
+    if classes is None:
+        return {}
+    descriptions = label_descriptions(classes)
+    return {"label_names": list(classes), **({"label_descriptions": descriptions} if descriptions else {})}
 
 
 def load_model(

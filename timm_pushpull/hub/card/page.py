@@ -21,6 +21,7 @@ from timm_pushpull.models import complexity
 from timm_pushpull.models.convert import CONVERTED
 from timm_pushpull.utils.markdown import code, plain, table
 from timm_pushpull.utils.text import duration
+from timm_pushpull.utils.wordnet import readable
 
 CITATION = """\
 @inproceedings{bennabhaktula2024pushpull,
@@ -153,7 +154,7 @@ def _image(results: Results, comparison: Comparison | None, image: str | None) -
 
 
 def _details(results: Results, config: Mapping[str, Any], parameters: int, macs: int | None) -> str:
-    cfg, labels = config["pretrained_cfg"], config.get("label_names") or []
+    cfg, labels = config["pretrained_cfg"], readable(config.get("label_names") or [])
     named = ", ".join(plain(label) for label in labels[:_NAMED_CLASSES])
     named += f", and {len(labels) - _NAMED_CLASSES} more in `config.json`" if len(labels) > _NAMED_CLASSES else ""
     pooling = config.get("model_args", {}).get("avg_size")

@@ -27,8 +27,13 @@ with torch.inference_mode():
 
 _CLASSIFY = """\
     probabilities = model(transform(image).unsqueeze(0))[0].softmax(dim=0)
-for probability, label in zip(*probabilities.topk({top})):
+{words}for probability, label in zip(*probabilities.topk({top})):
     print(f"{{probability:.1%}}  {{{label}}}")
+"""
+
+_WORDS = """\
+cfg = model.pretrained_cfg
+words = [cfg["label_descriptions"][name] for name in cfg["label_names"]]
 """
 
 _HASH = """\
@@ -64,7 +69,7 @@ with torch.inference_mode():
 
 _TRANSFORMERS_CLASSIFY = """\
     logits = model(**processor(image, return_tensors="pt")).logits
-print(model.config.id2label[int(logits.argmax())])
+print({label})
 """
 
 _TRANSFORMERS_HASH = """\
@@ -82,14 +87,19 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
         hashes: Whether the model outputs a hash instead of classes.
     """
     quoted = json.dumps(source)  # one line, whatever it holds
-    label = "model.pretrained_cfg['label_names'][label]" if config.get("label_names") else "int(label)"
+    words, label, hub_label = "", "int(label)", "model.config.id2label[int(logits.argmax())]"
+    if config.get("label_names"):
+        label = "model.pretrained_cfg['label_names'][label]"
+    if config.get("label_descriptions"):
+        words, label = _WORDS, "words[label]"
+        hub_label = f"model.config.label_descriptions[{hub_label}]"
 
     def snippet(options: str, rest: str, imports: str = "") -> str:
         return f"```python\n{_START.format(source=quoted, options=options, imports=imports)}{rest}```"
 
     outputs = [
         "### Image classification",
-        snippet("", _CLASSIFY.format(top=min(5, int(config["num_classes"])), label=label)),
+        snippet("", _CLASSIFY.format(top=min(5, int(config["num_classes"])), label=label, words=words)),
     ]
     if hashes:
         width = int(config["num_classes"]) // 8
@@ -105,7 +115,9 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
     ]
     if source.startswith(_HUB):
         name = json.dumps(source.removeprefix(_HUB))
-        imports, rest = (_IMPORT_PACK, _TRANSFORMERS_HASH) if hashes else ("", _TRANSFORMERS_CLASSIFY)
+        imports, rest = "", _TRANSFORMERS_CLASSIFY.format(label=hub_label)
+        if hashes:
+            imports, rest = _IMPORT_PACK, _TRANSFORMERS_HASH
         parts += [
             "### With transformers",
             f"```python\n{_TRANSFORMERS.format(name=name, imports=imports, rest=rest)}```",
