@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from timm_pushpull import cli
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--endpoint", metavar="URL", help="URL of the Hub (default: $HF_ENDPOINT, or the public Hub)")
     options = parser.parse_args()
 
+    if missing := [name for name in ("matplotlib", "transformers") if find_spec(name) is None]:
+        raise InputError(f"publishing needs {' and '.join(missing)}: pip install 'timm-pushpull[hub]'")
     folders = sorted(RELEASES.glob("[!.]*")) if options.all else options.folders
     if options.all == bool(options.folders):
         raise InputError("give folders, or --all for all releases" if not options.all else "--all takes no folders")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -286,6 +287,13 @@ def test_dry_run_needs_neither_token_nor_network(finished, run_inside, monkeypat
     assert "nothing was uploaded" in process.stdout
 
 
+def test_what_it_needs_is_said_at_once(finished, run_inside, monkeypatch):
+    for name in ("matplotlib", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--dry-run")
+    assert_one_clear_line(process, "needs matplotlib and transformers: pip install 'timm-pushpull[hub]'")
+
+
 def test_no_network_is_one_line(finished, hub, run_inside):
     process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--endpoint", "http://127.0.0.1:9")
     assert_one_clear_line(process, "http://127.0.0.1:9 is out of reach")
@@ -301,6 +309,7 @@ def test_no_network_is_one_line(finished, hub, run_inside):
         (["--namespace", "me"], "--all for all releases"),
         (["RUN", "--all", "--namespace", "me"], "--all takes no folders"),
         (["RUN"], "--namespace --repo-id is required"),
+        (["nosuch", "--namespace", "me"], "'nosuch' is not a folder"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_line(finished, run_inside, arguments, words):

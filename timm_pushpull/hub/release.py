@@ -69,6 +69,8 @@ class Release:
             InputError: A file is missing, damaged, a symbolic link, or not about the others.
         """
         path = Path(path)
+        if not path.is_dir():
+            raise InputError(f"{str(path)!r} is not a folder; give the folder of a finished run, or a release")
         held = present(path, FILES)
         missing = [name for name in REQUIRED if name not in held]
         if missing:
