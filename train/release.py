@@ -104,6 +104,9 @@ def load_planned(path: Path = PLANNED) -> dict[str, PlannedRelease]:
             check_name(name, f"a release of {path}")
             if plan.get("baseline") not in (None, *planned):
                 raise unknown(f"baseline in {path}", plan["baseline"], planned)
+            for key in plan:
+                if key not in (known := ("recipe", "settings", "baseline", "weights")):
+                    raise InputError(f"release {name} of {str(path)!r}: {unknown('key', key, known)}")
             changes = plan.get("settings", {})
             settings = load_recipe(find_recipe(plan["recipe"]), {**changes, "models": [name.split(".")[0]]})
             planned[name] = PlannedRelease(

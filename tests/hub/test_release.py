@@ -190,6 +190,7 @@ def test_bad_commands_end_with_one_line(tmp_path, run_inside, given, words):
         ("a.b: {}", "is no list of releases: KeyError: 'recipe'"),
         ("a.b: {recipe: digit}", "unknown recipe 'digit'"),
         ("a.b: {recipe: digits, baseline: c.b}", "unknown baseline"),
+        ("a.b: {recipe: digits, lr: 1}", "release a.b of .*unknown key 'lr'"),
         ("a.b: {recipe: digits, settings: {lrs: 1}}", "unknown setting 'lrs'; did you mean 'lr'"),
     ],
 )

@@ -12,6 +12,7 @@ from PIL import Image
 from support.paths import needs_releases
 from timm_pushpull import InputError
 from timm_pushpull.data.loading import read_classes
+from timm_pushpull.models.weights import create_model
 from train import train
 from train.command_line import parse
 from train.data import load_splits
@@ -79,6 +80,23 @@ def test_recipes_are_settings_and_survive_a_round_trip(recipe):
     _, settings = parse(["--recipe", recipe])
     assert Settings.from_mapping(yaml.safe_load(settings.to_yaml()), "text") == settings
     assert "Cost: " in (RECIPES / f"{recipe}.yaml").read_text()
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_all_networks_of_a_recipe_start_alike(recipe):
+    """timm's plain ResNets start with zeros in the last batch norm of each block, the paper's and ours with ones."""
+
+    def constants(name: str) -> dict[str, float]:
+        model = create_model(name, **settings.model_args)
+        norms = [part for part in model.named_parameters() if part[1].ndim == 1 and part[1].std() == 0]
+        return {name: parameter[0].item() for name, parameter in norms if not name.endswith(".alpha")}
+
+    _, settings = parse(["--recipe", recipe])
+    plain, *others = settings.models
+    assert others
+    assert constants(plain)
+    for name in others:
+        assert constants(name) == constants(plain), name
 
 
 @pytest.mark.parametrize(
