@@ -216,7 +216,7 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
                 percentage(results.clean_error, intervals.clean_error),
                 percentage(results.mce, intervals.mce),
                 percentage(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",
-                f"{(path.parent / WEIGHTS).stat().st_size / 2**20:.0f} MB" if plan.weights else "results only",
+                f"{(path.parent / WEIGHTS).stat().st_size / 1e6:.0f} MB" if plan.weights else "results only",
             ]
         )
     return table(["weights", "test images", "clean error, %", "mCE, %", "mrCE, %", "size"], rows, words=2)

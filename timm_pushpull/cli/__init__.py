@@ -80,7 +80,7 @@ def command_line() -> Parser:
         prog="timm-pushpull",
         description="Measure and compare the robustness of image classifiers to image corruptions.",
         epilog="examples:\n"
-        "  timm-pushpull benchmark --model resnet18_cifar --dataset cifar10 --output plain.json\n"
+        "  timm-pushpull benchmark --model resnet50.a1_in1k --dataset my_images --output plain.json\n"
         "  timm-pushpull compare plain.json pushpull.json\n"
         "  timm-pushpull COMMAND --help",
     )

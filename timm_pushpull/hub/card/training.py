@@ -105,6 +105,8 @@ def _augmentation(recipe: Mapping[str, Any]) -> str:
     found = []
     if recipe.get("scale"):
         found.append(f"random resized crops of {' to '.join(map(plain, recipe['scale']))} of the area")
+        if recipe.get("hflip"):
+            found.append(f"horizontal flip with probability {plain(recipe['hflip'])}")
     if recipe.get("augmentation") == "prime":
         found.append("PRIME (Modas et al. 2022)")
     elif recipe.get("augmentation"):

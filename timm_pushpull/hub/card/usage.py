@@ -121,6 +121,6 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
         parts += [
             "### With transformers",
             f"```python\n{_TRANSFORMERS.format(name=name, imports=imports, rest=rest)}```",
-            "Without `dtype`, transformers would compute in float16 if the weights are stored as float16.",
+            "It needs `pip install transformers`. Without `dtype`, it would compute float16 weights in float16.",
         ]
     return "\n\n".join(parts)
