@@ -35,8 +35,9 @@ from train.settings import Settings
 def check_benchmark(settings: Settings) -> None:
     """Raise InputError, before the training, for what the benchmark after it would refuse."""
     preset = get_preset(settings.preset)
-    assert settings.img_size
-    check_image_size(settings.img_size, settings.img_size, preset)
+    size = settings.test_img_size or settings.img_size
+    assert size
+    check_image_size(size, size, preset)
     for name, severity in cells_of(CORRUPTIONS, SEVERITIES):
         check_corruption(name, severity, settings.preset)
 

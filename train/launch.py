@@ -88,12 +88,18 @@ def grad_accum_steps(settings: Settings) -> int:
     return int(configured)
 
 
-def check_outputs(name: str, model: nn.Module, img_size: int) -> None:
-    """Check on the meta device, before data are read, that a network classifies images of this size.
+def check_outputs(name: str, model: nn.Module, img_size: int, test_img_size: int) -> None:
+    """Check on the meta device, before data are read, that a network classifies images of these sizes.
 
     Raises:
         InputError: It fails on them, or its outputs are not one vector per image.
     """
+    _check_outputs(name, model, img_size, "--img-size")
+    if test_img_size != img_size:
+        _check_outputs(name, model, test_img_size, "--test-img-size")
+
+
+def _check_outputs(name: str, model: nn.Module, img_size: int, flag: str) -> None:
     images = torch.empty(2, 3, img_size, img_size, device="meta")
     try:
         outputs = model.eval()(images)
@@ -103,7 +109,7 @@ def check_outputs(name: str, model: nn.Module, img_size: int) -> None:
         if "meta" in str(error):  # it needs the numbers
             return
         raise InputError(
-            f"{name} fails on images of {img_size} px: {one_line(error)}; check --img-size and --model-args"
+            f"{name} fails on images of {img_size} px: {one_line(error)}; check {flag} and --model-args"
         ) from error
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
         shape = tuple(outputs.shape[1:]) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

@@ -56,10 +56,6 @@ class LogWindow:
         self.accelerator = accelerator
         self._sums = torch.zeros(self.STEPS, 3, device=accelerator.device)
         self._batches: list[tuple[int, float]] = []
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Leave the time since the last step out of `reduce`."""
         self._since = time.perf_counter()
 
     def add(self, loss: Tensor, wrong: Tensor, images: int, lr: float) -> None:

@@ -125,7 +125,7 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
     cfg: dict[str, Any] = models[0].pretrained_cfg  # type: ignore[assignment]
     img_size = settings.img_size or cfg["input_size"][-1]
     for name, model in zip(settings.models, models, strict=True):
-        check_outputs(name, model, img_size)
+        check_outputs(name, model, img_size, settings.test_img_size or img_size)
     if settings.augmentation == "prime":
         check_size(img_size, img_size)
     return replace(

@@ -14,7 +14,7 @@ from support.example_benchmark import MEAN, STD, as_processes
 from support.example_run import write_run
 from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError, cli, metrics
-from timm_pushpull.benchmark import CLEAN, Evaluation, ProgressLog, check_classes, evaluate
+from timm_pushpull.benchmark import CLEAN, Evaluation, OnTheFlyCorruptions, ProgressLog, check_classes, evaluate
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop, normalise
@@ -199,6 +199,12 @@ def test_a_model_without_a_data_config_needs_the_preprocessing():
         evaluate(GreyLevelClassifier(), images, mean=MEAN, std=STD, progress=False)
     with pytest.raises(InputError, match="pass mean and std"):
         evaluate(GreyLevelClassifier(), images, ResizeCenterCrop(32, 32), progress=False)
+
+
+def test_options_beside_a_source_are_refused():
+    source = OnTheFlyCorruptions(load_images("digits").subset(10), ResizeCenterCrop(32, 32), preset="cifar10-c")
+    with pytest.raises(InputError, match="seed, preset are for an ImageSet; give them to OnTheFlyCorruptions"):
+        evaluate(GreyLevelClassifier(), source, mean=MEAN, std=STD, seed=7, preset="imagenet-c")
 
 
 @pytest.mark.parametrize("names", [list("0123456789"), None])

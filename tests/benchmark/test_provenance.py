@@ -5,15 +5,32 @@ from __future__ import annotations
 import os
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from support.processes import assert_one_clear_line
 from timm_pushpull import cli
+from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import redacted
-from timm_pushpull.utils.provenance import command, without_home
+from timm_pushpull.utils.provenance import command, versions, without_home
 
 SECRET = "Zq" * 12
+
+
+def test_versions_of_what_is_installed(monkeypatch):
+    assert versions()["numba"]
+
+    def without_numba(name: str) -> str:
+        if name == "numba":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(provenance, "version", without_numba)
+    assert versions().keys() >= {"python", "torch", "timm"}
+    assert "numba" not in versions()
+
+
 SECRETS = {
     "hub token": f"hf_{SECRET}",
     "github token": f"ghp_{SECRET}",

@@ -10,10 +10,10 @@ from PIL import Image
 
 from support.example_run import SMALL, write_run
 from timm_pushpull import InputError, cli
-from timm_pushpull.benchmark import OnTheFlyCorruptions
+from timm_pushpull.benchmark import CLEAN, OnTheFlyCorruptions, PrecomputedCorruptions
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
-from timm_pushpull.data import ResizeCenterCrop, generate, load_images
+from timm_pushpull.data import ResizeCenterCrop, generate, load_images, open_corrupted
 
 
 def test_a_preset_has_its_jpeg_quality_everywhere():
@@ -52,6 +52,27 @@ def measure(tmp_path, run_inside):
         return process, output
 
     return run
+
+
+def test_clean_images_beside_a_set_are_read_block_by_block(tmp_path, monkeypatch):
+    images, geometry = load_images("digits").subset(300), ResizeCenterCrop(32, 32)
+    generate(images, tmp_path / "set", preset="cifar10-c", corruptions=["contrast"], severities=[1], format="npy")
+    source = PrecomputedCorruptions(open_corrupted(tmp_path / "set"), 32, clean=images, geometry=geometry)
+    read = []
+    batches = OnTheFlyCorruptions.batches
+
+    def counted(self, positions, *arguments):
+        read.append(len(positions))
+        return batches(self, positions, *arguments)
+
+    monkeypatch.setattr(OnTheFlyCorruptions, "batches", counted)
+    monkeypatch.setattr(OnTheFlyCorruptions, "block_images", lambda self, batch_size: 120)
+    found = list(source.batches(np.arange(300), [CLEAN], 50, 1))
+    assert read == [120, 120, 60]
+    np.testing.assert_array_equal(np.concatenate([place for _, place, _, _ in found]), np.arange(300))
+    assert [last for *_, last in found] == [False] * (len(found) - 1) + [True]
+    whole = np.concatenate([pixels for _, _, pixels, _ in found])
+    np.testing.assert_array_equal(whole[-1], np.asarray(images.read(images.indices[-1])))
 
 
 def published_folders(folder: Path, side: int) -> Path:

@@ -14,7 +14,8 @@ from support.example_run import SMALL, write_run
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import CLEAN, Evaluation, Results, evaluate, retrieval
 from timm_pushpull.data import ResizeCenterCrop, load_images
-from timm_pushpull.models.weights import weights_hash
+from timm_pushpull.models.weights import current_weights_hash, weights_hash
+from timm_pushpull.utils.files import sha256
 
 CELLS = {"corruptions": ["fog", "contrast"], "severities": [1, 3]}
 
@@ -54,6 +55,13 @@ def test_other_weights_have_another_hash(run):
     changed = evaluation.results(model, name="unit, alpha 2")
     assert changed.weights_sha256 != weights_hash(model)
     assert changed.model == "unit, alpha 2"
+
+
+def test_a_compiled_model_has_the_hash_of_its_file(run):
+    model = timm.create_model(f"local-dir:{run}", pretrained=True)
+    assert (
+        current_weights_hash(torch.compile(model)) == current_weights_hash(model) == sha256(run / "model.safetensors")
+    )
 
 
 def test_it_prints_as_a_table(run):

@@ -148,7 +148,8 @@ def test_normalise():
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
     expected = torch.stack([tv.normalize(tv.to_tensor(image), mean, std) for image in images])
-    actual = normalise(images, mean, std)
+    with torch.inference_mode():
+        actual = normalise(images, mean, std)
     assert actual.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(actual, expected)
     grey_levels = torch.from_numpy(images).float()  # as after PRIME or mixing
@@ -156,6 +157,9 @@ def test_normalise():
     assert torch.equal(grey_levels, torch.from_numpy(images).float())  # not overwritten
     turned = torch.from_numpy(images.transpose(0, 2, 1, 3)).transpose(1, 2)  # not contiguous
     assert torch.equal(normalise(turned, mean, std), actual)
+    leaf = grey_levels.requires_grad_()  # also after a call in inference mode
+    normalise(leaf, mean, std).sum().backward()
+    torch.testing.assert_close(leaf.grad[0, 0, 0], 1 / (255 * torch.tensor(std)))
 
 
 def test_unknown_places_are_named(tmp_path, hub):

@@ -154,6 +154,13 @@ def test_networks_within_a_wrapper():
     assert list(units_of(features)) == ["conv1"]
     getter = convert_stem(timm.create_model("efficientnet_b0", features_only=True, feature_cls="getter"))
     assert len(units_of(getter)) == 1
+    for wrapped in (
+        timm.create_model("fastvit_t8", features_only=True),
+        torch.compile(timm.create_model("fastvit_t8")),
+    ):
+        assert len(units_of(convert_stem(wrapped))) == 2  # parallel convolutions, whose names the wrapper changes
+    with pytest.raises(InputError, match="wrapped in DataParallel; convert it before"):
+        convert_stem(nn.DataParallel(timm.create_model("resnet18")))
 
 
 class OtherConv(nn.Conv2d):

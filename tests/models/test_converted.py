@@ -47,12 +47,25 @@ def test_a_folder_of_timm_comes_back_converted(base, tmp_path):
         timm.create_model(name, pretrained=True, avg_size=3)
 
 
-def test_feature_maps_have_the_weights_of_the_folder(tmp_path):
-    model = convert_stem(timm.create_model("resnet18", num_classes=7), alpha=0.3).eval()
+@pytest.mark.parametrize("base", ["resnet18", "fastvit_t8"])  # one first convolution, and two beside each other
+def test_feature_maps_have_the_weights_of_the_folder(tmp_path, base):
+    model = convert_stem(timm.create_model(base, num_classes=7), alpha=0.3).eval()
     save_for_hf(model, tmp_path / "run", safe_serialization=True)
     features = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True, features_only=True).eval()
     x = image(model)
-    torch.testing.assert_close(features(x)[-1], model.forward_features(x))
+    torch.testing.assert_close(features(x)[-1], model.forward_intermediates(x, intermediates_only=True)[-1])
+    assert len(push_pull_layers(features)) == len(push_pull_layers(model))
+
+
+def test_another_image_size_than_that_of_the_weights(tmp_path):
+    model = convert_stem(timm.create_model("vit_tiny_patch16_224", num_classes=3)).eval()
+    save_for_hf(model, tmp_path / "run", safe_serialization=True)
+    with pytest.raises(InputError, match=r"do not fit vit_tiny_patch16_224 .*call model.set_input_size"):
+        timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True, img_size=96)
+    again = timm.create_model(f"local-dir:{tmp_path / 'run'}", pretrained=True)
+    again.set_input_size(img_size=96)
+    assert again(torch.zeros(1, 3, 96, 96)).shape == (1, 3)
+    assert push_pull_layers(again)
 
 
 def test_our_own_folder_comes_back_converted(tmp_path):

@@ -91,7 +91,9 @@ def test_padding_of_tensorflow_is_kept(name):
     assert model.conv_stem(x).shape[-2:] == (19, 32)
 
 
-@pytest.mark.parametrize("name", ["resnet18_pushpull", "resnet18_pushpull2020", "resnet18_cifar_pushpull"])
+@pytest.mark.parametrize(
+    "name", ["resnet18_pushpull", "resnet18_pushpull2020", "resnet18_cifar_pushpull", "resnet18_blurconv1"]
+)
 def test_a_stem_of_several_convolutions_is_refused(name):
     with pytest.raises(InputError, match=r"one convolution"):
         timm.create_model(name, stem_type="deep")
@@ -149,6 +151,12 @@ def test_cifar_stem(name):
 def test_unknown_options_are_refused():
     with pytest.raises(TypeError):
         timm.create_model("resnet18_pushpull", average=3)
+    with pytest.raises(InputError, match="no output_stride of 16; use pushpull_stem"):
+        timm.create_model("mobilenetv3_large_100_pushpull", features_only=True, output_stride=16)
+    with pytest.raises(InputError, match="no pooling that replace_stem_pool could replace"):
+        timm.create_model("resnet18_cifar_pushpull", replace_stem_pool=True)
+    with pytest.raises(InputError, match="avg_down is true"):
+        timm.create_model("resnet18_blurconv1", avg_down=True)
 
 
 @pytest.mark.parametrize("source", ["state_dict", "file", "pickle"])

@@ -57,6 +57,14 @@ def test_the_same_weights_are_the_same_file(tmp_path):
         torch.testing.assert_close(stored[name], tensor, rtol=0, atol=0, msg=name)
 
 
+def test_tied_weights_are_saved(tmp_path):
+    model = timm.create_model("coat_lite_mini", num_classes=2)
+    about = {"geometry": ResizeCenterCrop(32, 36), "mean": (0.5,) * 3, "std": (0.5,) * 3, "tag": "photos"}
+    save_model(model, tmp_path, classes=CLASSES, **about)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
 def test_half_weights_take_half_the_space_and_load_as_float32(tmp_path):
     model = write_run(tmp_path / "run")
     whole = (tmp_path / "run" / "model.safetensors").stat().st_size

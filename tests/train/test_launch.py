@@ -55,6 +55,15 @@ def test_arguments_of_the_network(dataset, tmp_path, run_inside, arguments, word
     assert not (tmp_path / "run").exists()
 
 
+def test_a_test_size_that_does_not_go_with_the_network_or_the_benchmark(dataset, tmp_path, run_inside):
+    vit = {"model": "vit_tiny_patch16_224", "model-args": ["img_size=32", "patch_size=8"]}
+    cases = ((vit, 40, ["fails on images of 40 px", "--test-img-size"]), ({}, 4, ["cifar10-c", "at least 8 px"]))
+    for options, size, words in cases:
+        command = folder_arguments(dataset, tmp_path / "run", **options, **{"img-size": 32, "test-img-size": size})
+        assert_one_clear_line(run_inside(train.main, *command), *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_without_one_output_per_class(dataset, tmp_path, run_inside):
     command = folder_arguments(dataset, tmp_path / "run", **{"model": "vgg11", "model-args": ["global_pool=''"]})
     process = run_inside(train.main, *command)

@@ -39,7 +39,7 @@ class Evaluation:
             else float64, fractions.
         details: Cell to int64 of shape (DETAILS,); empty unless requested.
         fingerprint: Hash of the pixels before corruption, 16 hexadecimal digits, independent of the order of images;
-            None if there were no clean images.
+            None for precomputed corruptions.
         seconds: Time of the measurement.
         about: What was measured, as fields of `Measurement`; needed for `results`.
 

@@ -84,10 +84,7 @@ def evaluate(
     """
     if not callable(model):
         raise InputError(f"the model is {model!r}; give the network itself, such as timm.create_model(NAME)")
-    if isinstance(images, ImageSet):
-        images = OnTheFlyCorruptions(images, geometry_of(model, geometry), **options)
-    elif not hasattr(images, "batches"):
-        raise InputError(f"images are {type(images).__name__}; give timm_pushpull.data.load_images(FOLDER_OR_HUB_ID)")
+    images = _source(model, images, geometry, options)
     mean, std = normalisation(model, mean, std)
     distributed = distributed or Distributed()
     if task is None:
@@ -128,6 +125,16 @@ def _about(task: Task, device: torch.device | str, precision: str) -> dict[str, 
     """The fields of `Measurement` that say what an error is and how it was computed."""
     fields = {"precision": precision, "hardware": hardware.describe(torch.device(device))}
     return fields | ({"task": "retrieval", "retrieval": task.settings} if isinstance(task, Retrieval) else {})
+
+
+def _source(model: Any, images: ImageSet | Source, geometry: Geometry | None, options: Mapping[str, Any]) -> Source:
+    if isinstance(images, ImageSet):
+        return OnTheFlyCorruptions(images, geometry_of(model, geometry), **options)
+    if not hasattr(images, "batches"):
+        raise InputError(f"images are {type(images).__name__}; give timm_pushpull.data.load_images(FOLDER_OR_HUB_ID)")
+    if options:
+        raise InputError(f"{', '.join(options)} are for an ImageSet; give them to {type(images).__name__} itself")
+    return images
 
 
 class _State:

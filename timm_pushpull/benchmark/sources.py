@@ -250,7 +250,11 @@ class PrecomputedCorruptions:
     def _batches(self, positions: np.ndarray, cells: Sequence[Cell], batch_size: int, workers: int) -> Iterator[Batch]:
         for cell in cells:
             if cell == CLEAN and self.clean:
-                yield from self.clean.batches(positions, [CLEAN], batch_size, workers)
+                size = self.clean.block_images(batch_size)
+                for start in range(0, len(positions), size):
+                    is_last = start + size >= len(positions)
+                    for batch in self.clean.batches(positions[start : start + size], [CLEAN], batch_size, workers):
+                        yield *batch[:3], batch[3] and is_last
                 continue
             done = 0
             for pixels, labels, indices in self.corrupted.batches(*cell, batch_size, self.indices[positions]):

@@ -222,5 +222,6 @@ def _grey_levels(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation in grey levels, for a row of an image; cached because a copy to a GPU blocks."""
-    shift, scale = (upload(255 * torch.tensor(values).repeat(width), device) for values in (mean, std))
+    with torch.inference_mode(False):  # or they could not take part in gradients later
+        shift, scale = (upload(255 * torch.tensor(values).repeat(width), device) for values in (mean, std))
     return shift, scale

@@ -182,9 +182,8 @@ class _FusedPushPull(torch.autograd.Function):
         backend: ModuleType,
     ) -> Tensor:
         output, box, push = backend.forward(x, weight.to(x.dtype), alpha, scale, bias, geometry, avg_size)
-        if ctx is not None:
-            ctx.save_for_backward(x, weight, alpha, scale, bias, box, push)
-            ctx.geometry, ctx.avg_size, ctx.backend = geometry, avg_size, backend
+        ctx.save_for_backward(x, weight, alpha, scale, bias, box, push)
+        ctx.geometry, ctx.avg_size, ctx.backend = geometry, avg_size, backend
         return output
 
     @staticmethod

@@ -22,8 +22,8 @@ class PushPullConv2d(PushPullBase):
         torch.Size([1, 64, 112, 112])
 
     The layer is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so checkpoints of plain networks load
-    into it. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which `torch.save` keeps, has
-    `avg_size`; loading weights that were saved with another value raises an error.
+    into it with `strict=False`. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which
+    `torch.save` keeps, has `avg_size`; loading weights that were saved with another value raises an error.
 
     The output is not linear in `weight`: adapters that add to a convolution's output and are later merged into its
     weight, such as LoRA, must leave the unit out (in PEFT, `exclude_modules` or `modules_to_save=["conv1"]`).

@@ -24,8 +24,8 @@ class PushPull2020Conv2d(PushPullBase):
         torch.Size([64, 3, 15, 15])
 
     The layer is an `nn.Conv2d`: `weight` and `bias` keep their names and shapes, so checkpoints of plain networks load
-    into it. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which `torch.save` keeps, has
-    `scale`; loading weights that were saved with another value raises an error.
+    into it with `strict=False`. The state dict also has `alpha`, as a parameter or a buffer. Its metadata, which
+    `torch.save` keeps, has `scale`; loading weights that were saved with another value raises an error.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, device, dtype: As in

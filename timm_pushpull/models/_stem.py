@@ -69,7 +69,7 @@ class PushPullStem(_Stem):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        conv = _one_convolution(self, self.stem_conv)
+        conv = one_convolution(self, self.stem_conv)
         options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
         self.set_submodule(self.stem_conv, push_pull_unit(conv, self.stem_conv, **options))
 
@@ -98,11 +98,12 @@ class PushPull2020Stem(_Stem):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.conv1 = PushPull2020Conv2d.from_conv(
-            _one_convolution(self, "conv1"), bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
+            one_convolution(self, "conv1"), bias=True, alpha=alpha, scale=scale, trainable_alpha=trainable_alpha
         )
 
 
-def _one_convolution(model: nn.Module, name: str) -> nn.Conv2d:
+def one_convolution(model: nn.Module, name: str) -> nn.Conv2d:
+    """A convolution of a network; InputError if it is something else, such as a deep stem."""
     conv = model.get_submodule(name)
     if not isinstance(conv, nn.Conv2d):
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,8 @@ def convert_stem(
 
     The first convolution is `first_conv` of timm's `pretrained_cfg`, otherwise the first `nn.Conv2d` of the network. If
     `first_conv` names several parallel convolutions, all of them are replaced. All weights keep their names; the unit
-    adds `alpha`. Do not merge layers afterwards (timm's `fuse` and `reparameterize_model`): this would drop the
-    inhibition.
+    adds `alpha`. Do not merge layers afterwards (timm's `fuse` and `reparameterize_model`), nor choose another patch
+    size (`set_input_size(patch_size=...)`): this would drop the unit.
 
     timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) do not begin with
     a convolution and raise an error.
@@ -68,7 +69,8 @@ def convert_stem(
         The same network.
 
     Raises:
-        InputError: The network does not begin with a convolution, or its type cannot be converted.
+        InputError: The network does not begin with a convolution, or its type cannot be converted; or it is wrapped in
+            DistributedDataParallel, which would not know of `alpha`.
     """
     convolutions = _first_convolutions(model)
     options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
@@ -148,16 +150,28 @@ class AdaptedPushPullConv2d(PushPullConv2d):
 
 
 def _first_convolutions(model: nn.Module) -> dict[str, Any]:
+    if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        raise InputError(f"the network is wrapped in {type(model).__name__}; convert it before it is wrapped")
     named = dict(model.named_modules())
     cfg = getattr(model, "pretrained_cfg", None) or {}
     name = cfg.get("architecture") or type(model).__name__
     declared = cfg.get("first_conv")
-    names = [declared] if isinstance(declared, str) else list(declared or [])
-    if declared is None or any(entry not in named for entry in names):  # not from timm, or wrapped
+    expected = [declared] if isinstance(declared, str) else list(declared or [])
+    # torch.compile and timm's wrappers for feature maps rename the modules.
+    found = {_name_inside(entry): entry for entry in named}
+    names = [found[_name_inside(entry)] for entry in expected if _name_inside(entry) in found]
+    if declared is None or (expected and not names):  # not from timm
         names = [entry for entry, module in named.items() if isinstance(module, nn.Conv2d)][:1]
+    elif len(names) < len(expected):
+        raise InputError(f"{name} has lost one of its first convolutions {', '.join(expected)}; convert it as a whole")
     if not names or not all(isinstance(named[entry], nn.Conv2d) for entry in names):
         raise InputError(f"{name} does not begin with a convolution, so it cannot be converted")
     return {entry: named[entry] for entry in names}
+
+
+def _name_inside(name: str) -> str:
+    """The name of a module without what wrappers put before and into it."""
+    return re.sub(r"^((_orig_mod|model)\.)+", "", name).replace(".", "_")
 
 
 def push_pull_unit(conv: Any, name: str, **kwargs: Any) -> PushPullConv2d:

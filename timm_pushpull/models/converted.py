@@ -20,7 +20,7 @@ from timm_pushpull.layers.push_pull_base import Alpha
 from timm_pushpull.models._pretrained import push_pull_filter_fn, with_weights
 from timm_pushpull.models._stem import imagenet_cfg
 from timm_pushpull.models.convert import CONVERTED, convert_stem
-from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.errors import InputError, one_line, unknown
 
 default_cfgs = generate_default_cfgs({CONVERTED: imagenet_cfg(first_conv="conv1", classifier="fc")})
 
@@ -73,14 +73,22 @@ def pushpull_stem(
     if pretrained:
         features = bool(kwargs.get("features_only"))
         whole = build(features_only=None, out_indices=None, feature_cls=None) if features else model
-        load_pretrained(
-            whole,
-            pretrained_cfg=cfg,
-            num_classes=0 if features else whole.num_classes,
-            in_chans=kwargs.get("in_chans", 3),
-            filter_fn=push_pull_filter_fn,
-            strict=not features,
-        )
+        try:
+            load_pretrained(
+                whole,
+                pretrained_cfg=cfg,
+                num_classes=0 if features else whole.num_classes,
+                in_chans=kwargs.get("in_chans", 3),
+                filter_fn=push_pull_filter_fn,
+                strict=not features,
+            )
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise InputError(
+                f"the weights do not fit {base} with these arguments; for another img_size, load it without, and call "
+                f"model.set_input_size(img_size=...) where it has that: {one_line(error)}"
+            ) from error
         if features:
             _copy_features(whole, model)
     return model

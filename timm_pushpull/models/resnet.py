@@ -48,6 +48,8 @@ class CifarResNet(ResNet):
         )
         if not isinstance(self.conv1, nn.Conv2d):
             raise InputError(f"the CIFAR stem is one convolution; {kwargs.get('stem_type')!r} is no stem_type for it")
+        if kwargs.get("replace_stem_pool"):
+            raise InputError("the CIFAR stem has no pooling that replace_stem_pool could replace; leave it out")
         width = self.conv1.out_channels
         self.conv1 = nn.Conv2d(in_chans, width, 3, stride=1, padding=1, bias=False, device=device, dtype=dtype)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")

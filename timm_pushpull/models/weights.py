@@ -244,7 +244,11 @@ def _from_file(name: str, path: Path, model_args: Mapping[str, Any]) -> nn.Modul
 
 
 def _serialize(model: nn.Module, half: bool = False) -> bytes:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     if half:
         tensors = {name: to_half(tensor) for name, tensor in tensors.items()}
     avg_size = stem_avg_size(model)
@@ -280,7 +284,8 @@ def weights_hash(model: nn.Module) -> str:
 
 def current_weights_hash(model: nn.Module) -> str:
     """SHA-256 of the file that a model was loaded from, or, if its weights are no longer those of the file, of what
-    `save_model` would write."""
+    `save_model` would write. What `torch.compile` made of a model has the model's."""
+    model = getattr(model, "_orig_mod", model)
     path = weights_file(getattr(model, "pretrained_cfg", None) or {})
     return sha256(path) if path and _holds(path, model) else hashlib.sha256(_serialize(model)).hexdigest()
 

@@ -8,7 +8,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from timm_pushpull.utils.errors import redacted
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that affect results."""
-    libraries = ("timm-pushpull", "torch", "timm", "numpy", "numba", "pillow", "datasets")
-    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+    """Versions of Python and of the libraries that affect results, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("timm-pushpull", "torch", "timm", "numpy", "numba", "pillow", "datasets"):
+        with suppress(PackageNotFoundError):  # numba comes to a new Python months later
+            found[name] = version(name)
+    return found
 
 
 def command(arguments: Sequence[str] | None = None) -> str:

@@ -11,6 +11,8 @@ from torch import nn
 from timm_pushpull.layers.blur_pool import BlurPool2d, BlurredConv2d, BlurredPushPullConv2d, blur_pool_after
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_base import conv_kwargs
+from timm_pushpull.models._stem import one_convolution
+from timm_pushpull.utils.errors import InputError
 
 
 class BlurConv1(nn.Module):
@@ -29,6 +31,7 @@ class BlurConv1(nn.Module):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        one_convolution(self, "conv1")
         if self.conv1.stride != (1, 1):
             self.act1 = nn.Sequential(self.act1, self._take_stride(self.conv1))
         if isinstance(self.maxpool, nn.MaxPool2d):
@@ -37,6 +40,8 @@ class BlurConv1(nn.Module):
         for block in blocks:
             if block.stride != 1:
                 block.aa = self._take_stride(block.get_submodule(_strided_conv(block)))
+                if len(block.downsample) != 2:
+                    raise InputError("avg_down is true, and BlurConv1 blurs strided convolutions only; leave it out")
                 conv, norm = block.downsample
                 blur = self._take_stride(conv, conv.in_channels)
                 # The names "0" and "1" leave the keys of the state dict unchanged.
@@ -70,6 +75,7 @@ class BlurConv2(nn.Module):
 
     def __init__(self, *args: Any, blur_every_block: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        one_convolution(self, "conv1")
         names = [name for name, m in self.named_modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
         if blur_every_block:
             for stage in ("layer2", "layer3", "layer4"):
