@@ -67,6 +67,7 @@ class Row:
 
     Attributes:
         label: Its label in the study's table of the paper, or in the study's own.
+        network: The network in words, as Markdown.
         recipe: What it is trained by.
         baseline: The row that it is compared with, above it in the plan; None where it is one itself.
         changes: Settings in place of the recipe's.
@@ -77,6 +78,7 @@ class Row:
 
     name: str
     label: str
+    network: str
     recipe: str
     model: str
     baseline: Row | None
@@ -84,12 +86,6 @@ class Row:
     settings: Settings
     seeds: tuple[int, ...]
     results: dict[int, Results] = field(default_factory=dict)
-
-    @property
-    def network(self) -> str:
-        """The network in words, as Markdown."""
-        augmentation = self.changes.get("augmentation")
-        return f"`{self.model}`{f', {augmentation}' if augmentation else ''}"
 
     def relative_errors(self) -> dict[int, dict[str, float]]:
         """Seed to the errors per corruption relative to those of the baseline with the same seed (terms of Eq. 10).
@@ -156,7 +152,8 @@ class Study:
                     raise InputError(f"row {name} of {path} has the {about} {row[about]!r}; give printable text")
                 for part in (name, *map(str, seeds)):  # parts of the names of the run's folder and its results file
                     check_name(part, f"a row or seed of {path}")
-                rows[name] = Row(name, row[about], recipe, row["model"], base, changes, settings, seeds)
+                network = _network(row["model"], changes, plan.get("settings", {}).get("model_args", {}))
+                rows[name] = Row(name, row[about], network, recipe, row["model"], base, changes, settings, seeds)
             study = cls(folder, plan.get("table"), rows, _remarks(text))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{str(path)!r} is no plan of a study: {type(error).__name__}: {error}") from error
@@ -285,6 +282,13 @@ def conclusion(study: Study) -> str:
         names = " and ".join(verdicts["undecided"])
         parts.append(f"the study does not decide it for {names}: 100 % is in the interval")
     return f"By the 95 % intervals of mrCE, {'; '.join(parts)}."
+
+
+def _network(model: str, changes: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+    """A network in words: its name, and what it has beside the arguments that all networks of the study share."""
+    own = " ".join(f"{name}={value}" for name, value in changes.get("model_args", {}).items() if name not in shared)
+    parts = [f"`{model}`", changes.get("augmentation"), f"`{own}`" if own else None]
+    return ", ".join(part for part in parts if part)
 
 
 def _remarks(plan: str) -> str:

@@ -85,9 +85,15 @@ def test_rows_that_were_not_run_or_not_with_the_baseline_s_seeds_have_no_mrce(fo
 @pytest.mark.parametrize(
     ("factors", "words"),
     [
-        ((0.9, 0.92, 0.91), "`resnet18_cifar_pushpull` (91.0 [88.5, 93.5] %) makes fewer errors under corruption"),
-        ((1.1, 1.12, 1.11), "`resnet18_cifar_pushpull` (111.0 [108.5, 113.5] %) makes more errors under corruption"),
-        ((0.8, 1.0, 0.9), "does not decide it for `resnet18_cifar_pushpull` (90.0 [65.2, 114.8] %)"),
+        (
+            (0.9, 0.92, 0.91),
+            "`resnet18_cifar_pushpull`, `alpha=1.5` (91.0 [88.5, 93.5] %) makes fewer errors under corruption",
+        ),
+        (
+            (1.1, 1.12, 1.11),
+            "`resnet18_cifar_pushpull`, `alpha=1.5` (111.0 [108.5, 113.5] %) makes more errors under corruption",
+        ),
+        ((0.8, 1.0, 0.9), "does not decide it for `resnet18_cifar_pushpull`, `alpha=1.5` (90.0 [65.2, 114.8] %)"),
     ],
 )
 def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, words):
@@ -105,7 +111,7 @@ def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, wo
     mean = f"{100 * statistics.mean(factors):.1f}"
     assert f"| fog | {mean} [{low}, {high}] |" in page
     frequencies = page[page.index("## By frequency") : page.index("## By corruption")]
-    assert f"| `resnet18_cifar_pushpull` | {mean} [{low}, {high}] | {mean} [{low}, {high}] |" in frequencies
+    assert f"| `resnet18_cifar_pushpull`, `alpha=1.5` | {mean} [{low}, {high}] | {mean} [{low}, {high}] |" in frequencies
 
 
 def test_frequency_groups_are_those_of_table_4(folder):
@@ -116,7 +122,7 @@ def test_frequency_groups_are_those_of_table_4(folder):
         replace(unit, errors=errors).save(folder / f"unit.{seed}.json")
     page = study.page(study.Study.load(folder))
     assert "| network | low frequency | mid frequency |" in page
-    assert "| `resnet18_cifar_pushpull` | 50.0 [50.0, 50.0] | 75.0 [75.0, 75.0] |" in page  # fog and snow
+    assert "| `resnet18_cifar_pushpull`, `alpha=1.5` | 50.0 [50.0, 50.0] | 75.0 [75.0, 75.0] |" in page  # fog and snow
 
 
 def test_intervals_are_those_of_student_s_t():
@@ -171,7 +177,9 @@ def test_bad_commands_end_with_one_line(folder, tmp_path, run_inside):
 def test_our_studies_are_of_the_paper_s_rows_and_their_pages_are_up_to_date(name, page):
     found = study.Study.load(study.STUDIES / name)
     table = study.table(found)
-    assert all(row.count(" (CIFAR10)") + row.count(" (ImageNet)") == 1 for row in table.splitlines()[2:])
+    assert all(
+        row.count(" (CIFAR10)") + row.count(" (ImageNet)") + row.count(" (ours)") == 1 for row in table.splitlines()[2:]
+    )
     assert (ROOT / "model_cards" / page).read_text(encoding="utf-8") == study.page(found), "run train/study.py --page"
 
 
@@ -193,7 +201,7 @@ def test_a_study_of_its_own_has_labels_and_recipes_for_its_rows(folder):
     table = study.table(found)
     assert "| training | network |" in table
     assert "published" not in table
-    assert "| tuned | `resnet18_cifar_pushpull.cifar10` | 1 of 2 | 10.0 | 15.0 | 50.0 |" in table
+    assert "| tuned | `resnet18_cifar_pushpull.cifar10`, `alpha=1.5` | 1 of 2 | 10.0 | 15.0 | 50.0 |" in table
 
 
 def test_the_study_of_fine_tuning_is_the_table_of_the_documentation():
