@@ -135,7 +135,7 @@ def run_benchmark(
         log=log,
         **shared,
     )
-    compared = baseline.as_baseline() if baseline else None
+    compared = baseline.as_baseline(training) if baseline else None
     results = planned.results(training=training, baseline=compared, **evaluation.as_results())
     if accelerator.is_main_process:
         config = parse_config((folder.path / CONFIG).read_bytes(), repr(str(folder.path / CONFIG)))

@@ -33,7 +33,7 @@ if __name__ == "__main__":
 
 from timm_pushpull import cli
 from timm_pushpull.benchmark.comparison import Comparison
-from timm_pushpull.benchmark.results import Intervals, Results
+from timm_pushpull.benchmark.results import Intervals, Results, Training
 from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import WEIGHTS
@@ -189,7 +189,9 @@ def describe(plan: PlannedRelease, releases: Path) -> str:
     )
     line = f"{plan.name:40} {reached} on {results.num_images:,} images; "
     if not plan.weights:
-        return f"{line}{results.training.epochs if results.training else '?'} epochs, results only"
+        known = results.training or Training()
+        outdated = f"; outdated: {', '.join(known.overrides)}" if known.overrides else ""
+        return f"{line}{known.epochs or '?'} epochs, results only{outdated}"
     trained = load_recipe(path.parent / RECIPE)
     differences = plan.outdated(trained)
     outdated = f"; outdated: {', '.join(differences)}" if differences else ""

@@ -100,6 +100,11 @@ class Row:
             if seed in base.results
         }
 
+    def pairs(self) -> list[tuple[Results, Results]]:
+        """The results of every seed beside those of the baseline with the same seed."""
+        base = self.baseline or self
+        return [(results, base.results[seed]) for seed, results in self.results.items() if seed in base.results]
+
     def mrce(self) -> Interval | None:
         """mrCE over the seeds, each relative to the baseline's of the same seed; None where there is no such pair."""
         values = [
@@ -238,6 +243,22 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
+def trade_off(study: Study) -> str:
+    """What robustness costs: the difference in clean error, and R_net (Eq. 13), with 95 % intervals over seeds."""
+    lines = []
+    for row, _ in study.compared():
+        clean, net = [], []
+        for own, base in row.pairs():
+            assert own.clean_error is not None
+            assert base.clean_error is not None
+            assert own.mce is not None
+            assert base.mce is not None
+            clean.append(own.clean_error - base.clean_error)
+            net.append(metrics.net_error_reduction(own.clean_error, own.mce, base.clean_error, base.mce))
+        lines.append([row.network, Interval.of(clean).text(), Interval.of(net).text()])
+    return markdown.table(["network", "clean error, points", "R_net, %"], lines)
+
+
 def by_frequency(study: Study) -> str:
     """The relative errors in the frequency groups of the paper's Table 4, with their 95 % intervals over seeds."""
     rows = [row for row, _ in study.compared()]
@@ -312,7 +333,12 @@ def page(study: Study) -> str:
             "An mrCE below 100 % means fewer errors than the baseline's. Its interval is Student's t over the seeds, "
             "paired: the errors of each seed are relative to those of the baseline trained with the same seed. The "
             "intervals are not corrected for their number: on average, one in twenty misses the true value. They cover "
-            "the chance in training these networks, not other networks or data.",
+            "the chance in training these networks, not other networks or data; all networks are measured on the same "
+            "test images.",
+            "## Clean error and trade-off",
+            "The difference in clean error from the baseline, and R_net, the paper's net error reduction (Eq. 13). "
+            "Above 0 %, the gain under corruption outweighs the loss on clean images.",
+            trade_off(study),
             "## By frequency of the corruption",
             "Errors relative to the baseline's in percent, means over the corruptions of a group as in the paper's "
             "Table 4.",

@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -17,8 +18,9 @@ from support.example_run import some_results
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, metrics
 from timm_pushpull.benchmark import paper
+from timm_pushpull.benchmark.comparison import Comparison, caveats, published
 from timm_pushpull.benchmark.comparison import compare as compare_rows
-from timm_pushpull.benchmark.comparison import published
+from timm_pushpull.benchmark.results import Intervals, Results, Training
 from timm_pushpull.cli.formats import latex, markdown
 from timm_pushpull.cli.terminal import terminal
 from timm_pushpull.corruptions import CORRUPTIONS
@@ -272,6 +274,43 @@ def test_what_is_not_defined_is_left_open():
     assert cells(second)[3:] == ["-"] * 17
     with pytest.raises(InputError, match="clean images only"):
         compare_rows([baseline(errors={}), own(errors={})])
+
+
+def test_a_difference_may_be_chance_if_its_interval_says_so():
+    half = Intervals(clean_error=(0.04, 0.06), mce=(0.48, 0.52))
+    base = some_results("plain", errors={"fog": [0.5] * 5}, clean_error=0.05, intervals=half)
+
+    def compared(clean_error: float, error: float, interval: tuple[float, float]) -> Comparison:
+        intervals = Intervals(clean_error=(clean_error - 0.01, clean_error + 0.01), mce=interval)
+        own = some_results("unit", errors={"fog": [error] * 5}, clean_error=clean_error, intervals=intervals)
+        return Comparison.of(own, base)
+
+    # 0.475 is outside of each interval alone, but the difference is within 2.83 points.
+    found, reach = compared(0.063, 0.475, (0.455, 0.495)), (0.04**2 + (0.02 / 0.475) ** 2) ** 0.5
+    assert (found.may_be_chance, found.clean_may_be_chance) == (True, True)
+    assert found.mrce_interval == pytest.approx((0.95 * (1 - reach), 0.95 * (1 + reach)), abs=1e-4)
+    found = compared(0.065, 0.45, (0.43, 0.47))
+    assert (found.may_be_chance, found.clean_may_be_chance) == (False, False)
+    # Of a baseline that only the results hold, no interval is known: it is taken to be as wide.
+    recorded = Comparison.recorded(replace(found.results, baseline=base.as_baseline()))
+    assert recorded.mrce_interval == pytest.approx((0.9 * (1 - 0.0598), 0.9 * (1 + 0.0598)), abs=1e-3)
+    assert not recorded.may_be_chance
+
+
+def test_what_makes_figures_incomparable_is_said():
+    base = some_results("plain", training=Training(epochs=30, precision="bf16"))
+    own = base.as_baseline(Training(epochs=30, precision="fp32", images=5))
+    assert own.differences == ["it was trained with bf16, this model with fp32"]
+    assert base.as_baseline(Training(epochs=30, precision="bf16")).differences is None
+    results = some_results(baseline=own, image_size=32)
+    assert Results.from_json(results.to_json(), "results.json") == results
+    (caveat,) = caveats(results)
+    assert "plain differs from resnet18_cifar_pushpull in more than the first layer" in str(caveat)
+    assert "it was trained with bf16, this model with fp32" in str(caveat)
+    (caveat,) = caveats(some_results(preset="imagenet-c", image_size=160))
+    assert str(caveat).startswith("Image size was 160 px, and the constants of imagenet-c are made for 224 px")
+    assert caveats(some_results(preset="imagenet-c", image_size=224)) == caveats(some_results()) == []
+    assert caveats(some_results(preset="imagenet-c", image_size=160, corrupted="ImageNet-C")) == []
 
 
 def test_latex_escapes_names():

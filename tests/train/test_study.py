@@ -110,8 +110,11 @@ def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, wo
     low, high = words[words.index("[") + 1 : words.index("]")].split(", ")
     mean = f"{100 * statistics.mean(factors):.1f}"
     assert f"| fog | {mean} [{low}, {high}] |" in page
+    assert "| network | clean error, points | R_net, % |" in page
     frequencies = page[page.index("## By frequency") : page.index("## By corruption")]
-    assert f"| `resnet18_cifar_pushpull`, `alpha=1.5` | {mean} [{low}, {high}] | {mean} [{low}, {high}] |" in frequencies
+    assert (
+        f"| `resnet18_cifar_pushpull`, `alpha=1.5` | {mean} [{low}, {high}] | {mean} [{low}, {high}] |" in frequencies
+    )
 
 
 def test_frequency_groups_are_those_of_table_4(folder):

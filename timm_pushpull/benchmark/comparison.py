@@ -5,6 +5,7 @@ Model cards, `timm-pushpull compare`, the report, the Space and the page on the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,7 @@ from timm_pushpull import metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Interval, Intervals, Results
 from timm_pushpull.corruptions import CORRUPTIONS
+from timm_pushpull.corruptions.presets import PRESETS
 from timm_pushpull.utils.errors import InputError
 
 #: What tables say below their figures.
@@ -98,28 +100,31 @@ class Comparison:
 
     @property
     def may_be_chance(self) -> bool:
-        """Whether the baseline's mCE lies in the 95 % interval of this one."""
-        return _within(self.baseline.mce, (self.results.intervals or Intervals()).mce)
+        """Whether 1 lies in the 95 % interval of the mrCE; where that has none, whether the baseline's mCE lies in the
+        interval of this one."""
+        if self.mrce_interval is None:
+            return _within(self.baseline.mce, (self.results.intervals or Intervals()).mce)
+        return _within(1.0, self.mrce_interval)
 
     @property
     def clean_may_be_chance(self) -> bool:
-        """Whether the baseline's clean error lies in the 95 % interval of this one."""
-        return _within(self.baseline.clean_error, (self.results.intervals or Intervals()).clean_error)
+        """Whether 0 lies in the 95 % interval of the difference of the clean errors, as if of different images."""
+        own, base = self.results.clean_error, self.baseline.clean_error
+        reach = _reach(self.results, self.baseline, "clean_error")
+        return own is not None and base is not None and reach is not None and abs(own - base) <= math.hypot(*reach)
 
     @property
     def mrce_interval(self) -> Interval | None:
-        """The 95 % interval of the mrCE over test images, fractions; None where one of the two mCEs has none.
+        """The 95 % interval of the mrCE over test images, fractions; None where the mCE has none.
 
         From the relative errors of the two mCEs (delta method), as if they came from different images. Two networks err
-        on the same images, so the interval is rather too wide than too narrow.
+        on the same images, so the interval is probably too wide.
         """
-        ratio, relative = self.row.mrce, 0.0
-        for results in (self.results, self.baseline):
-            interval = results.intervals and results.intervals.mce
-            if not interval or not results.mce:
-                return None
-            relative += ((interval[1] - interval[0]) / 2 / results.mce) ** 2
-        return None if ratio is None else (ratio * (1 - relative**0.5), ratio * (1 + relative**0.5))
+        ratio, reach = self.row.mrce, _reach(self.results, self.baseline, "mce")
+        if ratio is None or reach is None or not self.results.mce or not self.baseline.mce:
+            return None
+        relative = math.hypot(reach[0] / self.results.mce, reach[1] / self.baseline.mce)
+        return ratio * (1 - relative), ratio * (1 + relative)
 
 
 def compare(measured: Sequence[Results], absolute: bool = False) -> list[ComparisonRow]:
@@ -200,7 +205,34 @@ def caveats(results: Results) -> list[Caveat]:
                 f"Not measured: {missing}.",
             )
         )
+    made_for = PRESETS[results.preset].image_size if results.preset in PRESETS else results.image_size
+    if results.errors and not results.corrupted and results.image_size not in (None, made_for):
+        found.append(
+            Caveat(
+                "Image size",
+                f" was {results.image_size} px, and the constants of {results.preset} are made for {made_for} px: a "
+                f"blur of so many pixels is stronger in a smaller image. Do not compare mCE with that of another size.",
+            )
+        )
+    if results.baseline and results.baseline.differences:
+        found.append(
+            Caveat(
+                "Baseline",
+                f": {results.baseline.model} differs from {results.model} in more than the first layer, which may "
+                f"explain a part of the difference: {'; '.join(results.baseline.differences)}.",
+            )
+        )
     return found
+
+
+def _reach(results: Results, baseline: Results, name: str) -> tuple[float, float] | None:
+    """Half the lengths of the two intervals of a figure; that of a baseline which only the results hold is taken to be
+    that of the model. None where the model's is not known."""
+    ends = [getattr(one.intervals or Intervals(), name) for one in (results, baseline)]
+    if ends[0] is None:
+        return None
+    own, base = ((high - low) / 2 for low, high in (ends[0], ends[1] or ends[0]))
+    return own, base
 
 
 def _within(value: float | None, interval: Interval | None) -> bool:

@@ -133,12 +133,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the results of a model hold of its baseline, which was measured on the same images."""
+    """What the results of a model hold of its baseline, which was measured on the same images.
+
+    Attributes:
+        differences: What else differs between the two networks, besides the push-pull unit, in words.
+    """
 
     model: str
     weights_sha256: str
     clean_error: Fraction | None
     errors: dict[str, Row]
+    differences: list[str] | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,9 +268,18 @@ class Results(Measurement):
         """Names of what was measured, in the paper's order, others after them."""
         return [name for name in CORRUPTIONS if name in self.errors] + [n for n in self.errors if n not in CORRUPTIONS]
 
-    def as_baseline(self) -> Baseline:
-        """What the results of a model that is compared with this one hold of it."""
-        return Baseline(self.model, self.weights_sha256, self.clean_error, self.errors)
+    def as_baseline(self, training: Training | None = None) -> Baseline:
+        """What the results of a model that is compared with this one hold of it.
+
+        Args:
+            training: Of that model.
+        """
+        found = []
+        for name, unit in (("precision", ""), ("epochs", " epochs"), ("images", " images")):
+            ours, theirs = getattr(training, name, None), getattr(self.training, name, None)
+            if None not in (ours, theirs) and ours != theirs:
+                found.append(f"it was trained with {theirs}{unit}, this model with {ours}{unit}")
+        return Baseline(self.model, self.weights_sha256, self.clean_error, self.errors, found or None)
 
     def recorded_baseline(self) -> Results | None:
         """The results of the baseline, as far as these hold them; None where they name none.
@@ -277,7 +291,7 @@ class Results(Measurement):
             return None
         recorded = replace(
             self,
-            **vars(self.baseline),
+            **{name: value for name, value in vars(self.baseline).items() if name != "differences"},
             intervals=None,
             top5_errors=None,
             calibration_errors=None,

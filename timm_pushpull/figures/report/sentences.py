@@ -172,4 +172,4 @@ def image_note(image: CorruptedImage) -> str:
 
 def caveats(group: Group) -> list[str]:
     """Why the results of a group cannot be compared with published ones."""
-    return [str(caveat) for caveat in comparison.caveats(group.shared)]
+    return list(dict.fromkeys(str(one) for entry in group.entries for one in comparison.caveats(entry.results)))

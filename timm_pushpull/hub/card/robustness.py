@@ -11,7 +11,7 @@ from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.hub.card.task import definition
 from timm_pushpull.utils.markdown import code, percent, plain, table
 
-_CHANCE = " The difference may be chance: the baseline's mCE lies in this model's confidence interval."
+_CHANCE = " The difference may be chance: 100% lies in the 95% confidence interval of mrCE."
 
 
 def summary(results: Results, comparison: Comparison | None) -> str:
@@ -39,7 +39,7 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
             how = "lower than" if mrce < 1 else "higher than" if mrce > 1 else "equal to"
         paragraphs.append(
             f"**Under corruptions its error is {how} the baseline's**: {percent(mrce, 1)} of the baseline's error on "
-            f"average."
+            f"average, in one training run of each."
             f"{_CHANCE if chance else ''}"
         )
     error = plain(results.error_name) if results.retrieval else "top-1 error"
