@@ -41,7 +41,7 @@ from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment import check_size
 from timm_pushpull.data.preprocessing import normalise
 from timm_pushpull.models.weights import create_model, save_model, tag_of
-from timm_pushpull.utils import hardware
+from timm_pushpull.utils import hardware, provenance
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
@@ -441,6 +441,8 @@ def save_weights(folder: RunFolder, trainer: Trainer, data: Data, state: TrainSt
             origin=data.train.images.origin or None,
             overrides=overrides,
             initial_weights=InitialWeights(**state.initial_weights) if state.initial_weights else None,
+            versions=provenance.versions(),
+            commit=provenance.commit(),
         )
         folder.write_training(weights_sha256, training)
     accelerator.wait_for_everyone()

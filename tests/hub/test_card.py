@@ -127,6 +127,7 @@ def test_what_the_reader_must_know_comes_first():
     assert "50 images/s" in card
     assert "7 for training, 0 for the corruptions" in card
     assert "drawn at random" in card
+    assert f"- **Versions:** torch 2.9.1, timm 1.0.31; commit `{'5' * 40}`" in card
     assert "Params (M): 11.2" in card
     assert "GMACs: 0.56" in card
     assert "averaged over 3 x 3 positions" in card
@@ -264,7 +265,9 @@ def test_text_of_strangers_stays_text():
         weights_sha256=HOSTILE,
         versions={HOSTILE: HOSTILE},
         errors={HOSTILE: [0.1] * 5},
-        training=replace(TRAINING, hardware=HOSTILE, precision=HOSTILE, origin=HOSTILE, overrides=[HOSTILE]),
+        training=replace(
+            TRAINING, hardware=HOSTILE, precision=HOSTILE, origin=HOSTILE, overrides=[HOSTILE], commit=HOSTILE
+        ),
     )
     hostile = replace(hostile, baseline=hostile.as_baseline())
     config = json.loads(json.dumps(CONFIG)) | {"label_names": [HOSTILE]}

@@ -30,6 +30,8 @@ TRAINING = Training(
     precision="fp32",
     origin="drawn at random",
     overrides=["epochs is 1, not 30"],
+    versions={"torch": "2.9.1", "timm": "1.0.31"},
+    commit="5" * 40,
 )
 
 

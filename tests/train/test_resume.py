@@ -116,6 +116,7 @@ def test_a_run_without_benchmark_is_copied_and_measured_elsewhere(tmp_path, run_
     results = Results.load(there)
     assert (results.num_images, results.partial, results.training.images) == (3, False, 24)
     assert results.training.overrides
+    assert results.training.versions == results.versions
     assert (there / WEIGHTS).read_bytes() == before
     process = run_inside(train.main, *folder_arguments(moved, here, seed=3), "--resume")
     assert_one_clear_line(process, "seed 1234, not 3")

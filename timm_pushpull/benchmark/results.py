@@ -118,6 +118,7 @@ class Training:
         origin: Where the images come from, in words.
         overrides: Settings that replaced the recipe's, in words, such as `epochs is 5, not 30`.
         initial_weights: What it started from; None for weights drawn at random.
+        versions, commit: Of the process that finished the training, `utils.provenance`; older files lack them.
     """
 
     images: Count | None = None
@@ -129,6 +130,8 @@ class Training:
     origin: str | None = None
     overrides: list[str] = field(default_factory=list, metadata={"key": "departures"})
     initial_weights: InitialWeights | None = field(default=None, metadata={"omit_none": True})
+    versions: dict[str, str] | None = field(default=None, metadata={"omit_none": True})
+    commit: str | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True)

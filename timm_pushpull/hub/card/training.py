@@ -42,6 +42,9 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
         processes = f"{known.processes} x " if known.processes is not None else ""
         precision = f", {plain(known.precision)}" if known.precision else ""
         lines.append(f"- **Hardware:** {processes}{plain(known.hardware)}{precision}")
+    if known.versions:
+        software = ", ".join(f"{plain(name)} {plain(number)}" for name, number in known.versions.items())
+        lines.append(f"- **Versions:** {software}{f'; commit {code(known.commit)}' if known.commit else ''}")
     lines.append(
         f"- **Seeds:** {plain(recipe.get('seed', '-'))} for training, {plain(results.seed)} for the corruptions"
     )
