@@ -54,6 +54,8 @@ def main() -> None:
         raise InputError("give folders, or --all for all releases" if not options.all else "--all takes no folders")
     if options.repo_id and len(folders) != 1:
         raise InputError(f"--repo-id {options.repo_id} is for one folder, not for {len(folders)}; use --namespace")
+    if options.create_pr and options.collection:
+        raise InputError("--collection is for what is on main; leave it out with --create-pr")
     if options.tag and len(folders) != 1:
         raise InputError(f"--tag {options.tag} is for one run, not for {len(folders)}")
     releases = [Release.load(folder, options.tag) for folder in folders]

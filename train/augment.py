@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
 from timm.data.random_erasing import RandomErasing
+from timm.data.transforms import str_to_pil_interp
 from torch import Tensor
 from torchvision import transforms
 
@@ -130,13 +132,22 @@ class TimmPolicy:
         config: As in `rand-m9-mstd0.5-inc1`.
         size: Side of the images, px.
         mean: Of each channel, for intensities in [0, 1]; it fills what a transform leaves empty.
+        interpolation: Of transforms that move pixels, as in timm: random for bilinear or bicubic by chance.
 
     Raises:
         InputError: timm knows no such policy.
     """
 
-    def __init__(self, config: str, size: int, mean: tuple[float, ...]) -> None:
-        hparams = {"translate_const": int(size * 0.45), "img_mean": tuple(min(255, round(255 * part)) for part in mean)}
+    def __init__(self, config: str, size: int, mean: tuple[float, ...], interpolation: str = "random") -> None:
+        # As in timm.data.transforms_factory.
+        hparams: dict[str, Any] = {
+            "translate_const": int(size * 0.45),
+            "img_mean": tuple(min(255, round(255 * part)) for part in mean),
+        }
+        if interpolation != "random":
+            hparams["interpolation"] = str_to_pil_interp(interpolation)
+        if config.startswith("augmix"):
+            hparams["translate_pct"] = 0.3
         create = {"rand": rand_augment_transform, "augmix": augment_and_mix_transform}
         try:
             self._transform = create.get(config.split("-")[0], auto_augment_transform)(config, hparams)

@@ -132,7 +132,9 @@ def _timm_augmentation(settings: Settings) -> dict[str, Any]:
     if settings.aa:
         assert settings.img_size
         assert settings.mean
-        found["timm_policy"] = TimmPolicy(settings.aa, settings.img_size, settings.mean)
+        interpolation = settings.train_interpolation or settings.interpolation
+        assert interpolation
+        found["timm_policy"] = TimmPolicy(settings.aa, settings.img_size, settings.mean, interpolation)
     if settings.reprob:
         assert settings.mean
         assert settings.std

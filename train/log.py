@@ -220,4 +220,4 @@ def resume_advice(accelerator: Accelerator) -> Iterator[None]:
 
 def _resume_command() -> str:
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")]
-    return provenance.command([*arguments, "--resume"])
+    return provenance.command_to_run([*arguments, "--resume"])

@@ -113,7 +113,7 @@ def main() -> None:
         queue = Queue(jobs, options.runs)
         failed = queue.run(cores[: options.workers])
     if queue.signal is not None:
-        raise Interrupted(queue.signal, f"stopped; go on with: {provenance.command()}")
+        raise Interrupted(queue.signal, f"stopped; go on with: {provenance.command_to_run()}")
     if failed:
         raise InputError(f"failed: {', '.join(failed)}; see their logs in {str(options.runs)!r}")
 
@@ -151,9 +151,9 @@ def plan_jobs(plan: Path, runs: Path, datasets: Mapping[str, str]) -> list[Job]:
     jobs: dict[str, Job] = {}
     for entry in _read_yaml(plan, list):
         match entry:
-            case {"release": name} if name in planned:
+            case {"release": str(name)} if name in planned:
                 found = _release_jobs(planned[name], runs / "releases", datasets)
-            case {"release": name}:
+            case {"release": str(name)}:
                 raise unknown("release", name, planned)
             case {"study": str(name)}:
                 study = Study.load(plan.parent / "studies" / check_name(name, f"a study of {plan}"))
@@ -184,6 +184,8 @@ def _release_jobs(plan: PlannedRelease, runs: Path, datasets: Mapping[str, str])
 
 
 def _study_jobs(study: Study, rows: list[str] | None, runs: Path, datasets: Mapping[str, str]) -> Iterator[Job]:
+    if not isinstance(rows or [], list):
+        raise InputError(f"rows of the study {study.folder.name} are {rows!r}; give a list of its rows")
     for name in rows or ():
         if name not in study.rows:
             raise unknown(f"row of the study {study.folder.name}", name, study.rows)

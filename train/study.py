@@ -51,7 +51,10 @@ class Interval:
         mean = statistics.fmean(values)
         if len(values) < 2:
             return cls(mean, None, None)
-        from scipy import stats  # scikit-learn brings it
+        try:
+            from scipy import stats
+        except ImportError:
+            raise InputError("intervals over seeds need scipy: pip install 'timm-pushpull[train]'") from None
 
         reach = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(mean, mean - reach, mean + reach)
@@ -153,6 +156,8 @@ class Study:
                 recipe = row.get("recipe", plan["recipe"])
                 settings = load_recipe(find_recipe(recipe), {**changes, "models": [row["model"]]})
                 seeds, base = tuple(row.get("seeds", plan["seeds"])), rows.get(row.get("baseline"))
+                if other := [seed for seed in seeds if type(seed) is not int]:
+                    raise InputError(f"row {name} of {path} has the seed {other[0]!r}; give whole numbers")
                 if not str(row[about]).isprintable():
                     raise InputError(f"row {name} of {path} has the {about} {row[about]!r}; give printable text")
                 for part in (name, *map(str, seeds)):  # parts of the names of the run's folder and its results file
@@ -189,6 +194,11 @@ class Study:
 
     def file(self, row: Row, seed: int) -> Path:
         return self.folder / f"{row.name}.{seed}.json"
+
+    def name(self, row: Row) -> str:
+        """The network of a row in words, or its label where another row has the same network."""
+        alike = [other for other in self.rows.values() if other.network == row.network]
+        return row.network if len(alike) == 1 else row.label
 
     def compared(self) -> list[tuple[Row, Interval]]:
         """The rows with a baseline, and their mrCE, where both were run with at least two seeds."""
@@ -255,7 +265,7 @@ def trade_off(study: Study) -> str:
             assert base.mce is not None
             clean.append(own.clean_error - base.clean_error)
             net.append(metrics.net_error_reduction(own.clean_error, own.mce, base.clean_error, base.mce))
-        lines.append([row.network, Interval.of(clean).text(), Interval.of(net).text()])
+        lines.append([study.name(row), Interval.of(clean).text(), Interval.of(net).text()])
     return markdown.table(["network", "clean error, points", "R_net, %"], lines)
 
 
@@ -265,7 +275,7 @@ def by_frequency(study: Study) -> str:
     means = [[metrics.by_frequency(relative) for relative in row.relative_errors().values()] for row in rows]
     names = list(means[0][0])
     lines = [
-        [row.network, *(Interval.of([groups[name][0] for groups in seeds]).text() for name in names)]
+        [study.name(row), *(Interval.of([groups[name][0] for groups in seeds]).text() for name in names)]
         for row, seeds in zip(rows, means, strict=True)
     ]
     return markdown.table(["network", *(f"{name} frequency" for name in names)], lines)
@@ -279,7 +289,7 @@ def by_corruption(study: Study) -> str:
         [corruption, *(Interval.of([relative[corruption] for relative in found]).text() for found in seeds)]
         for corruption in seeds[0][0]
     ]
-    return markdown.table(["corruption", *(row.network for row in rows)], lines)
+    return markdown.table(["corruption", *(study.name(row) for row in rows)], lines)
 
 
 def conclusion(study: Study) -> str:
@@ -289,7 +299,7 @@ def conclusion(study: Study) -> str:
         assert mrce.low is not None
         assert mrce.high is not None
         verdict = "fewer" if mrce.high < 1 else "more" if mrce.low > 1 else "undecided"
-        verdicts[verdict].append(f"{row.network} ({mrce.text()} %)")
+        verdicts[verdict].append(f"{study.name(row)} ({mrce.text()} %)")
     if not study.compared():
         return "No network and its baseline have been run with two seeds so far, so nothing follows."
     parts = []
@@ -366,7 +376,7 @@ def _methods(done: Sequence[Results]) -> str:
         f"interval over seeds; below 100 % is more robust. "
         f"Each network was trained for {training.epochs} epochs on {training.images or 0:,} images of {one.dataset} "
         f"and measured on {one.num_images:,} test images, clean and under 15 corruptions at 5 severities (preset "
-        f"{one.preset}, corruption seed {one.seed}, {one.frost} frost)."
+        f"{one.preset}, corruption seed {one.seed}, {(one.frost or '').split(',')[0]} frost)."
     )
 
 

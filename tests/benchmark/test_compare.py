@@ -238,7 +238,6 @@ def test_unlike_results_are_refused(run_inside, files, tmp_path, change, words):
     ("change", "words"),
     [
         ({"errors": {**BASE_ERRORS, "snow": [0.0] * 5}}, ("error on snow is 0",)),
-        ({"clean_error": 0.0}, ("baseline's clean error is 0.0",)),
         ({"errors": {}}, ("empty",)),
     ],
 )

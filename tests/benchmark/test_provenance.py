@@ -13,9 +13,24 @@ from support.processes import assert_one_clear_line
 from timm_pushpull import cli
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import redacted
-from timm_pushpull.utils.provenance import command, versions, without_home
+from timm_pushpull.utils.provenance import command, command_to_run, versions, without_home
 
 SECRET = "Zq" * 12
+
+
+def test_the_program_of_python_dash_m_has_a_name(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/lib/timm_pushpull/__main__.py", "benchmark", "--limit", "5"])
+    assert command() == "timm-pushpull benchmark --limit 5"
+
+
+@pytest.mark.parametrize(("launcher", "start"), [({}, "python "), ({"LOCAL_RANK": "0"}, "")])
+def test_a_command_to_run_is_whole(monkeypatch, launcher, start):
+    for name in ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["train/train.py", "--dataset", os.path.expanduser("~/my data")])
+    assert command_to_run() == f"{start}train/train.py --dataset '{os.path.expanduser('~/my data')}'"
 
 
 def test_versions_of_what_is_installed(monkeypatch):

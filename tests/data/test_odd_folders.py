@@ -138,7 +138,7 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         ("train", "steam", "train/steam/0.png"),
     ),
     "images in split folders": ([images("train/0.png", "test/0.png")], {}, "are not in class folders"),
-    "unlabelled test images": ([images("train/cat/0.png", "test/0.png")], {}, "has: train; choose one with --split"),
+    "unlabelled test images": ([images("train/cat/0.png", "test/0.png")], {}, "has: train; choose one of these"),
     "nested images": (
         [images("test/cat/a/x.png", "test/cat/y.png", "test/dog/b/c/z.png")],
         {},

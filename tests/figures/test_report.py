@@ -25,7 +25,8 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.figures import read_preset_image, report
 from timm_pushpull.figures.report.charts import mean_curve, severity_curves
-from timm_pushpull.figures.report.groups import load_groups
+from timm_pushpull.figures.report.groups import headings, load_groups
+from timm_pushpull.figures.report.sections import shade
 from timm_pushpull.figures.report.sentences import MINUS, NO_BREAK, NONE, TO
 from timm_pushpull.metrics import confidence_interval
 from timm_pushpull.utils.files import sha256
@@ -208,6 +209,31 @@ def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path
     scaled(1.0).save(tmp_path / "run" / "results.json")
     other = text_of(report.render([tmp_path / "run"], [given / "photo.png"]))
     assert "is not the one that was measured" in other
+
+
+def test_models_are_beside_the_baseline_that_they_name(given, tmp_path):
+    errors = {name: [0.2] * 5 for name in CORRUPTIONS}
+    plain = [
+        some_results(name, errors=errors, weights_sha256=digit * 64) for name, digit in (("small", "1"), ("large", "2"))
+    ]
+    units = [
+        some_results(f"{base.model}_unit", errors=errors, weights_sha256=digit * 64, baseline=base.as_baseline())
+        for base, digit in zip(plain, "34", strict=True)
+    ]
+    paths = []
+    for results in (units[1], plain[0], units[0], plain[1]):
+        paths.append(tmp_path / f"{results.model}.json")
+        results.save(paths[-1])
+    groups = load_groups(paths)
+    assert [[entry.name for entry in group.entries] for group in groups] == [
+        ["large", "large_unit"],
+        ["small", "small_unit"],
+    ]
+    assert [heading.rsplit(", ")[-1] for heading in headings(groups)] == ["baseline large", "baseline small"]
+
+
+def test_an_error_of_zero_has_the_full_colour_of_fewer():
+    assert shade(0.0) == shade(1e-9) != shade(None) == ""
 
 
 def test_one_model_is_shown_as_what_it_is(given, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import paper as page
-from support.paths import needs_releases
+from support.paths import ROOT, needs_releases
 from timm_pushpull import cli
 from train.command_line import parse
 
@@ -43,6 +43,13 @@ def test_commands_are_understood(command):
     else:
         assert [program, *arguments[:2]] == ["accelerate", "launch", "train/train.py"]
         parse(arguments[2:])
+
+
+def test_commands_name_files_that_exist():
+    text = (ROOT / "hub" / "paper.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:train/studies|hub/releases)/[\w./-]+", text))
+    assert named
+    assert [path for path in sorted(named) if not (ROOT / path.rstrip(".")).exists()] == []
 
 
 def test_rows_that_nobody_has_run_say_so(monkeypatch):

@@ -310,6 +310,7 @@ def test_no_network_is_one_line(finished, hub, run_inside):
         (["RUN", "--all", "--namespace", "me"], "--all takes no folders"),
         (["RUN"], "--namespace --repo-id is required"),
         (["nosuch", "--namespace", "me"], "'nosuch' is not a folder"),
+        (["RUN", "--namespace", "me", "--create-pr", "--collection", "c"], "leave it out with --create-pr"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_line(finished, run_inside, arguments, words):

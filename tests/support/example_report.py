@@ -32,7 +32,8 @@ def scaled(factor: float, **changes) -> Results:
 def save_weights(folder: Path, alpha: np.ndarray) -> str:
     """Write the weights of one push-pull layer and return their hash."""
     folder.mkdir(exist_ok=True)
-    save_file({"conv1.alpha": alpha}, folder / "model.safetensors")
+    weight = np.zeros((len(alpha), 3, 1, 1), alpha.dtype)
+    save_file({"conv1.alpha": alpha, "conv1.weight": weight}, folder / "model.safetensors")
     return sha256(folder / "model.safetensors")
 
 

@@ -313,7 +313,7 @@ def test_a_queue_that_was_told_to_stop_says_so(plan, run_inside, monkeypatch, nu
         signal.signal(signal.SIGTERM, handlers[0])
         signal.signal(signal.SIGINT, handlers[1])
     assert process.returncode == 128 + number
-    assert "run_queue.py: stopped; go on with: run_queue.py --plan" in process.stderr
+    assert "run_queue.py: stopped; go on with: python run_queue.py --plan" in process.stderr
 
 
 def test_a_reader_that_has_read_enough_ends_the_list_quietly():

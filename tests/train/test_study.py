@@ -207,6 +207,22 @@ def test_a_study_of_its_own_has_labels_and_recipes_for_its_rows(folder):
     assert "| tuned | `resnet18_cifar_pushpull.cifar10`, `alpha=1.5` | 1 of 2 | 10.0 | 15.0 | 50.0 |" in table
 
 
+def test_rows_of_one_network_are_told_apart_by_their_labels():
+    found = study.Study.load(study.STUDIES / "finetune")
+    text = study.conclusion(found)
+    assert "from scratch, SGD (114.5 [100.7, 128.3] %) makes more errors" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [("seeds: [1, 2]", "seeds: [1, a]", "has the seed 'a'"), ("rows:\n", "rows: 3\nx:\n", "is no plan")],
+)
+def test_plans_with_wrong_types(folder, old, new, words):
+    (folder / "plan.yaml").write_text(PLAN.replace(old, new))
+    with pytest.raises(InputError, match=words):
+        study.Study.load(folder)
+
+
 def test_the_study_of_fine_tuning_is_the_table_of_the_documentation():
     found = study.Study.load(study.STUDIES / "finetune")
     assert all(len(row.results) == len(row.seeds) for row in found.rows.values())

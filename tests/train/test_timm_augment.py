@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image
-from timm.data import Mixup, auto_augment
+from timm.data import Mixup, auto_augment, create_transform
 from timm.data.mixup import mixup_target
 from timm.data.random_erasing import RandomErasing
 from timm.loss import BinaryCrossEntropy
@@ -224,16 +224,12 @@ def test_colour_jitter_is_torchvision_s():
 
 
 @pytest.mark.parametrize("config", ["rand-m9-mstd0.5-inc1", "augmix-m3-w3", "original-mstd0.5"])
-def test_policies_are_timm_s_and_leave_the_generators_alone(config):
-    image, hparams = random_image(), {"translate_const": 13, "img_mean": (128, 102, 76)}
-    ours, theirs = (
-        TimmPolicy(config, 30, MEAN),
-        {
-            "rand": auto_augment.rand_augment_transform,
-            "augmix": auto_augment.augment_and_mix_transform,
-            "original": auto_augment.auto_augment_transform,
-        }[config.split("-")[0]](config, hparams),
-    )
+@pytest.mark.parametrize("interpolation", ["bicubic", "random"])
+def test_policies_are_timm_s_and_leave_the_generators_alone(config, interpolation):
+    image, kinds = random_image(), (auto_augment.RandAugment, auto_augment.AugMixAugment, auto_augment.AutoAugment)
+    ours = TimmPolicy(config, 30, MEAN, interpolation)
+    pipeline = create_transform(30, is_training=True, auto_augment=config, interpolation=interpolation, mean=MEAN)
+    (theirs,) = (step for step in pipeline.transforms if isinstance(step, kinds))
     states, results = (random.getstate(), np.random.get_state()[1].tolist()), set()
     for key in range(12):
         found = ours(image, key)

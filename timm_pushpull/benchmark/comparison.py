@@ -170,8 +170,6 @@ def paper_entry(results: Results) -> ComparisonRow | None:
 def require_errors(baseline: Results) -> None:
     """Raise InputError where the baseline makes no error, so that nothing can be relative to it."""
     metrics.relative_corruption_errors(baseline.errors, baseline.errors)
-    if baseline.clean_error is not None:
-        metrics.clean_error_reduction(baseline.clean_error, baseline.clean_error)
 
 
 @dataclass(frozen=True)

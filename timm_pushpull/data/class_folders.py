@@ -172,7 +172,7 @@ def _choose(folder: Path, found: dict[str, str], split: str | None, wanted: Sequ
 
 def no_split(dataset: str, wanted: Sequence[str], known: str) -> str:
     """The message for splits that a dataset lacks."""
-    return f"dataset {dataset!r} has no split {' or '.join(wanted)}; it has: {known}; choose one with --split"
+    return f"dataset {dataset!r} has no split {' or '.join(wanted)}; it has: {known}; choose one of these"
 
 
 def _match(candidate: str, found: dict[str, str]) -> str | None:

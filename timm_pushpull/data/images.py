@@ -237,10 +237,10 @@ def balanced_subset(labels: np.ndarray, count: int | None) -> np.ndarray:
 
 def rank_in_class(labels: np.ndarray) -> np.ndarray:
     """Number of earlier images of the same class, for each image, int64 of the shape of `labels`."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
     ranks = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        members = labels == label
-        ranks[members] = np.arange(members.sum())
+    ranks[order] = np.arange(len(labels)) - np.repeat(starts, counts)
     return ranks
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,7 +124,7 @@ def read_classes(path: Path | str) -> tuple[str, ...]:
         names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the class names in {str(path)!r}: {one_line(error)}") from error
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if not names or twice:
         raise InputError(f"{str(path)!r} {f'names class {twice!r} twice' if twice else 'names no class'}")
     return tuple(names)

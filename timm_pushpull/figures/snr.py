@@ -149,7 +149,8 @@ def plot_signal_to_noise(
     if shown is None:
         strong = responds & (push >= np.median(push[responds] if responds.any() else push))
         shown = int(np.lexsort((change, (alpha > 0) & np.isfinite(change), strong))[-1])
-        reason = " (largest gain among filters with α > 0 and an SNR above the median)" if strong.any() else ""
+        if strong[shown] and alpha[shown] > 0:
+            reason = " (largest gain among filters with α > 0 and an SNR above the median)"
     if not 0 <= shown < len(push):
         raise InputError(f"there is no filter {shown}; use 0 to {len(push) - 1}")
     figure = new_figure(10.2, 2.75, "constrained")

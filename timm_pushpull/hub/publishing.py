@@ -94,6 +94,8 @@ def publish(
         if not changed:
             commit, page = head, str(url)
             log(f"{repo_id} already holds these files; nothing to upload")
+            if create_pr:
+                return Published(page, commit, None, changed)
         elif create_pr:
             made = _commit(api, repo_id, additions, message, head, create_pr=True)
             _check_download(repo_id, made.oid, content, release, endpoint, token)

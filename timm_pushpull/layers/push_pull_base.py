@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -151,8 +152,10 @@ def alpha_tensor(alpha: Alpha, channels: int) -> Tensor:
     """An inhibition strength as a tensor of shape `(1,)` or `(channels,)`.
 
     Raises:
-        InputError: It is neither one number nor one per channel.
+        InputError: It is neither one number nor one per channel, or infinite or NaN.
     """
+    if isinstance(alpha, (int, float)) and not math.isfinite(alpha):
+        raise InputError(f"alpha is {alpha}; use a finite number")
     # On the CPU, whatever torch's default device: on the meta device, the values would be lost.
     tensor = alpha.detach() if isinstance(alpha, Tensor) else torch.tensor(alpha, device="cpu")
     if tensor.numel() != 1 and tensor.shape != (channels,):

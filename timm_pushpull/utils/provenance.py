@@ -32,7 +32,20 @@ def command(arguments: Sequence[str] | None = None) -> str:
         arguments: Those to record; all by default.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    return redacted(shlex.join([Path(sys.argv[0]).name, *map(without_home, arguments)]))
+    name = Path(sys.argv[0]).name
+    name = "timm-pushpull" if name == "__main__.py" else name  # python -m timm_pushpull
+    return redacted(shlex.join([name, *map(without_home, arguments)]))
+
+
+def command_to_run(arguments: Sequence[str] | None = None) -> str:
+    """A command line for the user to enter in the same folder; behind the launcher, where one started this process.
+
+    Args:
+        arguments: As in `command`.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    launched = {"LOCAL_RANK", "ACCELERATE_MIXED_PRECISION"} & set(os.environ)
+    return redacted(shlex.join([*([] if launched else ["python"]), sys.argv[0], *arguments]))
 
 
 def without_home(argument: str) -> str:

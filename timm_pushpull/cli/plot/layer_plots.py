@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,8 @@ def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
         image, signal, what = (pixels / 255 - mean) / std, None, f"image {options.image.name}"
     else:
         signal = figures.vertical_bar(layer)
+        if not math.isfinite(options.contrast):
+            raise InputError(f"--contrast is {options.contrast}; use a finite number")
         image = options.contrast * signal / std
         what = f"a vertical bar 5 px wide of contrast {options.contrast:g} on the mean colour"
     ratios = figures.signal_to_noise(layer, image, options.sigma / std.ravel(), signal, options.seed)

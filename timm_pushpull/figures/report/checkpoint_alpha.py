@@ -69,5 +69,8 @@ def _has_no_unit(model: str) -> bool:
 
 def _load_alpha(checkpoint: Path) -> np.ndarray:
     with safe_open(checkpoint, "pt") as file:  # through torch, because NumPy has no bfloat16
-        names = [name for name in file.keys() if name.endswith(".alpha")]  # noqa: SIM118
+        known = set(file.keys())
+        # Of units, which are convolutions: other layers have an alpha, too.
+        weights = {name: f"{name.removesuffix('alpha')}weight" for name in sorted(known) if name.endswith(".alpha")}
+        names = [name for name, w in weights.items() if w in known and len(file.get_slice(w).get_shape()) == 4]
         return np.concatenate([np.empty(0), *(file.get_tensor(name).double().flatten().numpy() for name in names)])

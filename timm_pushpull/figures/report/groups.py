@@ -82,23 +82,32 @@ def load_groups(paths: Sequence[Path]) -> list[Group]:
     """Load results files or run folders and group them, in the order of their first members.
 
     The baseline of a group is the one that its results name, read from their record if its own file is not given. If
-    none is named, it is the first member.
+    none is named, it is the first member. Results that name different baselines are in different groups.
 
     Raises:
         InputError: No path is given, a file does not hold results, or results have none of the test corruptions.
     """
     if not paths:
         raise InputError("no results are given; name results files or run folders")
+    loaded: list[_Member] = [(_load(path), path) for path in dict.fromkeys(map(Path, paths))]
     groups: list[list[_Member]] = []
-    for path in dict.fromkeys(map(Path, paths)):
-        results = _load(path)
-        for members in groups:
-            if _comparable(results, members[0][0]):
-                members.append((results, path))
-                break
+    for member in sorted(loaded, key=lambda one: one[0].baseline is None):  # those that name a baseline first
+        results = member[0]
+        fitting = [members for members in groups if _comparable(results, members[0][0])]
+        if results.baseline:
+            fitting = [members for members in fitting if _named(members) == results.baseline.weights_sha256]
+        fitting.sort(key=lambda members: _named(members) != results.weights_sha256)  # the group that names it first
+        if fitting:
+            fitting[0].append(member)
         else:
-            groups.append([(results, path)])
-    return [_group(members) for members in groups]
+            groups.append([member])
+    ordered = [sorted(members, key=loaded.index) for members in groups]
+    return [_group(members) for members in sorted(ordered, key=lambda members: loaded.index(members[0]))]
+
+
+def _named(members: Sequence[_Member]) -> str | None:
+    """The hash of the weights of the baseline that a group names, if it names one."""
+    return next((results.baseline.weights_sha256 for results, _ in members if results.baseline), None)
 
 
 def headings(groups: Sequence[Group]) -> list[str]:
@@ -111,7 +120,11 @@ def headings(groups: Sequence[Group]) -> list[str]:
             text for index, text in enumerate(_distinctions(group)) if len({other[index] for other in same}) > 1
         ]
         found.append(", ".join([heading, *different]))
-    return found
+    count = Counter(found)
+    return [
+        f"{heading}, baseline {group.baseline.name}" if count[heading] > 1 else heading
+        for group, heading in zip(groups, found, strict=True)
+    ]
 
 
 def _distinctions(group: Group) -> list[str]:

@@ -88,9 +88,9 @@ def mean_error(entry: Entry, corruption: str) -> float:
 
 def shade(relative: float | None) -> str:
     """HTML attributes of a cell: blue for fewer errors than the baseline, orange for more, stronger further from 1."""
-    if not relative:
+    if relative is None:
         return ""
-    strength = min(1.0, abs(math.log(relative)) / _FULL_COLOUR)
+    strength = min(1.0, abs(math.log(relative)) / _FULL_COLOUR) if relative else 1.0
     return f'class="{"fewer" if relative < 1 else "more"}" style="--strength:{strength:.0%}"'
 
 

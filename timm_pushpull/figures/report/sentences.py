@@ -85,6 +85,8 @@ def verdict(group: Group) -> str:
     if not net:
         return text + "."
     best = max(net, key=net.__getitem__)
+    if net[best] <= 0:
+        return f"{text}. With the clean error included none is better than {base} ({best}: R_net {percent(net[best])})."
     return f"{text}. With the clean error included {best} is best (R_net {percent(net[best])})."
 
 
