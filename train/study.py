@@ -160,8 +160,7 @@ class Study:
                     raise InputError(f"row {name} of {path} has the seed {other[0]!r}; give whole numbers")
                 if not str(row[about]).isprintable():
                     raise InputError(f"row {name} of {path} has the {about} {row[about]!r}; give printable text")
-                for part in (name, *map(str, seeds)):  # parts of the names of the run's folder and its results file
-                    check_name(part, f"a row or seed of {path}")
+                check_name(name, f"a row of {path}")  # a part of the names of the run's folder and its results file
                 network = _network(row["model"], changes, plan.get("settings", {}).get("model_args", {}))
                 rows[name] = Row(name, row[about], network, recipe, row["model"], base, changes, settings, seeds)
             study = cls(folder, plan.get("table"), rows, _remarks(text))

@@ -83,9 +83,12 @@ ROW = {"paper": "ResNet50", "model": "resnet18_cifar"}
 def test_names_in_plans_are_no_paths(name, tmp_path):
     folder = tmp_path / "study"
     folder.mkdir()
-    for plan in ({**PLAN, "rows": {name: ROW}}, {**PLAN, "rows": {"plain": {**ROW, "seeds": [name]}}}):
-        (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
-        with pytest.raises(InputError, match="is not a plain file name"):
+    for rows, words in (
+        ({name: ROW}, "is not a plain file name"),
+        ({"plain": {**ROW, "seeds": [name]}}, "give whole numbers"),
+    ):
+        (folder / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "rows": rows}))
+        with pytest.raises(InputError, match=words):
             study.Study.load(folder)
     (tmp_path / "releases.yaml").write_text("{}")
     (tmp_path / "queue.yaml").write_text(yaml.safe_dump([{"study": name}]))
