@@ -90,23 +90,20 @@ class Row:
     seeds: tuple[int, ...]
     results: dict[int, Results] = field(default_factory=dict)
 
+    def pairs(self) -> dict[int, tuple[Results, Results]]:
+        """Seed to the results, and to those of the baseline with the same seed; only seeds that both were run with."""
+        base = self.baseline or self
+        return {seed: (own, base.results[seed]) for seed, own in self.results.items() if seed in base.results}
+
     def relative_errors(self) -> dict[int, dict[str, float]]:
         """Seed to the errors per corruption relative to those of the baseline with the same seed (terms of Eq. 10).
 
-        Only seeds that both were run with. Networks of one seed see the same images in the same order, so that part of
-        what differs between seeds cancels.
+        Networks of one seed see the same images in the same order, so that part of what differs between seeds cancels.
         """
-        base = self.baseline or self
         return {
-            seed: metrics.relative_corruption_errors(results.errors, base.results[seed].errors)
-            for seed, results in self.results.items()
-            if seed in base.results
+            seed: metrics.relative_corruption_errors(own.errors, base.errors)
+            for seed, (own, base) in self.pairs().items()
         }
-
-    def pairs(self) -> list[tuple[Results, Results]]:
-        """The results of every seed beside those of the baseline with the same seed."""
-        base = self.baseline or self
-        return [(results, base.results[seed]) for seed, results in self.results.items() if seed in base.results]
 
     def mrce(self) -> Interval | None:
         """mrCE over the seeds, each relative to the baseline's of the same seed; None where there is no such pair."""
@@ -257,7 +254,7 @@ def trade_off(study: Study) -> str:
     lines = []
     for row, _ in study.compared():
         clean, net = [], []
-        for own, base in row.pairs():
+        for own, base in row.pairs().values():
             assert own.clean_error is not None
             assert base.clean_error is not None
             assert own.mce is not None

@@ -95,8 +95,7 @@ def summary(baseline: Results, compared: Sequence[Comparison]) -> str:
         notes.append("One training run per network: another seed or machine gives other figures.")
         if baseline.dataset == "digits":
             notes[-1] += " The digits show that everything works, not what push-pull does."
-    measured = (baseline, *(each.results for each in compared))
-    notes += dict.fromkeys(str(caveat) for results in measured for caveat in caveats(results))
+    notes += map(str, caveats(baseline, *(each.results for each in compared)))
     for row in rows:
         row[0] = printable(row[0])  # the baseline's is from a file
     text = table([f"{name} (%)" if place else name for place, name in enumerate(header)], rows, aligned=True)

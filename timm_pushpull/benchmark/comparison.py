@@ -183,8 +183,12 @@ class Caveat:
         return self.subject + self.text
 
 
-def caveats(results: Results) -> list[Caveat]:
-    """Reasons why results cannot be compared with published ones."""
+def caveats(*measured: Results) -> list[Caveat]:
+    """Reasons why results cannot be compared with published ones or with one another, each once."""
+    return list(dict.fromkeys(caveat for results in measured for caveat in _caveats(results)))
+
+
+def _caveats(results: Results) -> list[Caveat]:
     found = []
     if results.frost not in (None, "original"):
         found.append(

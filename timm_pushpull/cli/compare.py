@@ -76,7 +76,7 @@ def _compare(options: argparse.Namespace) -> None:
         notes.append(retrieval_note(measured[0]))
     by_corruption = "errors" if options.paper == ABSOLUTE else "errors divided by the baseline's"
     notes.append(f"All figures in percent. {MCE} {RELATIVE} By corruption: {by_corruption}.")
-    notes += dict.fromkeys(str(caveat) for results in measured for caveat in caveats(results))
+    notes += map(str, caveats(*measured))
     if options.paper:
         rows += published(options.paper)
         notes.append(

@@ -69,8 +69,8 @@ def fourier_heatmap(
     """Measure the error of a classifier when `r * norm * U` is added to every channel of every image.
 
     This is done for each frequency; U is its real Fourier basis image (`fourier_basis`). The random sign r, 1 or -1,
-    depends only on seed, frequency, channel and index of the image. Pixels are not clipped. U of
-    the opposite frequency is its mirror image; one of the two is measured and stands for both.
+    depends only on seed, frequency, channel and index of the image. Pixels are not clipped. U of the opposite
+    frequency is its mirror image; one of the two is measured and stands for both.
 
     Args:
         model: A callable from normalised float32 images (N, 3, S, S) to logits (N, classes), on `device`. A module

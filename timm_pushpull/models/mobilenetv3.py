@@ -41,12 +41,11 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def mobilenetv3_large_100_pushpull(pretrained: bool = False, **kwargs: Any) -> MobileNetV3:
     """MobileNetV3-Large with a push-pull stem, 3x3 pooling (PP3)."""
-    if kwargs.get("output_stride", 32) != 32:
+    if (stride := kwargs.pop("output_stride", 32)) != 32:
         raise InputError(
-            f"mobilenetv3_large_100_pushpull has no output_stride of {kwargs['output_stride']}; use pushpull_stem with "
+            f"mobilenetv3_large_100_pushpull has no output_stride of {stride}; use pushpull_stem with "
             f"base='mobilenetv3_large_100', or convert_stem"
         )
-    kwargs.pop("output_stride", None)
     # As timm's own builder, which has a fixed model class.
     model_args = {
         "block_args": decode_arch_def(_LARGE_STAGES),

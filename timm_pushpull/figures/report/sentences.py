@@ -174,4 +174,4 @@ def image_note(image: CorruptedImage) -> str:
 
 def caveats(group: Group) -> list[str]:
     """Why the results of a group cannot be compared with published ones."""
-    return list(dict.fromkeys(str(one) for entry in group.entries for one in comparison.caveats(entry.results)))
+    return [str(caveat) for caveat in comparison.caveats(*(entry.results for entry in group.entries))]
