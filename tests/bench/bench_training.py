@@ -31,10 +31,11 @@ from timm_pushpull.utils import hardware
 from train.data import load_splits, prepare_data
 from train.launch import start_accelerator
 from train.log import TrainLog
-from train.run_folder import Checkpoints
+from train.run_folder import Checkpoints, TrainState
 from train.settings import Settings
 from train.signals import StopRequest
-from train.train import Trainer, TrainState, resolve, train_epoch
+from train.train import resolve, train_epoch
+from train.trainer import Trainer
 
 
 def main() -> None:

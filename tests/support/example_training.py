@@ -94,7 +94,7 @@ def small_trainer(**changes: object):
     from accelerate import Accelerator
 
     from train.settings import Settings
-    from train.train import Trainer
+    from train.trainer import Trainer
 
     settings = {"models": ("test_vit",), "num_classes": 3, "grad_accum_steps": 1, "batch_size": 6, "epochs": 2}
     settings |= {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2), "lr": 0.05, **changes}

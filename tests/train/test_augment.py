@@ -28,6 +28,7 @@ from train import train
 from train.command_line import parse
 from train.data import Data, TrainingImages, epoch_order, load_splits, prepare_data, process_shares
 from train.settings import Settings
+from train.trainer import Trainer
 
 CPU = torch.device("cpu")
 THEIRS = {
@@ -195,7 +196,7 @@ def loaded(settings: Settings) -> tuple[Data, Settings]:
 
 def trained(data: Data, settings: Settings, stop: int, state: dict | None = None, first: int = 0) -> dict:
     """The state after the optimizer steps `first` .. `stop` - 1 of an epoch."""
-    trainer = train.Trainer(settings, len(data.train), Accelerator(cpu=True))
+    trainer = Trainer(settings, len(data.train), Accelerator(cpu=True))
     if state:
         trainer.load_state_dict(state)
     order = epoch_order(len(data.train), settings.batch_size, settings.seed, 0)[first:stop]

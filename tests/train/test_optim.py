@@ -21,6 +21,7 @@ from train import train
 from train.command_line import parse
 from train.optim import create_optimizer, create_scheduler
 from train.settings import Settings
+from train.trainer import Trainer
 
 NETWORK = {"models": ("resnet18_cifar_pushpull",), "model_args": SMALL}
 #: The optimizers whose runs are resumed here, with their settings.
@@ -32,7 +33,7 @@ RESUMED = {
 }
 
 
-def step(trainer: train.Trainer, number: int) -> None:
+def step(trainer: Trainer, number: int) -> None:
     generator = torch.Generator().manual_seed(number)
     images = torch.randint(0, 256, (6, 32, 32, 3), generator=generator, dtype=torch.uint8)
     trainer.model.train()

@@ -20,6 +20,7 @@ from train.data import load_splits, prepare_data
 from train.log import TrainLog
 from train.run_folder import Checkpoints, TrainState
 from train.signals import StopRequest
+from train.trainer import Trainer
 
 IMAGES, BATCH, SEED = 50, 8, 1234
 STEPS = 30 * 7
@@ -77,7 +78,7 @@ def test_the_cifar10_recipe_is_this_loop(tmp_path):
     splits = load_splits(settings)
     settings = train.resolve(settings, *splits, accelerator)
     data = prepare_data(settings, *splits, accelerator.device)
-    trainer = train.Trainer(settings, len(data.train), accelerator)
+    trainer = Trainer(settings, len(data.train), accelerator)
     assert trainer.total_steps == STEPS
     state, checkpoints = TrainState(), Checkpoints(tmp_path, {}, save_minutes=60)
     with TrainLog(0, trainer.total_steps, settings, accelerator) as log:

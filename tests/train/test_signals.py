@@ -19,6 +19,7 @@ from support.processes import Command, wait_for_all
 from train import train
 from train.log import LogWindow
 from train.signals import StopRequest
+from train.trainer import Trainer
 
 #: No checkpoint but those of the signals and the end.
 RARELY = {"limit": 60, "batch-size": 2, "save-minutes": 100}
@@ -41,7 +42,7 @@ def said(command: Command, stream: str = "stderr") -> str:
 def test_a_signal_in_a_step_changes_nothing_but_when_the_run_ends(tmp_path, run_inside, monkeypatch, window):
     """A run stops in the middle of an epoch, or with a long window at its end, before the test."""
     dataset, whole, run = make_image_folder(tmp_path / "images"), tmp_path / "whole", tmp_path / "run"
-    more, train_step = ["--skip-benchmark", "--save-minutes", "100"], train.Trainer.train_step
+    more, train_step = ["--skip-benchmark", "--save-minutes", "100"], Trainer.train_step
 
     def step_with_signal(trainer, step, *others):
         if step == 1:
@@ -50,7 +51,7 @@ def test_a_signal_in_a_step_changes_nothing_but_when_the_run_ends(tmp_path, run_
 
     assert run_inside(train.main, *folder_arguments(dataset, whole), *more).returncode == 0
     with monkeypatch.context() as patch:
-        patch.setattr(train.Trainer, "train_step", step_with_signal)
+        patch.setattr(Trainer, "train_step", step_with_signal)
         patch.setattr(LogWindow, "STEPS", window)
         process = run_inside(train.main, *folder_arguments(dataset, run), *more)
     assert process.returncode == 143, process.stderr

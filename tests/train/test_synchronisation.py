@@ -20,6 +20,7 @@ from train.command_line import parse
 from train.data import epoch_order, load_splits, prepare_data
 from train.launch import start_accelerator
 from train.log import LogWindow
+from train.trainer import Trainer
 
 #: Flags beside the recipe's.
 _EMA = ["--clip-grad", "1", "--model-ema-decay", "0.9"]
@@ -63,7 +64,7 @@ def synchronisations(monkeypatch) -> Iterator[Counter[str]]:
         yield counter.found
 
 
-def start(folder: Path, device: str, *more: str) -> tuple[loop.Trainer, Iterator, list[np.ndarray]]:
+def start(folder: Path, device: str, *more: str) -> tuple[Trainer, Iterator, list[np.ndarray]]:
     """A small training of the cifar10 recipe: its trainer, its batches and who is in them."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
     for number, image in enumerate(pixels):
@@ -77,7 +78,7 @@ def start(folder: Path, device: str, *more: str) -> tuple[loop.Trainer, Iterator
     splits = load_splits(settings)
     settings = loop.resolve(settings, *splits, accelerator)
     data = prepare_data(settings, *splits, accelerator.device)
-    trainer = loop.Trainer(settings, len(data.train), accelerator)
+    trainer = Trainer(settings, len(data.train), accelerator)
     trainer.model.train()
     data.train.set_epoch(0)
     order = epoch_order(len(data.train), settings.batch_size, settings.seed, 0)

@@ -29,8 +29,9 @@ from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import train
 from train.data import TrainingImages, epoch_order
 from train.launch import memory_advice
-from train.run_folder import Checkpoints
+from train.run_folder import Checkpoints, TrainState
 from train.settings import Settings
+from train.trainer import Trainer, save_checkpoint
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -137,14 +138,14 @@ def test_a_network_with_infinite_weights_is_never_saved(finished, tmp_path):
     from accelerate import Accelerator
 
     settings = Settings(models=(MODEL,), num_classes=2, lr=0.3, mean=(0.5,) * 3, std=(0.2,) * 3)
-    trainer = train.Trainer(settings, 640, Accelerator(cpu=True))
+    trainer = Trainer(settings, 640, Accelerator(cpu=True))
     checkpoints = Checkpoints(tmp_path, {}, 0)
-    train.save_checkpoint(trainer, train.TrainState(step=3), checkpoints)
+    save_checkpoint(trainer, TrainState(step=3), checkpoints)
     with torch.no_grad():
         trainer.network.fc.bias[1] = float("inf")
     message = r"epoch 1, step 5 of 10, at learning rate 0.005; use a lower --lr \(it is 0.3\)"
     with pytest.raises(InputError, match=message):
-        train.save_checkpoint(trainer, train.TrainState(step=4), checkpoints)
+        save_checkpoint(trainer, TrainState(step=4), checkpoints)
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000003.pt"]
 
 
@@ -404,5 +405,5 @@ def test_the_tag_of_the_weights_can_be_published(dataset, task, tag, monkeypatch
     trainer = MagicMock(settings=settings, accelerator=MagicMock(is_main_process=True, device="cpu"))
     data = MagicMock(test=SimpleNamespace(name=dataset, classes=("a", "b")))
     data.train.__len__.return_value = 2
-    train.save_weights(MagicMock(), trainer, data, train.TrainState(seconds=1.0), [])
+    train.save_weights(MagicMock(), trainer, data, TrainState(seconds=1.0), [])
     assert saved == [tag]
