@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from support.generated import FORMATS, content, make, start
 from support.processes import assert_one_clear_line
-from timm_pushpull import cli
+from timm_pushpull import InputError, cli
+from timm_pushpull.data.corrupted.folder import OutputFolder
 from timm_pushpull.utils.locks import only_process
 
 
@@ -88,6 +92,54 @@ def test_only_what_is_missing_is_made_anew(tmp_path, image_folder):
     before = first.stat().st_mtime_ns
     make(image_folder, tmp_path / "out", format="imagefolder", chunk=5)
     assert first.stat().st_mtime_ns == before
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[140] ^= 1  # of the first image in an array
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "flipped bit": flip,
+    "cut in half": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "lost": Path.unlink,
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+FILES = {
+    "npy": ".contrast.npy.partial",
+    "imagefolder": "contrast/4/dark/1.png",
+    "parquet": "contrast/severity_4-0000?-*",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("format", FORMATS)
+def test_damaged_images_of_recorded_chunks_are_made_anew(tmp_path, image_folder, format, damage):
+    make(image_folder, tmp_path / "one", format=format)
+    make(image_folder, tmp_path / "out", format=format, shard=(1, 2))
+    path = min((tmp_path / "out").glob(FILES[format]))
+    DAMAGE[damage](path)
+    if (format, damage) == ("npy", "a pipe"):  # all chunks are in this file
+        with pytest.raises(InputError, match="not a regular file"):
+            make(image_folder, tmp_path / "out", format=format)
+        path.unlink()
+    assert make(image_folder, tmp_path / "out", format=format, shard=(2, 2)).missing
+    make(image_folder, tmp_path / "out", format=format)
+    assert content(tmp_path / "out") == content(tmp_path / "one")
+
+
+def test_an_array_that_is_damaged_after_all_chunks_are_made_anew_too(tmp_path, image_folder, monkeypatch):
+    """A run dies between the renames at the end, and one of the arrays that have their names is damaged."""
+    make(image_folder, tmp_path / "one", format="npy")
+    monkeypatch.setattr(OutputFolder, "finish", MagicMock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        make(image_folder, tmp_path / "out", format="npy")
+    monkeypatch.undo()
+    flip(tmp_path / "out" / "contrast.npy")
+    make(image_folder, tmp_path / "out", format="npy")
+    assert content(tmp_path / "out") == content(tmp_path / "one")
 
 
 def test_a_finished_set_is_left_alone(tmp_path, image_folder):

@@ -118,6 +118,24 @@ def test_images_in_deeper_folders_belong_to_their_class(tmp_path, image_folder):
     assert corrupted.labels.tolist() == [0] * 5 + [1] * 5
 
 
+@pytest.mark.parametrize("format", ["imagefolder", "parquet"])
+def test_lost_images_are_missed_in_a_set_of_one_corruption_too(tmp_path, image_folder, format):
+    options = {"corruptions": ("contrast",), "severities": (1,), "chunk": 5}
+    folder = make(image_folder, tmp_path / "out", format, **options)
+    next(path for path in sorted(folder.rglob("*")) if path.suffix in (".png", ".parquet")).unlink()
+    with pytest.raises(InputError, match=r"'.*out' holds \d images, its manifest says 10; restore it"):
+        open_corrupted(folder)
+
+
+@pytest.mark.parametrize("quality", [0, 101, 10**6])
+def test_a_quality_that_no_results_can_hold_is_refused_in_the_manifest(tmp_path, image_folder, quality):
+    path = make(image_folder, tmp_path / "out", "npy") / "manifest.json"
+    content = {**json.loads(path.read_text()), "jpeg_quality": quality}
+    path.write_text(json.dumps(with_checksum({key: content[key] for key in content if key != "checksum"})))
+    with pytest.raises(InputError, match=f"jpeg_quality is {quality}, but must be a number from 1 up to 100"):
+        open_corrupted(tmp_path / "out")
+
+
 def test_a_set_that_is_made_again_is_read_anew(tmp_path, image_folder):
     """`datasets` itself would go on giving what the folder held before."""
     for seed in (1, 2):

@@ -346,10 +346,14 @@ def copy_file(source: Path, target: Path) -> None:
         os.fsync(copy.fileno())  # before the folder around it gets its name
 
 
-def sha256(path: Path | str) -> str:
-    """SHA-256 of a file's content, as `sha256sum` prints it."""
+def sha256(path: Path | str, *, plain: bool = False) -> str:
+    """SHA-256 of a file's content, as `sha256sum` prints it.
+
+    Args:
+        plain: Open it as `open_plain` does.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_plain(path) if plain else open(path, "rb") as file:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()

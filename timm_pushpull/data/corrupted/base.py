@@ -145,10 +145,13 @@ class CorruptedSetWriter(ABC):
         """Flush what was added to the disk; returns what `finish` needs to know, as JSON."""
 
     def wrote(self, chunk: int, rows: np.ndarray, record: dict[str, Any]) -> bool:
-        """Whether a record, whose `unreadable` are among the chunk's rows, can be what `end_chunk` said of them.
+        """Whether a record is what `end_chunk` said of a chunk, and its images are still as they were written.
+
+        Called from several threads.
 
         Args:
             rows: The chunk's rows in the dataset, int64 of shape (N,).
+            record: Its `unreadable` are among them.
         """
         return True
 

@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,10 +160,10 @@ class OutputFolder:
         """Record that a chunk is finished."""
         self.write(self._record(chunk), json.dumps(with_checksum(content)) + "\n")
 
-    def records(self, chunks: int) -> dict[int, dict[str, Any]]:
-        """The records of the finished ones among `chunks` chunks, without damaged ones, whose chunks are made anew."""
+    def records(self, chunks: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """The records of the finished ones among some chunks, without damaged ones, whose chunks are made anew."""
         found = {}
-        for chunk in range(chunks):
+        for chunk in chunks:
             content = read_work_file(self._record(chunk))
             if content is None:
                 continue

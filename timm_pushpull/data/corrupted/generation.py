@@ -193,12 +193,16 @@ class _Run:
         contents = SetContents(rows, self.images.labels, self.images.classes, self.stems, len(chunks), shape)
         writer = self.layout.writer(self.folder, self.job, contents)
         mine = range(shard - 1, len(chunks), shards)
-        done = self._records(writer, chunks)
+        done = self._verified(writer, chunks, self.folder.records(mine))
         todo = [chunk for chunk in mine if chunk not in done]
         if todo:
             writer.begin()
             self._make(writer, {chunk: chunks[chunk] for chunk in todo}, sum(len(chunks[chunk]) for chunk in mine))
-        records = self._records(writer, chunks)
+        records = self.folder.records(range(len(chunks)))
+        if len(records) == len(chunks):  # else another shard is going to verify the chunks of the others
+            others = {chunk: record for chunk, record in records.items() if chunk not in mine}
+            verified = self._verified(writer, chunks, others)
+            records = {chunk: record for chunk, record in records.items() if chunk in mine or chunk in verified}
         if self.folder.manifest:  # another shard has just completed the set, and removed the records
             self.folder.remove_temporary()
             return Outcome.finished(self.folder.manifest)
@@ -208,14 +212,21 @@ class _Run:
             return Outcome(None, len(chunks) - len(records), len(unreadable))
         return self._finish(writer, records, unreadable)
 
-    def _records(self, writer: CorruptedSetWriter, chunks: list[np.ndarray]) -> dict[int, dict[str, Any]]:
-        """The records of the finished chunks, without those that cannot be of these chunks."""
-        found = self.folder.records(len(chunks))
-        return {
-            chunk: record
-            for chunk, record in found.items()
-            if set(record["unreadable"]) <= set(chunks[chunk].tolist()) and writer.wrote(chunk, chunks[chunk], record)
-        }
+    def _verified(
+        self, writer: CorruptedSetWriter, chunks: list[np.ndarray], records: dict[int, dict[str, Any]]
+    ) -> set[int]:
+        """The chunks whose records are of these chunks and whose images are as they were written."""
+
+        def is_verified(chunk: int) -> bool:
+            rows, record = chunks[chunk], records[chunk]
+            return set(record["unreadable"]) <= set(rows.tolist()) and writer.wrote(chunk, rows, record)
+
+        with progress_bar(len(records), "verify", "chunk", show=self.progress and bool(records)) as bar:
+            found = set()
+            for chunk, verified in zip(records, self.threads.map(is_verified, records), strict=True):
+                found |= {chunk} if verified else set()
+                bar.update()
+        return found
 
     def _finish(self, writer: CorruptedSetWriter, records: dict[int, dict[str, Any]], unreadable: list[int]) -> Outcome:
         """Complete the set and write its manifest."""

@@ -30,6 +30,7 @@ from timm_pushpull.data.corrupted.image_files import class_folders, encode_image
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.data.images import decode_image
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.files import sha256
 
 
 class ImageFolderSet(CorruptedSet):
@@ -116,13 +117,11 @@ class ImageFolderWriter(CorruptedSetWriter):
 
     def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[bytes]:
         """Write the files of a batch; returns their SHA-256."""
-        name, severity = cell
-        place = f"{self.folder.path}/{name}/{severity}/"
         digests = []
         for row, image in zip(rows.tolist(), pixels, strict=True):
             content = encode_image(image, self.job.jpeg_quality)
             # `end_chunk` flushes all files of a chunk at once; without `os.sync`, each is flushed here.
-            self.folder.write(place + self.names[row], content, sync=not hasattr(os, "sync"))
+            self.folder.write(self._file(cell, row), content, sync=not hasattr(os, "sync"))
             digests.append(hashlib.sha256(content).digest())
         return digests
 
@@ -143,12 +142,18 @@ class ImageFolderWriter(CorruptedSetWriter):
         return {"rows": written, SIDE_SHA256: hashlib.sha256(content).hexdigest()}
 
     def wrote(self, chunk: int, rows: np.ndarray, record: dict) -> bool:
-        """Whether the record and the file beside it have a hash per readable image and cell."""
+        """Whether the record and the file beside it have a hash per readable image and cell, those of the files."""
         written = record.get("rows", [])
         if SIDE_SHA256 not in record or sorted(written + record["unreadable"]) != sorted(rows.tolist()):
             return False
-        with suppress(FileNotFoundError):  # another shard has completed the set
-            return self.folder.side_file(chunk).stat().st_size == 32 * len(self.job.cells) * len(written)
+        # An image is lost or no file any more, or another shard has completed the set.
+        with suppress(FileNotFoundError, InputError):
+            content = self.folder.side_file(chunk).read_bytes()
+            files = [self._file(cell, row) for cell in self.job.cells for row in written]
+            return len(content) == 32 * len(files) and all(
+                sha256(file, plain=True) == content[32 * number : 32 * (number + 1)].hex()
+                for number, file in enumerate(files)
+            )
         return False
 
     def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
@@ -168,6 +173,9 @@ class ImageFolderWriter(CorruptedSetWriter):
                 lines.update(digests[position].tobytes().hex().encode() + b"  " + names[position] + b"\n")
             hashes[f"{name}/{severity}"] = lines.hexdigest()
         return hashes
+
+    def _file(self, cell: Cell, row: int) -> str:
+        return f"{self.folder.path}/{cell[0]}/{cell[1]}/{self.names[row]}"
 
 
 def _corruption_folders(folder: Path) -> dict[str, Path]:

@@ -38,7 +38,10 @@ def open_corrupted(place: Path | str) -> CorruptedSet:
     if layout is None:
         expected = ", or ".join(candidate.description for candidate in LAYOUTS.values())
         raise InputError(f"{str(folder)!r} holds no corrupted images; expected {expected}")
-    return layout.reader(str(folder), manifest)
+    corrupted = layout.reader(str(folder), manifest)
+    if len(corrupted) != (number := manifest.get("num_images", len(corrupted))):
+        raise InputError(f"{str(folder)!r} holds {len(corrupted):,} images, its manifest says {number:,}; restore it")
+    return corrupted
 
 
 def set_entries(corruptions: Sequence[str]) -> list[str]:

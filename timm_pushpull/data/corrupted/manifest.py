@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.corruptions.functional import check_uint64
@@ -36,7 +37,7 @@ class _Types:
     format: str = ""
     preset: str = ""
     frost: str | None = None
-    jpeg_quality: schema.Count | None = None
+    jpeg_quality: Annotated[int, schema.Bounds(1, 100)] | None = None
     dataset: str = ""
     dataset_config: str | None = None
     split: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from timm_pushpull.data.corrupted.base import (
 from timm_pushpull.data.corrupted.folder import OutputFolder, writing
 from timm_pushpull.data.corrupted.job import Job
 from timm_pushpull.utils.errors import InputError, one_line
-from timm_pushpull.utils.files import refuse_link, sha256
+from timm_pushpull.utils.files import open_plain, refuse_link, sha256
 
 _LABELS = "labels.npy"
 
@@ -116,33 +117,60 @@ class NpyWriter(CorruptedSetWriter):
         self.header = header.getvalue()
         self.starts = {s: len(self.header) + i * images * self.image_bytes for i, s in enumerate(severities)}
         self.size = len(self.header) + len(severities) * images * self.image_bytes
+        self.digests: dict[Cell, list[bytes]] = {cell: [] for cell in job.cells}
 
     def begin(self) -> None:
         """Make the files at full length. Shards may do so at once; what another has written is not truncated."""
         for name in self.job.corruptions:
-            path = self._partial(name)
+            path, final = self._partial(name), self._final(name)
+            refuse_link(final)
+            with writing(path), suppress(FileNotFoundError):
+                if not path.exists():  # complete, but a chunk is to be made anew, because its images were damaged
+                    self.folder.rename(final, path)
             with writing(path), self.folder.open(path, create=True) as file:
                 file.write(self.header)
                 file.flush()
                 if os.fstat(file.fileno()).st_size < self.size:
                     file.truncate(self.size)
 
-    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[None]:
-        """Write a batch to its place."""
-        name, severity = cell
-        first = int(np.searchsorted(self.contents.rows, rows[0]))
-        with writing(self._partial(name)), self.folder.open(self._partial(name)) as file:
-            file.seek(self.starts[severity] + first * self.image_bytes)
-            file.write(np.ascontiguousarray(pixels).data)
-        return [None] * len(rows)
+    def encode(self, cell: Cell, rows: np.ndarray, pixels: np.ndarray) -> list[bytes]:
+        """Write a batch to its place; returns the SHA-256 of the images."""
+        pixels = np.ascontiguousarray(pixels)
+        path = self._partial(cell[0])
+        with writing(path), self.folder.open(path) as file:
+            file.seek(self._start(cell, rows))
+            file.write(pixels.data)
+        return [hashlib.sha256(image.data).digest() for image in pixels]
+
+    def add(self, cell: Cell, rows: np.ndarray, encoded: list[bytes]) -> None:
+        """Keep the hashes of the images, in the order of the rows."""
+        self.digests[cell] += encoded
 
     def end_chunk(self, chunk: int) -> dict:
-        """Flush the chunk to the disk."""
+        """Flush the chunk to the disk; returns a hash per corruption and severity."""
         for name in self.job.corruptions:
             path = self._partial(name)
             with writing(path), self.folder.open(path) as file:
                 os.fsync(file.fileno())
-        return {}
+        hashes = {_key(cell): _joint(self.digests[cell]) for cell in self.job.cells}
+        self.digests = {cell: [] for cell in self.job.cells}
+        return {"sha256": hashes}
+
+    def wrote(self, chunk: int, rows: np.ndarray, record: dict) -> bool:
+        """Whether the arrays hold the images whose hashes the record has."""
+        return all(self._hash(cell, rows) == record.get("sha256", {}).get(_key(cell)) for cell in self.job.cells)
+
+    def _hash(self, cell: Cell, rows: np.ndarray) -> str | None:
+        """The hash of a chunk's images in the file of a cell, complete or not; None where they are missing."""
+        for path in (self._partial(cell[0]), self._final(cell[0])):
+            with suppress(FileNotFoundError), open_plain(path) as file:
+                file.seek(self._start(cell, rows))
+                return _joint([hashlib.sha256(file.read(self.image_bytes)).digest() for _ in rows])
+        return None
+
+    def _start(self, cell: Cell, rows: np.ndarray) -> int:
+        """Where the first of some consecutive images lies in the file of a cell."""
+        return self.starts[cell[1]] + int(np.searchsorted(self.contents.rows, rows[0])) * self.image_bytes
 
     def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
         """Give the files their names; returns their SHA-256."""
@@ -157,7 +185,7 @@ class NpyWriter(CorruptedSetWriter):
         }
 
     def _rename(self, name: str) -> str:
-        partial, final = self._partial(name), self.folder.path / f"{name}.npy"
+        partial, final = self._partial(name), self._final(name)
         refuse_link(final)
         with writing(final):
             if not final.exists():  # else another process was faster
@@ -167,6 +195,17 @@ class NpyWriter(CorruptedSetWriter):
 
     def _partial(self, name: str) -> Path:
         return self.folder.path / f".{name}.npy.partial"
+
+    def _final(self, name: str) -> Path:
+        return self.folder.path / f"{name}.npy"
+
+
+def _key(cell: Cell) -> str:
+    return f"{cell[0]}/{cell[1]}"
+
+
+def _joint(digests: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _entries(corruptions: Sequence[str]) -> list[str]:

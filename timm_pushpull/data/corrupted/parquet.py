@@ -144,8 +144,14 @@ class ParquetWriter(CorruptedSetWriter):
 
     def wrote(self, chunk: int, rows: np.ndarray, record: dict) -> bool:
         """Whether the record has the hashes of the chunk's files."""
-        names = {self._final(cell, chunk).relative_to(self.folder.path).as_posix() for cell in self.job.cells}
-        return set(record.get("sha256", ())) == names
+        files = [self._final(cell, chunk) for cell in self.job.cells]
+        names = [file.relative_to(self.folder.path).as_posix() for file in files]
+        hashes = record.get("sha256", {})
+        with suppress(FileNotFoundError, InputError):  # lost, or replaced by something that is no file
+            return set(hashes) == set(names) and all(
+                sha256(file, plain=True) == hashes[name] for file, name in zip(files, names, strict=True)
+            )
+        return False
 
     def finish(self, records: dict[int, dict], threads: Executor) -> dict[str, str]:
         """Write the README by which `datasets` finds the files; returns all SHA-256."""
