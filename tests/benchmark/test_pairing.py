@@ -150,6 +150,46 @@ def test_a_set_of_some_of_the_images(tmp_path, layout):
     assert levels(PrecomputedCorruptions(corrupted, 8, clean=images)) == [10 * row for row in images.subset(5).indices]
 
 
+def write_repeated(folder: Path) -> ImageSet:
+    """Images of one name in folders below the class folders."""
+    for number, place in enumerate(f"{name}/v{part}" for name in CLASSES for part in range(4)):
+        (folder / place).mkdir(parents=True)
+        grey(10 * number).save(folder / place / "0.png")
+    return load_images(folder)
+
+
+@pytest.mark.parametrize("count", [None, 7])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_set_of_images_whose_names_repeat(tmp_path, layout, count):
+    images = write_repeated(tmp_path / "clean")
+    source = PrecomputedCorruptions(make(images.subset(count), tmp_path / "set", layout), 8, clean=images)
+    pixels = [image for _, _, part, _ in source.batches(np.arange(len(source.labels)), [CLEAN], 5, 1) for image in part]
+    # Contrast at this severity keeps the order of grey levels: each corrupted image is that of its clean one.
+    made = PrecomputedCorruptions(open_corrupted(tmp_path / "set"), 8)
+    corrupted = [
+        int(image[0, 0, 0])
+        for _, _, part, _ in made.batches(np.arange(len(made.labels)), [("contrast", 1)], 5, 1)
+        for image in part
+    ]
+    assert [int(image[0, 0, 0]) for image in pixels] == sorted(10 * row for row in images.subset(count).indices)
+    assert corrupted == sorted(corrupted)
+
+
+def test_repeated_names_elsewhere_are_refused(tmp_path):
+    images = write_repeated(tmp_path / "clean")
+    corrupted = make(images.subset(7), tmp_path / "set")
+    shutil.rmtree(tmp_path / "clean" / "ant" / "v0")
+    with pytest.raises(InputError, match=r"lacks 7 of the 7 images of 'set', .* or has several of that name"):
+        PrecomputedCorruptions(corrupted, 8, clean=load_images(tmp_path / "clean"))
+
+
+def test_unnamed_images_of_a_dataset_of_another_name_are_mentioned(tmp_path):
+    images = write_classes(tmp_path / "clean")
+    corrupted = make(images, tmp_path / "set", "npy")
+    with pytest.warns(UserWarning, match="'set' was made from 'clean', .* those of 'other'; they are paired in their"):
+        PrecomputedCorruptions(corrupted, 8, clean=write_classes(tmp_path / "other"))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.filterwarnings("ignore:.*left out")
 def test_a_set_without_the_images_that_could_not_be_read(tmp_path, layout):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from timm_pushpull.data.corrupted import CorruptedSet
-from timm_pushpull.data.corrupted.image_files import image_stems
+from timm_pushpull.data.corrupted.image_files import image_stems, unique_stems
+from timm_pushpull.data.corrupted.job import rows_hash
 from timm_pushpull.data.images import ImageSet
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.wordnet import wordnet_ids
@@ -69,7 +71,11 @@ def _numbers(classes: Sequence[str]) -> bool:
 
 def _by_name(clean: ImageSet, corrupted: CorruptedSet, names: Sequence[str]) -> np.ndarray | None:
     """Pairs by file name; None where the clean images have no names of their own."""
-    rows = {stem: row for row, stem in image_stems(clean).items()}
+    made_from = clean.subset(corrupted.manifest.get("rows"))
+    is_original = corrupted.manifest.get("rows_sha256") == rows_hash(made_from)
+    # Elsewhere, which of several images of one name is meant is not known.
+    stems = image_stems(made_from) if is_original else unique_stems(clean)
+    rows = {stem: row for row, stem in stems.items()}
     missing = [name for name in names if name not in rows]
     if missing:
         by_file: dict[str, list[int]] = {}
@@ -98,6 +104,12 @@ def _file(stem: str) -> str:
 
 def _by_order(clean: ImageSet, corrupted: CorruptedSet) -> np.ndarray:
     """The clean rows in their order, without those that could not be read when the set was made."""
+    if (name := corrupted.manifest.get("dataset", clean.name)) != clean.name:
+        warnings.warn(
+            f"{corrupted.name!r} was made from {name!r}, and its images have no names to compare with those of "
+            f"{clean.name!r}; they are paired in their order",
+            stacklevel=2,
+        )
     made_from = clean.subset(corrupted.manifest.get("rows"))
     unreadable = [entry["row"] for entry in corrupted.manifest.get("unreadable", [])]
     rows = made_from.indices[~np.isin(made_from.indices, unreadable)]

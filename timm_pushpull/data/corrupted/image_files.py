@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -50,21 +51,36 @@ def image_stems(images: ImageSet) -> dict[int, str]:
 
     The stem is that of the image's file, else the number of the row; a repeated stem gets that number appended.
     """
-    rows = images.indices.tolist()
-    folders, digits = class_folders(images.classes), max(8, len(str(len(images.labels))))
-    taken: set[str] = set()
-    stems = {}
-    for row, path in zip(rows, images.files.paths(rows), strict=True):
-        number = f"{row:0{digits}d}"
-        file = PurePosixPath((path or "").split("::")[0].replace("\\", "/"))
-        stem = f"{folders[images.labels[row]]}/{_file_name(file.stem) if path else number}"
+    digits, taken, stems = _digits(images), set(), {}
+    for row, stem in _own_stems(images).items():
         if stem.casefold() in taken:
-            stem += f"_{number}"
+            stem += f"_{row:0{digits}d}"
         while stem.casefold() in taken:
             stem += "_"
         taken.add(stem.casefold())
         stems[row] = stem
     return stems
+
+
+def unique_stems(images: ImageSet) -> dict[int, str]:
+    """`<class folder>/<file stem>` for the rows of the subset whose stem no other row has."""
+    stems = _own_stems(images)
+    count = Counter(stem.casefold() for stem in stems.values())
+    return {row: stem for row, stem in stems.items() if count[stem.casefold()] == 1}
+
+
+def _own_stems(images: ImageSet) -> dict[int, str]:
+    """`<class folder>/<file stem>` for every row of the subset, which may repeat."""
+    rows, digits, folders = images.indices.tolist(), _digits(images), class_folders(images.classes)
+    stems = {}
+    for row, path in zip(rows, images.files.paths(rows), strict=True):
+        file = PurePosixPath((path or "").split("::")[0].replace("\\", "/"))
+        stems[row] = f"{folders[images.labels[row]]}/{_file_name(file.stem) if path else f'{row:0{digits}d}'}"
+    return stems
+
+
+def _digits(images: ImageSet) -> int:
+    return max(8, len(str(len(images.labels))))
 
 
 def _file_name(text: str) -> str:

@@ -134,7 +134,7 @@ def make_job(
         dataset_config=images.config,
         split=images.split,
         rows=len(images),
-        rows_sha256=_rows_hash(images),
+        rows_sha256=rows_hash(images),
         chunk=chunk,
         libraries={name: versions[name] for name in _LIBRARIES},
         origin={
@@ -145,7 +145,7 @@ def make_job(
     )
 
 
-def _rows_hash(images: ImageSet) -> str:
+def rows_hash(images: ImageSet) -> str:
     """SHA-256 of the rows of the subset, of their labels and of the class names."""
     digest = hashlib.sha256(json.dumps(images.classes).encode())
     digest.update(images.indices.astype("<i8").tobytes())
