@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from timm_pushpull.benchmark.results import InitialWeights, Results
 from timm_pushpull.layers.push_pull_base import PushPullBase
 from timm_pushpull.models import NAMESPACE, RELEASES
-from timm_pushpull.models._checkpoints import read_state_dict
+from timm_pushpull.models._checkpoints import read_state_dict, stem_settings, with_settings
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED, UNIT_ARGUMENTS, network_name
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, create_model, weights_hash
@@ -130,21 +130,11 @@ def _from_file(path: Path, config: Path | None, results: Path | None, repository
         model_args = content.get("model_args") or {}
         if architecture := content.get("architecture"):
             name = ".".join(part for part in (network_name(architecture, model_args), tag) if part)
-        state = _with_pooling(state, model_args)
+        if not getattr(state, "_metadata", None):  # else the weights say it themselves
+            state = with_settings(state, stem_settings(content))
     if results is not None and results.is_file():
         dataset = Results.load(results).dataset
     return Initial(state, InitialWeights(name, sha256(path), dataset, repository))
-
-
-def _with_pooling(state: dict[str, Tensor], model_args: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights with the pooling that config.json names, where they do not say it themselves."""
-    size, metadata = model_args.get("avg_size"), getattr(state, "_metadata", None)
-    if metadata or not isinstance(size, int):
-        return state
-    layers = (name.removesuffix(".alpha") for name in state if name.endswith(".alpha"))
-    state = OrderedDict(state)
-    state._metadata = {name: {"avg_size": size} for name in layers}  # type: ignore[attr-defined]
-    return state
 
 
 def _download(repository: str, name: str, revision: str | None) -> Path | None:

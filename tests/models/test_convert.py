@@ -142,6 +142,13 @@ def test_converted_networks_run_train_and_survive_a_round_trip(name, tmp_path):
     torch.testing.assert_close(torch.jit.script(model)(x), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("stem", ["deep", "deep_tiered"])
+def test_a_deep_stem_begins_with_the_first_of_its_convolutions(stem):
+    model = convert_stem(timm.create_model("resnet18", stem_type=stem), alpha=0.0)
+    assert isinstance(model.conv1[0], PushPullConv2d)
+    assert not any(isinstance(layer, PushPullConv2d) for layer in model.conv1[1:])
+
+
 def test_networks_outside_timm():
     network = nn.Sequential(nn.Identity(), nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), nn.Conv2d(4, 2, 3))
     convert_stem(network, avg_size=5, alpha=[0.1, 0.2, 0.3, 0.4], trainable_alpha=False)

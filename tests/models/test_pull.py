@@ -254,6 +254,17 @@ def test_the_file_that_is_named_is_the_one_that_loads(hub, installed, run, tmp_p
         timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay={**overlay, "hf_hub_filename": "other.bin"})
 
 
+def test_a_file_that_is_named_is_not_replaced_by_the_release_of_a_checkout(hub, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(_pretrained, "RELEASES", tmp_path / "releases")
+    write_run(tmp_path / "releases" / NAME, classes=tuple("abcdefghij"))
+    hub.add(REPO, {"other.safetensors": (run / "model.safetensors").read_bytes()})
+    assert equal(timm.create_model(NAME, pretrained=True), tmp_path / "releases" / NAME)
+    overlay = {"hf_hub_filename": "other.safetensors"}
+    model = timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=overlay)
+    assert equal(model, run)
+    assert not equal(model, tmp_path / "releases" / NAME)
+
+
 @pytest.mark.parametrize("name", ["../../outside.json", "/tmp/outside.json", "a/../../../outside.json"])
 def test_a_file_name_cannot_leave_the_cache(hub, installed, tmp_path, name):
     hub.add(MINE, {name: b"{}"})

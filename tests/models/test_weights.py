@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
+from contextlib import nullcontext
 
 import pytest
 import safetensors.torch
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from support.example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
+from timm_pushpull.layers.push_pull_base import push_pull_layers
+from timm_pushpull.models._checkpoints import stem_settings
 from timm_pushpull.models.weights import create_model, label_names, load_model, save_model, stem_avg_size, tag_of
 
 
@@ -137,6 +140,42 @@ def test_the_pooling_of_a_folder_that_timm_saved_is_in_its_config(tmp_path):
     assert stem_avg_size(timm.create_model("resnet18_cifar_pushpull", avg_size=5, **options)) == 5
     with pytest.raises(RuntimeError, match="conv1 has avg_size 3 but these weights were saved with 5"):
         timm.create_model("resnet18_cifar_pushpull", **options)
+
+
+def test_the_pooling_of_a_folder_that_timm_saved_is_in_the_name_of_the_network(tmp_path):
+    """timm writes the arguments that a caller has given, and an entry point's own not."""
+    model = timm.create_model("resnet18_cifar_pushpull5", num_classes=2)
+    timm.models.save_for_hf(model, tmp_path, model_config={"num_classes": 2}, safe_serialization=True)
+    path = tmp_path / "model.safetensors"
+    for name in ("resnet18_cifar_pushpull5", "resnet18_cifar_pushpull"):
+        other = timm.create_model(name, num_classes=2)
+        with nullcontext() if name.endswith("5") else pytest.raises(RuntimeError, match="saved with 5"):
+            timm.models.load_checkpoint(other, str(path))
+    with pytest.raises(InputError, match="avg_size is 3 but these weights were trained with 5"):
+        timm.create_model(
+            "resnet18_cifar_pushpull",
+            num_classes=2,
+            pretrained=True,
+            pretrained_cfg_overlay={"file": str(path), "num_classes": 2},
+        )
+
+
+@pytest.mark.parametrize("name", timm.list_models("*pushpull*"))
+def test_the_name_of_a_network_says_its_pooling(name):
+    with torch.device("meta"):
+        layer = push_pull_layers(timm.create_model(name))[0]
+    assert stem_settings({"architecture": name}) == {layer.metadata_key: getattr(layer, layer.metadata_key)}
+
+
+def test_the_scale_of_a_layer_of_2020_is_checked_too(tmp_path):
+    model = timm.create_model("resnet18_cifar_pushpull2020", num_classes=2, scale=1.5)
+    timm.models.save_for_hf(model, tmp_path, safe_serialization=True)
+    options = {"num_classes": 2, "checkpoint_path": str(tmp_path / "model.safetensors")}
+    timm.create_model("resnet18_cifar_pushpull2020", scale=1.5, **options)
+    with pytest.raises(RuntimeError, match=r"conv1 has scale 2.0 but these weights were saved with 1.5"):
+        timm.create_model("resnet18_cifar_pushpull2020", **options)
+    with pytest.raises(InputError, match=r"scale is 2.0 but these weights were trained with 1.5; use scale=1.5"):
+        timm.create_model(f"local-dir:{tmp_path}", pretrained=True, scale=2.0)
 
 
 @pytest.mark.parametrize("trainable", [True, False])

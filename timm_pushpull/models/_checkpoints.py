@@ -1,13 +1,15 @@
-"""What timm's checkpoint readers keep: the `avg_size` that weights were trained with.
+"""What timm's checkpoint readers keep: the `avg_size` that weights were trained with, or the `scale` of layers of 2020.
 
-The tensors do not show it. State dicts have it in their metadata, safetensors files in their header; timm drops both,
-and `checkpoint_path`, `load_checkpoint` and timm's scripts would load PP5 weights into a PP3 network without an error.
+The tensors do not show it. State dicts have it in their metadata, safetensors files in their header or in the
+`config.json` beside them; timm drops these, and `checkpoint_path`, `load_checkpoint` and timm's scripts would load PP5
+weights into a PP3 network without an error.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import wraps
@@ -24,6 +26,8 @@ from timm_pushpull.utils.hub_client import WEIGHTS
 
 #: The key in the metadata of safetensors files.
 AVG_SIZE = "avg_size"
+#: What the layers of 2020 have instead; see `PushPull2020Conv2d`.
+SCALE = "scale"
 
 
 def saved_avg_size(path: Path | str) -> int | None:
@@ -38,30 +42,46 @@ def saved_avg_size(path: Path | str) -> int | None:
         return None  # whoever reads the tensors reports it
     if saved is not None:
         return int(saved) if saved.isdecimal() else None
-    return _configured_avg_size(Path(path))
+    return _configured(Path(path)).get(AVG_SIZE)
 
 
-def _configured_avg_size(weights: Path) -> int | None:
-    """`avg_size` in the `config.json` of a folder in timm's Hub format, if these are its weights."""
+def stem_settings(config: object) -> dict[str, Any]:
+    """`avg_size`, or the `scale` of a layer of 2020, of the network that a `config.json` describes; {} for others.
+
+    Where its arguments lack it, as where timm has saved a network, the architecture's name says it.
+    """
+    content = config if isinstance(config, dict) else {}
+    arguments = content.get("model_args")
+    arguments = arguments if isinstance(arguments, dict) else {}
+    found = re.search(r"(?:^|_)pushpull(2020|5?)(?:_stem)?$", str(content.get("architecture")))
+    kind = found[1] if found else None
+    if kind == "2020":
+        return {SCALE: arguments.get(SCALE, 2.0)}
+    default = None if kind is None else int(kind or 3)
+    saved = arguments.get(AVG_SIZE, default)
+    return {AVG_SIZE: saved} if isinstance(saved, int) else {}
+
+
+def _configured(weights: Path) -> dict[str, Any]:
+    """`stem_settings` of a folder in timm's Hub format, if these are its weights."""
     if weights.name != WEIGHTS:
-        return None
+        return {}
     try:
-        saved = json.loads(weights.with_name("config.json").read_bytes())["model_args"][AVG_SIZE]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None  # there is none, or whoever reads the file reports it
-    return saved if isinstance(saved, int) else None
+        return stem_settings(json.loads(weights.with_name("config.json").read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return {}  # there is none, or whoever reads the file reports it
 
 
 def check_avg_size(path: Path, avg_size: int) -> None:
     """Raise InputError if the header of a safetensors file names another `avg_size`."""
     saved = saved_avg_size(path)
     if saved is not None and saved != avg_size:
-        raise other_avg_size(avg_size, saved)
+        raise other_setting(AVG_SIZE, avg_size, saved)
 
 
-def other_avg_size(avg_size: int, saved: int) -> InputError:
-    """The error for weights that were trained with another `avg_size`."""
-    return InputError(f"avg_size is {avg_size} but these weights were trained with {saved}; use avg_size={saved}")
+def other_setting(name: str, own: object, saved: object) -> InputError:
+    """The error for weights that were trained with another `avg_size` or `scale`."""
+    return InputError(f"{name} is {own} but these weights were trained with {saved}; use {name}={saved}")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -116,10 +136,10 @@ def _with_header(read: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[s
     @wraps(read)
     def wrapped(checkpoint_path: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         state = read(checkpoint_path, *args, **kwargs)
-        if str(checkpoint_path).endswith(".safetensors") and (saved := saved_avg_size(checkpoint_path)) is not None:
-            layers = [name.removesuffix(".alpha") for name in state if name.endswith(".alpha")]
-            state = with_metadata(state, {name: {AVG_SIZE: saved} for name in layers})
-        return state
+        if not str(checkpoint_path).endswith(".safetensors"):
+            return state
+        saved = saved_avg_size(checkpoint_path)
+        return with_settings(state, _configured(Path(checkpoint_path)) if saved is None else {AVG_SIZE: saved})
 
     return wrapped
 
@@ -132,6 +152,12 @@ def _with_metadata(clean: Callable[[dict[str, Any]], dict[str, Any]]) -> Callabl
         return with_metadata(cleaned, None if metadata is None else clean(metadata))
 
     return wrapped
+
+
+def with_settings(state: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, Tensor]:
+    """A state dict whose push-pull layers were saved with these settings, if there are any."""
+    layers = [name.removesuffix(".alpha") for name in state if name.endswith(".alpha")]
+    return with_metadata(state, {name: dict(settings) for name in layers} if settings else None)
 
 
 def with_metadata(state: dict[str, Any], metadata: dict[str, Any] | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull import PushPullConv2d
-from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size, other_avg_size, with_metadata
+from timm_pushpull.models._checkpoints import AVG_SIZE, SCALE, check_avg_size, other_setting, with_metadata
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
@@ -83,7 +83,8 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
         return with_weights(variant, pretrained, {**kwargs, "pretrained_cfg": tag})
     namespace, _, name = cfg.hf_hub_id.partition("/")
     file = RELEASES / name / WEIGHTS
-    if cfg.source != "hf-hub" and namespace == NAMESPACE and file.is_file():
+    is_default = cfg.hf_hub_filename in (None, WEIGHTS)
+    if cfg.source != "hf-hub" and namespace == NAMESPACE and is_default and file.is_file():
         return {**kwargs, "pretrained_cfg_overlay": {**overlay, "file": str(file)}}
     name = cfg.hf_hub_filename or WEIGHTS
     if not name.endswith(".safetensors"):
@@ -98,9 +99,10 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
 
 def _check_source(kwargs: dict[str, Any]) -> None:
     """Compare the arguments in the `config.json` that is loaded with those of the model."""
-    saved = (kwargs.get("pretrained_model_args") or {}).get("avg_size")
-    if saved not in (None, kwargs.get("avg_size", saved)):
-        raise other_avg_size(kwargs["avg_size"], saved)
+    for name in (AVG_SIZE, SCALE):
+        saved = (kwargs.get("pretrained_model_args") or {}).get(name)
+        if saved not in (None, kwargs.get(name, saved)):
+            raise other_setting(name, kwargs[name], saved)
 
 
 def plain_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -136,7 +138,7 @@ def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict
         # A checkpoint of PyTorch has it in its metadata, which the dictionary that is returned has no more.
         saved = getattr(state_dict, "_metadata", {}).get(name, {}).get(AVG_SIZE, stem.avg_size)
         if saved != stem.avg_size:
-            raise other_avg_size(stem.avg_size, saved)
+            raise other_setting(AVG_SIZE, stem.avg_size, saved)
         if path := weights_file(cfg):
             check_avg_size(path, stem.avg_size)
     return {**{f"{name}.alpha": stem.alpha.detach() for name, stem in stems.items()}, **state_dict}

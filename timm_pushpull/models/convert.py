@@ -164,7 +164,9 @@ def _first_convolutions(model: nn.Module) -> dict[str, Any]:
         names = [entry for entry, module in named.items() if isinstance(module, nn.Conv2d)][:1]
     elif len(names) < len(expected):
         raise InputError(f"{name} has lost one of its first convolutions {', '.join(expected)}; convert it as a whole")
-    if not names or not all(isinstance(named[entry], nn.Conv2d) for entry in names):
+    # With stem_type="deep", timm's cfg still names the stem as a whole.
+    names = [f"{entry}.0" if isinstance(named[entry], nn.Sequential) else entry for entry in names]
+    if not names or not all(isinstance(named.get(entry), nn.Conv2d) for entry in names):
         raise InputError(f"{name} does not begin with a convolution, so it cannot be converted")
     return {entry: named[entry] for entry in names}
 
