@@ -77,6 +77,11 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
         named = RECIPES / "classes" / f"{settings.classes}.txt"
         names = read_classes(named if named.is_file() else Path(settings.classes))
         train, test = train.select_classes(names), test.select_classes(names)
+    if len(train.classes) < 2:
+        raise InputError(
+            f"{train.name!r}, split {train.split!r}, has the class {train.classes[0]!r} only, so there is nothing "
+            f"to learn; put the images of each class into a folder of their own, or choose a --label-column"
+        )
     train, test = train.subset(settings.limit), test.subset(settings.limit)
     if settings.num_classes not in (None, len(train.classes)):
         raise InputError(

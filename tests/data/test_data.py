@@ -57,16 +57,37 @@ def test_a_folder_called_digits_is_read_and_said(tmp_path, monkeypatch):
     assert found.classes == ("cat", "resnet18_cifar")
 
 
-@pytest.mark.parametrize("name", ["0.png", "train.zip"])
+@pytest.mark.parametrize("name", ["0.png", "train.zip", "train-000.tar", "x.npy", "notes"])
 @pytest.mark.filterwarnings("ignore:'digits' is the folder")
 def test_images_in_a_folder_called_digits_are_not_passed_over(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / name).write_bytes(b"")
-    with pytest.raises(InputError, match="the images in 'digits"):
+    with pytest.raises(InputError, match="digits"):
         load_images("digits")
     (tmp_path / "digits" / "recipe.yaml").touch()  # the folder of a run
     assert len(load_images("digits")) == 355
+
+
+@pytest.mark.parametrize("place", ["c\x1b[2J", "c\n"])
+def test_names_that_no_results_can_hold_are_refused_before_the_work(tmp_path, place):
+    folder = tmp_path / place
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / name / "0.png")
+    if "\n" in place:
+        assert load_images(folder).name == place  # results can
+        return
+    with pytest.raises(InputError, match=r"name of the dataset is 'c\\x1b\[2J', which holds the control character"):
+        load_images(folder)
+
+
+def test_a_token_in_the_name_of_a_folder_is_not_stored(tmp_path):
+    folder = tmp_path / "hf_abcdefghijklmnopqrstuvwx"
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / name / "0.png")
+    assert load_images(folder).name == "***"
 
 
 def test_cifar10():

@@ -137,6 +137,27 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         {"split": "train"},
         ("train", "steam", "train/steam/0.png"),
     ),
+    "a class called train, asked for as a split": (
+        [images("train/0.png", "boat/0.png")],
+        {"split": "train"},
+        "images in .*/train' are not in class folders; .* if it is a class, leave the split out",
+    ),
+    "splits without class folders beside another folder": (
+        [images("train/cat.0.png", "train/dog.0.png", "test/1.png", "docs/figure.png")],
+        {"split": "train"},
+        "such as train/CLASS/1.png",
+    ),
+    "stray images beside class folders in splits": (
+        [images(*SPLITS, "train/x.png", "test/x.png", "docs/figure.png")],
+        {"split": "train"},
+        ("train", "cat dog", "train/cat/0.png train/dog/0.png"),
+    ),
+    "a stray image in one of the splits": (
+        [images(*SPLITS, "train/x.png")],
+        {"train": True},
+        ("train", "cat dog", "train/cat/0.png train/dog/0.png"),
+    ),
+    "a class folder with a control character": ([images("a\x1b[2J/0.png", "b/0.png")], {}, "the control character"),
     "images in split folders": ([images("train/0.png", "test/0.png")], {}, "are not in class folders"),
     "unlabelled test images": ([images("train/cat/0.png", "test/0.png")], {}, "has: train; choose one of these"),
     "nested images": (
@@ -391,6 +412,9 @@ def test_images_that_are_left_out_are_counted(tmp_path):
     images("beside/train/cat/0.png", "beside/test/cat/0.png", "beside/test tube/0.png")(tmp_path)
     with pytest.warns(UserWarning, match="beside them, 'test tube' with images in no class folder; left out"):
         load_images(tmp_path / "beside")
+    images("cats/train/cat.0.png", "cats/train/dog.0.png", "cats/test1/0.png")(tmp_path)
+    with pytest.warns(UserWarning, match="'test1', 'train'; if 'train' is a split, its images are in no class folder"):
+        load_images(tmp_path / "cats")
     folder = tmp_path / "listed"
     images("0.png", "1.png", "2.png")(folder)
     texts(metadata_dot_csv="file_name,label\n0.png,x\n")(folder)

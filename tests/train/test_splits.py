@@ -37,6 +37,12 @@ def test_test_images_may_lack_a_class(tmp_path):
     assert test.labels.tolist() == [0, 2]
 
 
+def test_images_of_one_class_are_refused(tmp_path):
+    write(tmp_path, "train/images/0.png", "test/images/1.png")
+    with pytest.raises(InputError, match=r"has the class 'images' only, so there is nothing to learn; put the images"):
+        load_splits(settings(tmp_path))
+
+
 def test_test_images_of_a_class_that_was_not_trained_are_refused(tmp_path):
     write(tmp_path, "train/bird/0.png", "train/cat/0.png", "test/bird/0.png", "test/dog/0.png")
     with pytest.raises(InputError, match="have different classes"):

@@ -21,9 +21,10 @@ from timm_pushpull.utils.errors import InputError, one_line
 #: Suffixes of image files. A fixed list, so that the rows of a folder do not depend on what a machine can decode: a
 #: file that Pillow cannot read is named when it is read.
 IMAGE_SUFFIXES = (
-    *(".apng", ".avif", ".bmp", ".cur", ".dds", ".dib", ".gif", ".heic", ".heif", ".icns", ".ico", ".j2c", ".j2k"),
-    *(".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl", ".pbm", ".pcx", ".pfm", ".pgm", ".png"),
-    *(".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".tga", ".tif", ".tiff", ".webp", ".xbm", ".xpm"),
+    *(".apng", ".avif", ".avifs", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".gif", ".heic", ".heif", ".icb"),
+    *(".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl"),
+    *(".mpo", ".msp", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb"),
+    *(".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm"),
 )
 #: Names of splits that mean the same, as in `datasets`; the first is the one in results.
 SPLIT_NAMES = (
@@ -129,12 +130,7 @@ def find_split(folder: Path, split: str | None, wanted: Sequence[str]) -> ClassF
     if not found and split is not None and _holds_classes(folder / split) and split in subfolders(folder):
         found = {split: split}  # a name of the user's own
     if not found:
-        flat = [name for name in subfolders(folder) if split_name(name)]
-        if flat and len(flat) == len(subfolders(folder)):
-            raise InputError(
-                f"the images in {str(folder / flat[0])!r} are not in class folders; put those of each class into a "
-                f"folder, such as {flat[0]}/CLASS/1.png"
-            )
+        _check_flat(folder, split)
         return _one_split(folder, split_name(folder.resolve().name) or "train", split, _read)
     name = _choose(folder, found, split, wanted)
     place = folder / found.get(name, name)
@@ -143,13 +139,36 @@ def find_split(folder: Path, split: str | None, wanted: Sequence[str]) -> ClassF
     return _read(place, name)
 
 
+def _check_flat(folder: Path, split: str | None) -> None:
+    """Refuse folders that are splits without class folders; say so where they may be classes."""
+    names = subfolders(folder)
+    flat = [name for name in names if split_name(name) and _direct_images(folder / name)]
+    asked = [name for name in flat if split is not None and split in (name, split_name(name))]
+    if asked or (flat and len(flat) == len(names)):
+        place = (asked or flat)[0]
+        hint = "; if it is a class, leave the split out" if asked else ""
+        raise InputError(
+            f"the images in {str(folder / place)!r} are not in class folders; put those of each class into a folder, "
+            f"such as {place}/CLASS/1.png{hint}"
+        )
+    if flat:
+        warnings.warn(
+            f"the classes of {str(folder)!r} are {', '.join(map(repr, names[:5]))}; if {flat[0]!r} is a split, its images "
+            f"are in no class folder: put those of each class into one",
+            stacklevel=2,
+        )
+
+
 def _splits(folder: Path) -> dict[str, str]:
     """The folders that hold class folders and are named like splits: name of the split to that of the folder."""
     groups: dict[str, list[str]] = {}
-    for name in subfolders(folder):
-        canonical = split_name(name)
-        if canonical and (_holds_classes(folder / name) or (folder / name / _ANNOTATIONS).is_file()):
-            groups.setdefault(canonical, []).append(name)
+    named = [name for name in subfolders(folder) if split_name(name)]
+    # A single folder with images of its own may be a class that is called so; several are splits with stray images.
+    several = sum(_holds_folders(folder / name) for name in named) > 1
+    for name in named:
+        holds = _holds_folders(folder / name) if several else _holds_classes(folder / name)
+        if holds or (folder / name / _ANNOTATIONS).is_file():
+            groups.setdefault(split_name(name) or name, []).append(name)
     if (folder / "val" / _ANNOTATIONS).is_file():
         groups.pop("test", None)  # Tiny ImageNet's test images have no labels
     return {canonical if len(names) == 1 else name: name for canonical, names in groups.items() for name in names}
@@ -296,8 +315,11 @@ def _order(name: str) -> tuple[int, str]:
 
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder has sub-folders with images and no images of its own."""
-    if not folder.is_dir() or _direct_images(folder):
-        return False
+    return folder.is_dir() and not _direct_images(folder) and _holds_folders(folder)
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether a folder has sub-folders with images."""
     return any(has_images(folder / name) for name in subfolders(folder))
 
 

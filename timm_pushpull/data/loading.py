@@ -29,7 +29,8 @@ from timm_pushpull.data.class_folders import (
     subfolders,
 )
 from timm_pushpull.data.images import ImageSet, rank_in_class
-from timm_pushpull.utils.errors import InputError, one_line, unknown
+from timm_pushpull.utils import schema
+from timm_pushpull.utils.errors import InputError, one_line, redacted, unknown
 from timm_pushpull.utils.hub_client import quiet_hub
 from timm_pushpull.utils.yaml_text import MAX_CHARACTERS, load_yaml
 
@@ -77,10 +78,11 @@ def load_images(
     """
     dataset = str(dataset)
     folder = Path(dataset)
-    name = folder.resolve().name if folder.exists() else dataset
+    name = redacted(folder.resolve().name if folder.exists() else dataset)
+    _check_texts("the name of the dataset", [name])
     try:
         in_folders, archive = _holds_class_folders(folder), _archive(folder)
-        is_digits = dataset == DIGITS and not (in_folders or archive or _holds_tables(folder))
+        is_digits = dataset == DIGITS and not _holds_data(folder)
         if folder.is_dir() and str(folder) == DIGITS and not is_digits:
             warnings.warn(f"{DIGITS!r} is the folder of this name here, not scikit-learn's digits", stacklevel=2)
         if in_folders:
@@ -95,15 +97,13 @@ def load_images(
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # any builder, file system or network error: the user can only correct name or data
-        advice = "; there is no such folder either"
-        if folder.exists():
-            advice = "; expected a folder of images per class, Parquet files, or metadata files"
-        raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}{advice}") from error
+        raise InputError(f"cannot load dataset {dataset!r}: {one_line(error)}; {_advice(folder)}") from error
     image_column = columns.image_column(table, name, image_column)
     column = columns.label_column(table, name, label_column)
     if label_column is None and column != "label":
         _refuse_class_folders(folder, column)
     labels, classes = columns.labels_and_classes(table, name, column)
+    _check_texts("a class name", classes)
     if len(table) == 0:
         raise InputError(f"split {split!r} of {name!r} is empty")
     try:
@@ -128,6 +128,27 @@ def read_classes(path: Path | str) -> tuple[str, ...]:
     if not names or twice:
         raise InputError(f"{str(path)!r} {f'names class {twice!r} twice' if twice else 'names no class'}")
     return tuple(names)
+
+
+def _check_texts(what: str, texts: Sequence[str]) -> None:
+    """Refuse names that results and manifests cannot hold, before the work and not after it."""
+    for text in texts:
+        if found := schema.REFUSED_CHARACTERS.search(text):
+            raise InputError(f"{what} is {text!r}, which holds the control character {found[0]!r}; rename it")
+
+
+def _advice(folder: Path) -> str:
+    """What to do about a dataset that cannot be loaded."""
+    if not folder.exists():
+        return "there is no such folder either"
+    if str(folder) == DIGITS:
+        return "for scikit-learn's digits, rename the folder, or use another working folder"
+    return "expected a folder of images per class, Parquet files, or metadata files"
+
+
+def _holds_data(folder: Path) -> bool:
+    """Whether a folder called digits is meant, and not scikit-learn's: it holds files, not of runs of this recipe."""
+    return not _holds_digits_runs(folder) and any(path.is_file() for path in folder.rglob("*"))
 
 
 def _holds_class_folders(folder: Path) -> bool:
@@ -193,6 +214,7 @@ def _from_class_folders(
         if column not in (None, known):
             raise InputError(f"dataset {name!r} has no column {column!r}; it has: image (Image), label (ClassLabel)")
     found = find_split(folder, split, _wanted(None, train))
+    _check_texts("a class folder", found.classes)
     return ImageSet(name, found.split, found.files, found.labels, found.classes, np.arange(len(found.labels)))
 
 
