@@ -27,6 +27,7 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.files import make_folder, write_file
 from timm_pushpull.utils.markdown import percent, table
+from timm_pushpull.utils.text import say
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -56,7 +57,7 @@ def main() -> None:
         for figure in entries["figures"].values():
             draw(figure)
     write_file(options.output, page(entries))
-    print(f"written to {options.output}")
+    say(f"written to {options.output}")
 
 
 def draw(figure: dict) -> None:

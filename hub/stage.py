@@ -15,6 +15,7 @@ from timm_pushpull import cli
 from timm_pushpull.hub import stage
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.text import say
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +35,7 @@ def main() -> None:
     if options.tag and len(options.runs) > 1:
         raise InputError(f"--tag {options.tag} is for one run, not for {len(options.runs)}")
     for run in options.runs:
-        print(stage(run, options.releases, options.cards, ROOT / "LICENSE", options.tag, options.eval_results))
+        say(str(stage(run, options.releases, options.cards, ROOT / "LICENSE", options.tag, options.eval_results)))
 
 
 if __name__ == "__main__":

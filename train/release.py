@@ -40,7 +40,7 @@ from timm_pushpull.models.weights import WEIGHTS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, make_folder
 from timm_pushpull.utils.markdown import percentage, plain, table
-from timm_pushpull.utils.text import printable
+from timm_pushpull.utils.text import printable, say
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
 from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
@@ -147,14 +147,14 @@ def main() -> None:
         plan = planned[options.measure]
         baseline = planned[plan.baseline].results_file(options.releases) if plan.baseline else None
         measure(plan, run, options.releases, baseline, more)
-        print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[options.measure].tag))
+        say(str(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[options.measure].tag)))
     elif options.stage:
         for name in options.stage:
             run = (options.runs or Path("runs/queue/releases")) / name
             if planned[name].weights:
-                print(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[name].tag))
+                say(str(stage(run, options.releases, options.cards, ROOT / "LICENSE", planned[name].tag)))
             else:
-                print(keep_results(run, planned[name].results_file(options.releases)))
+                say(str(keep_results(run, planned[name].results_file(options.releases))))
     elif options.table:
         print(weights_table(planned, options.releases))
     else:

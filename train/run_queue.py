@@ -37,10 +37,10 @@ if __name__ == "__main__":
 from timm_pushpull import cli
 from timm_pushpull.hub.contents import read_file
 from timm_pushpull.utils import provenance
-from timm_pushpull.utils.errors import InputError, Interrupted, redacted, unknown
+from timm_pushpull.utils.errors import InputError, Interrupted, unknown
 from timm_pushpull.utils.files import check_name, make_folder, open_plain, remove_temporary, write_file
 from timm_pushpull.utils.locks import lock_file
-from timm_pushpull.utils.text import printable
+from timm_pushpull.utils.text import say
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
 from train.release import PlannedRelease, load_planned
@@ -346,11 +346,6 @@ def _read_lock(path: Path) -> tuple[int | None, int | None]:
         return int(core), int(group)
     except ValueError:
         return None, None
-
-
-def say(line: str) -> None:
-    """Print a line, at once: the names in it are from files."""
-    print(printable(redacted(line)), flush=True)
 
 
 def available_cores() -> list[int]:

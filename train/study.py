@@ -30,6 +30,7 @@ from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, write_file
+from timm_pushpull.utils.text import say
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.settings import Settings, find_recipe, load_recipe
 
@@ -217,7 +218,7 @@ def main() -> None:
     study = Study.load(options.study)
     if options.page:
         write_file(options.page, page(study))
-        print(f"written to {options.page}")
+        say(f"written to {options.page}")
     else:
         print(table(study))
 

@@ -13,7 +13,7 @@ from support.processes import assert_one_clear_line
 from timm_pushpull import cli
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import redacted
-from timm_pushpull.utils.provenance import command, command_to_run, versions, without_home
+from timm_pushpull.utils.provenance import command, command_to_run, shareable, versions, without_home
 
 SECRET = "Zq" * 12
 
@@ -65,6 +65,16 @@ SECRETS = {
     "option and value": f"--password {SECRET}",
     "JSON": f'{{"api_key": "{SECRET} {SECRET}"}}',
     "basic": f"authorization: basic {SECRET}",
+    "URL as a path": f"https:/me:{SECRET}@host.org/data?sig={SECRET}",
+    "password with /": f"https://me:a/{SECRET}@host.org/data",
+    "secret key of Amazon": f"aws_secret_access_key={SECRET}",
+    "temporary key of Amazon": f"ASIA{SECRET[:16].upper()}",
+    "passphrase": f"passphrase={SECRET}",
+    "pwd": f"pwd={SECRET}",
+    "token of PyPI": f"pypi-{SECRET}",
+    "token of Google": f"ya29.{SECRET}",
+    "cookie": f"Cookie: session={SECRET}",
+    "signature of a path": f"data?sig={SECRET}",
 }
 
 
@@ -108,6 +118,11 @@ def test_error_lines_hold_no_secret(tmp_path, run_inside):
     assert SECRET not in process.stderr
 
 
+def test_a_recorded_command_holds_no_escape_sequence(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["timm-pushpull", "info", "o\x1b[2J.json"])
+    assert command() == r"timm-pushpull info 'o\x1b[2J.json'"
+
+
 def test_tracebacks_hold_no_secret_and_no_escape_sequence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
@@ -137,3 +152,9 @@ def test_paths_below_the_home_folder_are_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert without_home(str(home / "data")) == os.path.join("~", "data")
     assert "bob" not in without_home(str(home))
+    for text in ("local-dir:{}/x", "file://{}/x", "-o{}/x", "a,{}/x", "model_args=['{}/x']"):
+        assert without_home(text.format(home)) == text.format("~")
+    assert without_home(f"{home}by/x") == f"{home}by/x"
+    assert without_home(f"/data{home}/x") == f"/data{home}/x"
+    given = {"classes": [f"{home}/y"], "base": (f"{home}/hf_{SECRET}",), "epochs": 3}
+    assert shareable(given) == {"classes": [os.path.join("~", "y")], "base": ("~/***",), "epochs": 3}

@@ -54,6 +54,11 @@ def test_the_file_holds_what_the_design_promises():
     assert content["partial"] is False
 
 
+def test_the_largest_seed_is_read_back():
+    results = some_results(seed=2**64 - 1)
+    assert Results.from_json(results.to_json()) == results
+
+
 def test_partial_if_a_corruption_or_a_severity_is_missing():
     whole = some_results()
     assert some_results(errors={k: v for k, v in whole.errors.items() if k != "fog"}).partial

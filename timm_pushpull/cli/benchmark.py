@@ -24,6 +24,7 @@ from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_output, remove_temporary
 from timm_pushpull.utils.locks import only_process
+from timm_pushpull.utils.text import say
 
 if TYPE_CHECKING:
     import torch
@@ -180,7 +181,7 @@ def _benchmark(options: argparse.Namespace) -> None:
             if distributed.is_main:
                 log_path.unlink(missing_ok=True)  # left by a process that was killed after it had saved
                 print_results(finished)
-                print(f"{options.output} was finished before; use --overwrite to measure again")
+                say(f"{options.output} was finished before; use --overwrite to measure again")
             return
         log = benchmark.ProgressLog(log_path, identity) if distributed.is_main else None
         model.to(device, memory_format=torch.channels_last)
@@ -209,7 +210,7 @@ def _benchmark(options: argparse.Namespace) -> None:
             results.save(options.output)
             log.remove()
             print_results(results)
-            print(f"written to {options.output}")
+            say(f"written to {options.output}")
 
 
 def _converted(options: argparse.Namespace) -> tuple[str, str | None, dict[str, Any]]:

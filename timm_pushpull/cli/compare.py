@@ -12,7 +12,7 @@ from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_output, write_file
-from timm_pushpull.utils.text import printable
+from timm_pushpull.utils.text import printable, say
 
 if TYPE_CHECKING:
     from timm_pushpull.benchmark.comparison import ComparisonRow
@@ -116,6 +116,6 @@ def _write(rows: list[ComparisonRow], notes: list[str], kind: str, output: Path 
     if output:
         check_output(output)
         write_file(output, text)
-        print(f"written to {output}")
+        say(f"written to {output}")
     else:
         print(text, end="")

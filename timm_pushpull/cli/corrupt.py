@@ -19,6 +19,7 @@ from timm_pushpull.cli.parser import add_command
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.utils import provenance
 from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.text import say
 
 
 def add(commands) -> None:
@@ -84,12 +85,12 @@ def _corrupt(options: argparse.Namespace) -> int:
         command=_command(),
     )
     if outcome.manifest is None:
-        print(
+        say(
             f"shard {options.shard} is done; {outcome.missing:,} chunks of other shards are missing in "
             f"{options.output}; the shard that ends last completes the set"
         )
     else:
-        print(
+        say(
             f"{options.output} {'was finished before' if outcome.before else 'is finished'}: "
             f"{outcome.manifest['num_images']:,} images, {len(options.corruptions)} corruptions, "
             f"{len(options.severities)} severities"

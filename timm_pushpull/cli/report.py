@@ -9,6 +9,7 @@ from timm_pushpull.cli.options import add_frost_option
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.text import say
 
 _SUFFIXES = (".html", ".htm")
 
@@ -55,4 +56,4 @@ def _report(options: argparse.Namespace) -> None:
         title=options.title or TITLE,
     )
     write_file(output, page)
-    print(f"written to {output} ({len(page.encode()) / 1e6:.1f} MB)")
+    say(f"written to {output} ({len(page.encode()) / 1e6:.1f} MB)")

@@ -36,7 +36,10 @@ def one_line(error: BaseException) -> str:
     return redacted(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
-_NAMED = r"(?:token|passw(?:or)?d|secret|api[_-]?key|credential|signature|X-Amz-\w{1,40})"
+_NAMED = (
+    r"(?:token|passw(?:or)?d|passphrase|\bpwd|secret(?:_\w{1,40})?|api[_-]?key|credential|\bcookie|\bsig(?:nature)?"
+    r"|X-Amz-\w{1,40})"
+)
 _VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s&,;'"]+)"""
 #: What may be secret in a text, and what stands in its place. None takes longer than its text is long, because error
 #: messages of libraries repeat what a file holds.
@@ -44,15 +47,16 @@ _SECRETS = (
     (  # tokens that can be known by their form
         re.compile(
             r"(?<![A-Za-z0-9])(?:(?:hf_|api_org_|gh[pousr]_|github_pat_|glpat-|npm_|sk[_-]|xox[abprs]-)[\w-]{16,}"
-            r"|AKIA[0-9A-Z]{16}|AIza[\w-]{35}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)",
+            r"|pypi-[\w-]{16,}|ya29\.[\w-]{16,}|A(?:KI|SI)A[0-9A-Z]{16}|AIza[\w-]{35}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)",
             re.ASCII,
         ),
         "***",
     ),
     (re.compile(r"((?:\bauthorization\W{1,4}\w{1,20}|\bbearer) )[^\s'\"]+", re.IGNORECASE), r"\1***"),
-    (re.compile(r"://[^\s/]*@"), "://***@"),  # user:password@host
+    # user:password@host; a path joins the two slashes.
+    (re.compile(r"(\w:/{1,2})(?:[^\s/]*|[^\s/:@]*:[^\s@]{0,200})@"), r"\1***@"),
     (  # the query of a URL
-        re.compile(r"(://[^\s?#'\"]*)(\?[^\s'\"]+)?"),
+        re.compile(r"(\w:/{1,2}[^\s?#'\"]*)(\?[^\s'\"]+)?"),
         lambda found: f"{found[1]}?***" if found[2] else found[0],
     ),
     (re.compile(rf"({_NAMED}['\"]?\s?[=:]\s?)(?!(?:true|false|none|null)\b){_VALUE}", re.IGNORECASE), r"\1***"),

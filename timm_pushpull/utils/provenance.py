@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from timm_pushpull.utils.errors import redacted
+from timm_pushpull.utils.text import escaped
+
+#: What may stand before a path in an argument, such as `--weights=` or `local-dir:`, and the path.
+_PATH = re.compile(r"((?:.*=)?(?:[a-z-]+:)?)(.*)", re.DOTALL)
 
 
 def versions() -> dict[str, str]:
@@ -34,7 +39,7 @@ def command(arguments: Sequence[str] | None = None) -> str:
     arguments = sys.argv[1:] if arguments is None else arguments
     name = Path(sys.argv[0]).name
     name = "timm-pushpull" if name == "__main__.py" else name  # python -m timm_pushpull
-    return redacted(shlex.join([name, *map(without_home, arguments)]))
+    return escaped(redacted(shlex.join([name, *map(without_home, arguments)])))
 
 
 def command_to_run(arguments: Sequence[str] | None = None) -> str:
@@ -51,21 +56,24 @@ def command_to_run(arguments: Sequence[str] | None = None) -> str:
 def without_home(argument: str) -> str:
     """An argument whose path, if it is one below the home or the working folder, is relative; others as given.
 
-    Where the path has nothing in common with the working folder, `~` stands for the home folder.
+    Where the path has nothing in common with the working folder, or is a part of the argument, `~` stands for the home
+    folder.
     """
-    flag, equals, value = argument.rpartition("=")
-    if not os.path.isabs(value):
-        return argument
+    flag, value = _PATH.fullmatch(argument).groups()  # type: ignore[union-attr]  # matches every text
     here, home = os.getcwd(), os.path.expanduser("~")
-    if _is_below(value, here) or (_is_below(value, home) and _is_below(here, home)):
-        value = os.path.relpath(value, here)
-    elif _is_below(value, home):
-        value = os.path.join("~", os.path.relpath(value, home))
-    return f"{flag}{equals}{value}"
+    if os.path.isabs(value) and (_is_below(value, here) or (_is_below(value, home) and _is_below(here, home))):
+        return f"{flag}{os.path.relpath(value, here)}"
+    if home in ("", os.sep):
+        return argument
+    return re.sub(rf"(^|^-\w|://|[\s=:,;'\"(\[{{]){re.escape(home)}(?![\w.-])", r"\1~", argument)
 
 
 def shareable(value: Any) -> Any:
-    """A setting as it may be stored or sent: a text without secrets and without the user's home folder."""
+    """A setting as it may be stored or sent: its texts without secrets and without the user's home folder."""
+    if isinstance(value, Mapping):
+        return {key: shareable(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(shareable, value))
     return redacted(without_home(value)) if isinstance(value, str) else value
 
 

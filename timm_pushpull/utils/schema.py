@@ -27,9 +27,10 @@ T = TypeVar("T")
 
 MAX_BYTES = 16 << 20
 MAX_TEXT = 10_000
-_MAX_INT = (1 << 63) - 1
-# Control characters but tab and newline, and halves of surrogate pairs, which cannot be written anywhere.
-_REFUSED_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_MAX_INT = (1 << 64) - 1
+_MAX_COUNT = (1 << 63) - 1
+#: Control characters but tab and newline, and halves of surrogate pairs, which cannot be written anywhere.
+REFUSED_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Length:
 
 #: From 0 to 1.
 Fraction = Annotated[float, Bounds(0, 1)]
-Count = Annotated[int, Bounds(0, _MAX_INT)]
-Positive = Annotated[int, Bounds(1, _MAX_INT)]
+Count = Annotated[int, Bounds(0, _MAX_COUNT)]
+Positive = Annotated[int, Bounds(1, _MAX_COUNT)]
 Seconds = Annotated[float, Bounds(0, 1e12)]
 
 
@@ -200,7 +201,7 @@ def _optional(kinds: tuple[Any, ...], value: object, place: str) -> Any:
 def _bounded(value: Any, limits: tuple[object, ...], place: str) -> Any:
     for limit in limits:
         if isinstance(limit, Bounds) and not limit.low <= value <= limit.high:
-            high = "more" if limit.high >= _MAX_INT else f"up to {limit.high:g}"
+            high = "more" if limit.high >= _MAX_COUNT else f"up to {limit.high:g}"
             _refuse(place, value, f"a number from {limit.low:g} {'or ' if high == 'more' else ''}{high}")
         if isinstance(limit, Length) and len(value) != limit.count:
             _refuse(place, value, f"a list of {limit.count}")
@@ -212,7 +213,7 @@ def _text(value: object, place: str) -> str:
         _refuse(place, value, "a string")
     if len(value) > MAX_TEXT:
         _refuse(place, value, f"at most {MAX_TEXT} characters")
-    if _REFUSED_CHARACTERS.search(value):
+    if REFUSED_CHARACTERS.search(value):
         _refuse(place, value, "text without control characters")
     return value
 

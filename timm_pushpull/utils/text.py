@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from timm_pushpull.utils.errors import redacted
+
 _LONGEST = 2000  # characters that are printed of a text
 
 
@@ -17,8 +19,17 @@ def printable(text: object) -> str:
         'fog\\x1b[2J\\nblur'
     """
     whole = str(text)
-    part = whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in part)
+    return escaped(whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…")
+
+
+def escaped(text: str) -> str:
+    """The whole text as `printable` writes it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def say(line: str) -> None:
+    """Print a line at once, without secrets, and with what a terminal would act on escaped."""
+    print(printable(redacted(line)), flush=True)
 
 
 def shortened(value: object, length: int = 200) -> str:

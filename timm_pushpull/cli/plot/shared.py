@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.utils.errors import InputError
+from timm_pushpull.utils.text import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,10 +87,10 @@ def _plot(options: argparse.Namespace) -> None:
     drawn = options.draw(options)
     figure, arrays = drawn if isinstance(drawn, tuple) else (drawn, None)
     figures.save_figure(figure, options.output)
-    print(f"written to {options.output}")
+    say(f"written to {options.output}")
     if options.data:
         _save_arrays(arrays, options.data)
-        print(f"arrays written to {options.data}")
+        say(f"arrays written to {options.data}")
 
 
 def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
