@@ -248,6 +248,17 @@ def test_a_transparent_colour_counts_where_it_occurs(tmp_path, mode):
             assert load_images(folder).read(0).mode == "RGB"
 
 
+def test_a_transparent_grey_level_of_16_bits_counts_too(tmp_path):
+    levels = np.arange(96, dtype=np.uint16).reshape(8, 12) * 600
+    for transparent, used in ((600, True), (601, False)):
+        folder = saved(tmp_path, Image.fromarray(levels), "odd.png", transparency=transparent)
+        if used:
+            with pytest.raises(InputError, match="transparent pixels"):
+                load_images(folder).read(0)
+        else:
+            assert load_images(folder).read(0).mode == "RGB"
+
+
 # --- Where decoding is promised ---
 
 

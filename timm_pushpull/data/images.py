@@ -82,16 +82,21 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) else 1  # it may be stored as text, or several times
 
 
+_TRANSPARENT = "it has transparent pixels; blend it with a background and save it without alpha channel"
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise InputError(f"it has {image.width} x {image.height} px")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # whose readers scale to 16 bits
+        if (np.asarray(image) == image.info.get("transparency", -1)).any():
+            raise InputError(_TRANSPARENT)
         return Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "decimal numbers"
         raise InputError(f"its grey levels are {kind} of unknown range; save it with 8 or 16 bits")
     if image.has_transparency_data and (np.asarray(image.convert("RGBA"))[..., 3] < 255).any():
-        raise InputError("it has transparent pixels; blend it with a background and save it without alpha channel")
+        raise InputError(_TRANSPARENT)
     return image.convert("RGB")
 
 
