@@ -153,8 +153,8 @@ def _check_flat(folder: Path, split: str | None) -> None:
         )
     if flat:
         warnings.warn(
-            f"the classes of {str(folder)!r} are {', '.join(map(repr, names[:5]))}; if {flat[0]!r} is a split, its images "
-            f"are in no class folder: put those of each class into one",
+            f"the classes of {str(folder)!r} are {', '.join(map(repr, names[:5]))}; if {flat[0]!r} is a split, its "
+            f"images are in no class folder: put those of each class into one",
             stacklevel=2,
         )
 
