@@ -173,6 +173,16 @@ def test_maps_that_end_beside_a_strip(channels, height, width, layout):
 
 
 @on_device
+@pytest.mark.parametrize("step", [0, 2])
+def test_alpha_and_bias_of_any_stride(step):
+    unit = PushPullConv2d(2, 5, 3, bias=True, dtype=torch.float64, device=DEVICE)
+    for name in ("alpha", "bias"):
+        values = torch.randn(4 * step + 1, dtype=torch.float64, device=DEVICE).as_strided((5,), (step,))
+        setattr(unit, name, torch.nn.Parameter(values))
+    check(unit, torch.randn(1, 2, 9, 8, dtype=torch.float64, device=DEVICE).requires_grad_(), tolerance=1e-10)
+
+
+@on_device
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02), (torch.float16, 0.003)], ids=str

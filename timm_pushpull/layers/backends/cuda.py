@@ -34,7 +34,8 @@ def forward(
     push = push.contiguous(memory_format=layout)
     output = torch.empty_like(push)
     warps, grid, steps, constants = _strips(push, box, avg_size, layout)
-    arguments = (push, box, alpha, scale, alpha if bias is None else bias, output, *push.shape[1:], steps)
+    per_channel = [values.contiguous() for values in (alpha, scale, alpha if bias is None else bias)]
+    arguments = (push, box, *per_channel, output, *push.shape[1:], steps)
     _launch(_forward_kernel, grid, warps, *arguments, HAS_BIAS=bias is not None, **constants)
     return output, box, push
 
@@ -60,6 +61,7 @@ def backward(
     """
     layout = memory_format(push)
     grad = grad.contiguous(memory_format=layout)
+    alpha, scale = alpha.contiguous(), scale.contiguous()
     images, channels, height, width = push.shape
     warps, grid, steps, constants = _strips(push, box, avg_size, layout)
     signs = torch.empty_like(push, dtype=torch.uint8)
