@@ -6,6 +6,8 @@ import copy
 import logging
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -13,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import timm_pushpull
@@ -247,12 +250,37 @@ def test_a_machine_that_cannot_run_it_still_gets_the_right_result(why, tmp_path)
 
 
 def test_the_reason_for_stepping_aside_is_logged(monkeypatch, caplog):
-    fused._backend.cache_clear()
+    monkeypatch.setattr(fused, "_backends", {})
     monkeypatch.setitem(sys.modules, "timm_pushpull.layers.backends.cpu", None)
     with caplog.at_level(logging.INFO, "timm_pushpull"):
         assert not is_fused(PushPullConv2d(3, 4, 3)(torch.randn(1, 3, 8, 8)))
-    fused._backend.cache_clear()
     assert "without fused operations (cpu, torch.float32)" in caplog.text
+
+
+def test_the_first_call_can_be_checkpointed(monkeypatch):
+    unit, x = PushPullConv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
+    expected = torch.autograd.grad(unit(x).sum(), list(unit.parameters()))
+    monkeypatch.setattr(fused, "_backends", {})
+    y = checkpoint(unit, x, use_reentrant=False)
+    assert is_fused(y)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), list(unit.parameters())), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("why", ["out of memory", "graph capture"])
+def test_what_passes_does_not_turn_it_off_for_good(why, monkeypatch):
+    """With a backend for CUDA that needs no GPU."""
+    backend = SimpleNamespace(DTYPES=(torch.float32,))
+    monkeypatch.setitem(sys.modules, "timm_pushpull.layers.backends.cuda", backend)
+    monkeypatch.setattr(fused, "_backends", {})
+    trial, captures = Mock(), Mock(return_value=why == "graph capture")
+    trial.side_effect = torch.OutOfMemoryError if why == "out of memory" else None
+    monkeypatch.setattr(fused, "_try", trial)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", captures)
+    assert fused._backend("cuda", torch.float32, True) is None
+    trial.side_effect, captures.return_value = None, False
+    assert fused._backend("cuda", torch.float32, True) is backend
+    captures.return_value = True
+    assert fused._backend("cuda", torch.float32, True) is backend  # a graph can have it once it is tried
 
 
 @pytest.mark.parametrize("name", ["resnet18_pushpull", "efficientnet_b0_pushpull5"])

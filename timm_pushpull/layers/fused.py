@@ -13,7 +13,6 @@ transforms, Python without numba (CPU) or Triton (CUDA). `PushPullConv2d` then r
 
 from __future__ import annotations
 
-import functools
 import importlib
 import logging
 import math
@@ -34,6 +33,8 @@ from timm_pushpull.layers.backends import ConvGeometry
 _logger = logging.getLogger(__name__)
 
 _DEVICES = ("cpu", "cuda")  # device types with a module in `backends`
+
+_backends: dict[tuple[str, torch.dtype, bool], ModuleType | None] = {}  # what `_backend` has found
 
 _enabled = os.environ.get("TIMM_PUSHPULL_FUSED", "1") != "0"
 
@@ -118,22 +119,28 @@ def _compiles(device: str, dtype: torch.dtype, trains: bool) -> bool:
     return not _under_transform() and _backend(device, dtype, trains) is not None
 
 
-@functools.cache
 def _backend(device: str, dtype: torch.dtype, trains: bool) -> ModuleType | None:
     """The backend for a device type and a dtype, or None if it cannot be imported or fails on a small trial.
 
     Args:
         trains: Whether gradients are needed. The trial then includes them.
     """
+    if (case := (device, dtype, trains)) in _backends:
+        return _backends[case]
+    found = None
     try:
         backend = importlib.import_module(f"timm_pushpull.layers.backends.{device}")
-        if dtype not in backend.DTYPES:
-            return None
-        _try(backend, device, dtype, trains)
+        if dtype in backend.DTYPES:
+            if device == "cuda" and torch.cuda.is_current_stream_capturing():
+                return None  # for now: the trial waits for the device, which would end the capture of the graph
+            _try(backend, device, dtype, trains)
+            found = backend
     except Exception as error:  # a missing or broken numba, LLVM, OpenMP or Triton raises many kinds of errors
         _logger.info("push-pull units run without fused operations (%s, %s): %s", device, dtype, error)
-        return None
-    return backend
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return None  # for now, too
+    _backends[case] = found
+    return found
 
 
 def _try(backend: ModuleType, device: str, dtype: torch.dtype, trains: bool) -> None:
@@ -146,7 +153,9 @@ def _try(backend: ModuleType, device: str, dtype: torch.dtype, trains: bool) -> 
     alpha, scale, bias = (numbers(15).detach()[5 * i : 5 * i + 3].requires_grad_() for i in range(3))
     inputs = [x, weight, alpha, scale, bias]
     geometry, avg_size = ((2, 1), (1, 1), (1, 1)), 3
-    with torch.inference_mode(False), torch.set_grad_enabled(trains):
+    # Hooks of its own, or gradient checkpointing around the first call would count what the trial saves.
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+    with torch.inference_mode(False), torch.set_grad_enabled(trains), hooks:
         expected = [_plain_output(x, weight, alpha, scale, bias, geometry, avg_size)]
         grad = numbers(*expected[0].shape).detach()
         if trains:
