@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import train.data
 from support.example_run import SMALL_ARGS
+from timm_pushpull.data.augment import primitives
 from train import train as loop
 from train.command_line import parse
 from train.data import epoch_order, load_splits, prepare_data
@@ -51,9 +53,16 @@ class _Counter(TorchDispatchMode):
         name = func.name().removeprefix("aten::").split(".")[0]
         if name in _READING:
             self.found[name] += 1
+        if name == "_to_copy" and kwargs.get("device", args[0].device) != args[0].device and not _uploads():
+            self.found["copy to a device"] += 1
         if name == "index" and any(part is not None and part.dtype == torch.bool for part in args[1]):
             self.found["index by a mask"] += 1
         return func(*args, **(kwargs or {}))
+
+
+def _uploads() -> bool:
+    """Whether `upload` is being called, which on a GPU does not wait."""
+    return any(frame.name == "upload" for frame in traceback.extract_stack())
 
 
 @contextmanager
@@ -92,6 +101,20 @@ def test_operations_that_wait_are_counted(monkeypatch):
     assert set(found) == {"_local_scalar_dense", "index by a mask", "tolist", "cpu", "nonzero"}
 
 
+def test_prime_waits_for_none_of_its_copies(monkeypatch):
+    """Its primitives on the meta device, which stands for a GPU: other devices are none on this machine."""
+    images, device = torch.rand(2, 3, 11, 11, device="meta"), torch.device("meta")
+    with synchronisations(monkeypatch) as found:
+        noise = [torch.empty(2, cut, cut, device=device) for cut in (3, 4)]
+        primitives.diffeomorphism(images, (3, 4), torch.ones(2), noise)
+        primitives.smooth_colour(images, torch.ones(2), torch.empty(2, 3, 7, device=device), 7)
+        primitives.random_filter(images, torch.empty(2, 3, 3, device=device))
+    assert not found
+    with synchronisations(monkeypatch) as found:
+        torch.ones(2).to(device)
+    assert found == {"copy to a device": 1}
+
+
 # Not with mixing: on the CPU alone, torch's one_hot reads the labels.
 @pytest.mark.parametrize("more", [[], _EMA])
 def test_a_window_of_steps_reads_nothing(tmp_path, monkeypatch, more):
@@ -110,7 +133,7 @@ def test_a_window_of_steps_reads_nothing(tmp_path, monkeypatch, more):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("where", ["resident", "loaded"])
-@pytest.mark.parametrize("more", [[], _EMA, [*_MIXED, "--reprob", "0.5"]])
+@pytest.mark.parametrize("more", [[], _EMA, [*_MIXED, "--reprob", "0.5"], ["--augmentation", "prime"]])
 def test_a_window_of_steps_does_not_wait_for_the_gpu(tmp_path, monkeypatch, where, more):
     if where == "loaded":
         monkeypatch.setattr(train.data, "_IN_MEMORY", 0)

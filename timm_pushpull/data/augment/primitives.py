@@ -91,7 +91,7 @@ def _raster(side: int, device: torch.device) -> Tensor:
 def _sines(side: int, device: torch.device) -> Tensor:
     """sin(pi k x) of every mode k = 1 .. side - 2 at every point, float32 of shape (side, side - 2)."""
     x, k = torch.linspace(0, 1, side, dtype=torch.float64), torch.arange(1, side - 1)
-    return torch.sin(math.pi * x[:, None] * k).float().to(device)
+    return upload(torch.sin(math.pi * x[:, None] * k).float(), device)
 
 
 @functools.lru_cache(maxsize=512)
@@ -109,7 +109,7 @@ def _deviations(side: int, cut: int, device: torch.device) -> Tensor:
     variance = variance.new_zeros(side, cut).index_add_(0, folded, variance)
     variance = variance.new_zeros(side, side).index_add_(1, folded, variance)  # modes 0 and side - 1 are 0 everywhere
     m = modes(side, cut)
-    return variance[1 : m + 1, 1 : m + 1].sqrt().to(device)
+    return upload(variance[1 : m + 1, 1 : m + 1].sqrt(), device)
 
 
 # --- smooth colour ----------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _curve_basis(points: int, frequencies: int, device: torch.device) -> tuple[T
     """
     x = torch.linspace(0, 1, points + 1, dtype=torch.float64)
     angle = math.pi * torch.arange(frequencies)[:, None] * x
-    return torch.cat((angle.cos(), angle.sin()), dim=1).float().to(device), x.float().to(device)
+    return upload(torch.cat((angle.cos(), angle.sin()), dim=1).float(), device), upload(x.float(), device)
 
 
 # --- random filter ----------------------------------------------------------------------------------------------------
