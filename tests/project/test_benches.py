@@ -44,3 +44,5 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(tmp_path):
     assert results["golden cases"]["float64, channels_last"]["error"] < 1e-10
     assert results["counts on CPU and GPU"]["different images"] == 0
     assert set(results["unit and peak memory"]["resnet50"]["infer"]) == {"plain", "published", "ours"}
+    labels = {"plain, compiled", "plain", "published", "published, compiled", "ours", "ours, compiled"}
+    assert set(results["compiled stem"]["train step"]) == labels
