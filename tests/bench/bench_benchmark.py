@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument(
         "--dataset", default="digits", help="folder or Hub id of an image dataset, or digits (default: %(default)s)"
     )
-    parser.add_argument("--limit", type=int, help="number of test images (default: all)")
+    parser.add_argument("--split", help="split of the dataset (default: the one to test on)")
+    parser.add_argument("--limit", type=int, help="number of images (default: all)")
     parser.add_argument("--batch-size", type=int, help="images per batch (default: as the benchmark chooses)")
     parser.add_argument("--workers", type=int, help="threads that corrupt (default: as the benchmark chooses)")
     measure(parser.parse_args())
@@ -41,7 +42,7 @@ def measure(options: argparse.Namespace, names: tuple[str, ...] = tuple(CORRUPTI
     device = choose_device()
     precision = choose_precision("auto", device)
     batch = options.batch_size or (64 if device.type == "cpu" else 512)
-    images = load_images(options.dataset).subset(options.limit)
+    images = load_images(options.dataset, options.split).subset(options.limit)
     model = timm.create_model(options.model, num_classes=len(images.classes)).eval()
     model = model.to(device, memory_format=torch.channels_last)
     arguments = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "preset": "cifar10-c", "device": device, "progress": False}
@@ -75,7 +76,7 @@ def measure(options: argparse.Namespace, names: tuple[str, ...] = tuple(CORRUPTI
         f"{ours:.1f} s ({count / ours:.0f} images/s), bare {bares:.1f} s ({count / bares:.0f} images/s), ratio "
         f"{ours / bares:.3f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
     )
-    return {"images/s": count / ours, "bare images/s": count / bares}
+    return {"images": len(images), "images/s": count / ours, "bare images/s": count / bares}
 
 
 if __name__ == "__main__":

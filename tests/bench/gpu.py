@@ -36,6 +36,7 @@ from torch import nn
 from bench import bench_unit
 from support.paths import GOLDEN_FOLDER
 from timm_pushpull import PushPullConv2d, cli
+from timm_pushpull.data import ImageSet, load_images
 from timm_pushpull.utils.hardware import choose_precision, describe
 
 GOALS = {"resnet18": {"infer": 1.05, "train step": 1.08}, "resnet50": {"infer": 1.02, "train step": 1.03}}
@@ -238,18 +239,21 @@ def benchmark(device: torch.device, quick: bool) -> dict[str, Any]:
     from bench import bench_benchmark
 
     options = argparse.Namespace(
-        model="resnet18_cifar", dataset="digits", limit=4 if quick else 1000, batch_size=None, workers=None
+        model="resnet18_cifar", dataset="digits", split="train", limit=len(digits(quick)), batch_size=None, workers=None
     )
     return bench_benchmark.measure(options, **({"names": ("brightness",)} if quick else {}))
+
+
+def digits(quick: bool) -> ImageSet:
+    return load_images("digits", "train").subset(4 if quick else 1000)  # the test split has 355
 
 
 def counts(device: torch.device, quick: bool) -> dict[str, Any]:
     """How many images are wrong in each cell, in float32 on the CPU and on the GPU."""
     from timm_pushpull.benchmark import evaluate
-    from timm_pushpull.data.loading import load_images
     from timm_pushpull.data.preprocessing import ResizeCenterCrop
 
-    images = load_images("digits").subset(4 if quick else 1000)
+    images = digits(quick)
     torch.manual_seed(0)
     model = timm.create_model("resnet18_cifar_pushpull", num_classes=len(images.classes)).eval()
     torch.backends.cudnn.allow_tf32 = False
@@ -270,7 +274,8 @@ def counts(device: torch.device, quick: bool) -> dict[str, Any]:
     other = sum(int((errors[0][cell] != errors[1][cell]).sum()) for cell in errors[0])
     same = sum(wrong[0][cell] == wrong[1][cell] for cell in wrong[0])
     print(f"{same} of {len(wrong[0])} cells have equal counts; {other} images differ, {len(images):,} images per cell")
-    return {"equal cells": same, "cells": len(wrong[0]), "different images": other, "cpu": wrong[0], "gpu": wrong[1]}
+    found = {"images": len(images), "equal cells": same, "cells": len(wrong[0]), "different images": other}
+    return {**found, "cpu": wrong[0], "gpu": wrong[1]}
 
 
 PARTS: dict[str, Callable[[torch.device, bool], dict[str, Any]]] = {

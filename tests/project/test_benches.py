@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import gpu
 from support.paths import ROOT
 from support.processes import run_command
 
@@ -44,5 +45,10 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(tmp_path):
     assert results["golden cases"]["float64, channels_last"]["error"] < 1e-10
     assert results["counts on CPU and GPU"]["different images"] == 0
     assert set(results["unit and peak memory"]["resnet50"]["infer"]) == {"plain", "published", "ours"}
+    assert results["benchmark"]["images"] == results["counts on CPU and GPU"]["images"] == 4
     labels = {"plain, compiled", "plain", "published", "published, compiled", "ours", "ours, compiled"}
     assert set(results["compiled stem"]["train step"]) == labels
+
+
+def test_the_digits_it_takes_are_enough():
+    assert len(gpu.digits(quick=False)) == 1000
