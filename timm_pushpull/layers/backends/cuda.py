@@ -2,7 +2,8 @@
 
 A program of a kernel walks down a strip of a map, a row of columns by channels at a time. It keeps the sums along the
 last rows, so that it reads a number once for every column of a pooling window, all but the first time from the cache.
-Sums over positions are added per strip, then over the strips in a fixed order: equal inputs give equal gradients.
+Sums over positions are added per strip, then over the strips in a fixed order: equal inputs give equal gradients of
+alpha, scale and bias. Those of weight and input are cuDNN's, which may sum in another order.
 """
 
 from __future__ import annotations
