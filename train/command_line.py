@@ -60,6 +60,8 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     """The run's options (recipe, model, output, baseline, resume, overwrite, save_minutes, tracker, device; overrides
     of the recipe, in words) and its settings."""
     options = _parser().parse_args(arguments)
+    if options.grad_checkpointing:
+        raise InputError("--grad-checkpointing is not supported; --grad-accum-steps 2 saves memory too")
     settings = load_recipe(find_recipe(options.recipe))
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -195,6 +197,7 @@ def _add_run_options(parser: Parser) -> None:
     )  # fmt: skip
     add("--tracker", default=None, help="tensorboard, trackio, wandb or another of Accelerate's (default: none)")
     add("--log-wandb", dest="tracker", action="store_const", const="wandb", help="as --tracker wandb")
+    add("--grad-checkpointing", action="store_true", default=False, help=argparse.SUPPRESS)  # refused with advice
     add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, mps, xpu (default: auto)")
 
 

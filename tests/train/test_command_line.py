@@ -73,6 +73,7 @@ def test_wandb_has_timm_s_flag():
         ("--model csatv2 --convert-stem --model-args", ["csatv2 does not begin with a convolution"]),
         ("--model resnet18_pushpull --convert-stem --model-args", ["conv1 is a PushPullConv2d"]),
         ("--model vgg11 --convert-stem --model-args b=1", ["cannot create vgg11: it has no argument b"]),
+        ("--grad-checkpointing", ["--grad-checkpointing is not supported; --grad-accum-steps"]),
         ("--vflip 2", ["vflip is 2.0; use at least 0 and at most 1"]),
     ],
 )

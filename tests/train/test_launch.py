@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from accelerate.utils import DistributedType
 
 from support.example_training import MODEL, folder_arguments
 from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError
-from train import train
+from train import launch, train
 from train.run_folder import Checkpoints
 
 
@@ -32,6 +35,14 @@ def test_settings_of_the_launcher_that_train_py_does_not_follow(dataset, tmp_pat
     process = run_command(*folder_arguments(dataset, tmp_path / "run"), *options, **environment)
     assert_one_clear_line(process, *words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_networks_that_are_divided_among_processes(kind, monkeypatch):
+    """Accelerate has these with several GPUs only."""
+    monkeypatch.setattr(launch, "Accelerator", lambda **_: SimpleNamespace(distributed_type=DistributedType[kind]))
+    with pytest.raises(InputError, match=rf"{kind} is not supported; use a configuration from train/clusters"):
+        launch.start_accelerator("cpu", "fp32")
 
 
 @pytest.mark.parametrize(
