@@ -9,6 +9,7 @@ ratio and the peak memory.
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import time
 
@@ -37,8 +38,14 @@ def main() -> None:
     measure(parser.parse_args())
 
 
-def measure(options: argparse.Namespace, names: tuple[str, ...] = tuple(CORRUPTIONS)) -> dict[str, float]:
-    """Measure the cells of these corruptions and as many bare passes, and print and return their images/s."""
+def measure(
+    options: argparse.Namespace, names: tuple[str, ...] = CORRUPTIONS, deadline: float = math.inf
+) -> dict[str, float]:
+    """Measure the cells of these corruptions and as many bare passes, and print and return their images/s.
+
+    Args:
+        deadline: By `time.perf_counter`; after it, only the corruption at hand is finished.
+    """
     device = choose_device()
     precision = choose_precision("auto", device)
     batch = options.batch_size or (64 if device.type == "cpu" else 512)
@@ -65,11 +72,13 @@ def measure(options: argparse.Namespace, names: tuple[str, ...] = tuple(CORRUPTI
     evaluate(model, images.subset(64), ResizeCenterCrop(32, 32), **arguments)  # compiles
     bare(1)
     ours = bares = 0.0
+    count = 0
     for name in names:
+        if count and time.perf_counter() > deadline:
+            break
         one, other = measured((name,)), bare(5)
         print(f"{name:>20}: {one:7.2f} s, bare {other:7.2f} s, ratio {one / other:.3f}", flush=True)
-        ours, bares = ours + one, bares + other
-    count = 5 * len(names) * len(images)
+        ours, bares, count = ours + one, bares + other, count + 5 * len(images)
     print(
         f"{options.model}, {len(images):,} images x {count // len(images)}, {precision}, batches of {batch}, "
         f"{describe(device)}: "

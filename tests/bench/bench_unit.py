@@ -10,6 +10,7 @@ the memory that torch hands out in a training step. Times mean something only wh
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -120,12 +121,19 @@ def main() -> None:
 
 
 def measure(
-    plain_name: str, name: str, x: torch.Tensor, precision: str, rounds: int, repeats: int = 1
+    plain_name: str,
+    name: str,
+    x: torch.Tensor,
+    precision: str,
+    rounds: int,
+    repeats: int = 1,
+    deadline: float = math.inf,
 ) -> dict[str, dict[str, float]]:
     """Measure the forms of a network with the unit against the plain network, and print the results.
 
     Args:
         x: Images, shape (N, 3, H, W), whose device and memory format the networks get.
+        deadline: As in `in_turns`.
 
     Returns:
         For `infer` and `train step` the milliseconds of the plain network and the ratios of the others; for `peak
@@ -133,24 +141,30 @@ def measure(
     """
     device, results = x.device, {}
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    plain, unit = (
-        steps(timm.create_model(arch).to(device, memory_format=layout), x, precision) for arch in (plain_name, name)
-    )
-    work = {"plain": plain, "published": unit, "ours": unit}
-    for kind in plain:
+
+    def steps_of(arch: str) -> dict[str, Callable[[], None]]:
+        return steps(timm.create_model(arch).to(device, memory_format=layout), x, precision)
+
+    unit = steps_of(name)
+    work = {"plain": steps_of(plain_name), "published": unit, "ours": unit}
+    for kind in unit:
         for label in FORMS:
             with form(label):
                 first = seconds(work[label][kind], device, 1)
                 if label == "ours":
                     second = seconds(work[label][kind], device, 1)
                     print(f"{plain_name} {kind}: first call of ours {first:.2f} s, second {second:.2f} s")
-        times = in_turns({label: work[label][kind] for label in FORMS}, device, rounds, repeats, form)
+        times = in_turns({label: work[label][kind] for label in FORMS}, device, rounds, repeats, form, deadline)
         results[kind] = ratios(times)
         print(f"{plain_name} {kind}: {_line(results[kind], 'ms')}")
+    del work, unit  # on a GPU, the other network would count too
     peaks = {}
     for label in FORMS:
+        step = steps_of(plain_name if label == "plain" else name)["train step"]
         with form(label):
-            peaks[label] = peak_bytes(work[label]["train step"], device)
+            step()  # the optimizer's state comes with the first step
+            peaks[label] = peak_bytes(step, device)
+        del step
     others = {label: peaks[label] / peaks["plain"] for label in FORMS[1:]}
     results["peak memory"] = {"plain": peaks["plain"] / 2**20, **others}
     print(f"{plain_name} train step, peak memory: {_line(results['peak memory'], 'MiB')}")
@@ -163,11 +177,18 @@ def in_turns(
     rounds: int,
     repeats: int,
     context: Callable[[str], AbstractContextManager] = lambda _: nullcontext(),
+    deadline: float = math.inf,
 ) -> dict[str, list[float]]:
-    """Seconds of each work in every round; each finds the memory as each of the others leaves it."""
+    """Seconds of each work in every round; each finds the memory as each of the others leaves it.
+
+    Args:
+        deadline: By `time.perf_counter`; after it, only the round at hand is finished.
+    """
     times: dict[str, list[float]] = {label: [] for label in work}
     labels = list(work)
     for turn in tqdm(range(rounds), leave=False):
+        if turn and time.perf_counter() > deadline:
+            break
         first = turn % len(labels)
         for label in labels[first:] + labels[:first]:
             with context(label):

@@ -6,13 +6,16 @@ import importlib.util
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from bench import gpu
+from bench import bench_training, bench_unit, gpu
 from support.paths import ROOT
 from support.processes import run_command
+from timm_pushpull.data import load_images
 
 GPU = ROOT / "tests" / "bench" / "gpu.py"
 BENCHES = sorted((ROOT / "tests" / "bench").glob("bench_*.py"))
@@ -37,7 +40,7 @@ def test_its_help_says_every_default(path: Path):
 
 
 def test_the_script_for_a_gpu_runs_on_a_cpu(tmp_path):
-    process = run_command(GPU, "--quick", "--output", tmp_path / "gpu.json")
+    process = run_command(GPU, "--quick", "--seconds", "3600", "--output", tmp_path / "gpu.json")
     assert process.returncode == 0, process.stderr
     results = json.loads((tmp_path / "gpu.json").read_text())
     assert len(results) == 8
@@ -52,3 +55,32 @@ def test_the_script_for_a_gpu_runs_on_a_cpu(tmp_path):
 
 def test_the_digits_it_takes_are_enough():
     assert len(gpu.digits(quick=False)) == 1000
+
+
+def test_a_part_that_fails_gives_exit_code_1_after_the_others(tmp_path, monkeypatch):
+    def fails(run):
+        raise ValueError("no")
+
+    monkeypatch.setattr(gpu, "PARTS", {"one": fails, "two": lambda run: {"quick": run.quick}})
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--quick", "--output", str(tmp_path / "gpu.json")])
+    with pytest.raises(SystemExit) as error:
+        gpu.main()
+    assert error.value.code == 1
+    assert json.loads((tmp_path / "gpu.json").read_text()) == {
+        "one": {"error": "ValueError: no"},
+        "two": {"quick": True},
+    }
+
+
+def test_no_round_begins_after_the_deadline():
+    def times(deadline):
+        return bench_unit.in_turns({"plain": lambda: None}, torch.device("cpu"), 3, 1, deadline=deadline)
+
+    assert len(times(time.perf_counter() - 1)["plain"]) == 1
+    assert len(times(time.perf_counter() + 60)["plain"]) == 3
+
+
+@pytest.mark.parametrize("size", [32, 40])
+def test_the_synthetic_images_are_as_many_as_asked_for(size, tmp_path):
+    bench_training.synthetic_images(tmp_path, 1010, size)
+    assert len(load_images(tmp_path, "train")) == 1010
