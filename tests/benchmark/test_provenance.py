@@ -71,7 +71,9 @@ SECRETS = {
     "temporary key of Amazon": f"ASIA{SECRET[:16].upper()}",
     "passphrase": f"passphrase={SECRET}",
     "pwd": f"pwd={SECRET}",
-    "token of PyPI": f"pypi-{SECRET}",
+    "token of PyPI": f"pypi-Ag{SECRET}",
+    "key of OpenAI": f"sk-proj-{SECRET}",
+    "key of Stripe": f"sk_live_{SECRET}",
     "token of Google": f"ya29.{SECRET}",
     "cookie": f"Cookie: session={SECRET}",
     "signature of a path": f"data?sig={SECRET}",
@@ -92,17 +94,23 @@ def test_secrets_are_replaced(text, monkeypatch):
         *("uoft-cs/cifar10", "lr=0.1", "a@b", "C:/data", "what? no", "x/y.json", "class_token=true", "reg_tokens=4"),
         *("hf-internal-testing/tiny-random", "the token may not write there; use a token with write access"),
         "https://host.org/data#readme",
+        *(
+            "hf_birds_of_europe_and_asia",
+            "sk-learn-digits-images-2024",
+            "sk_skin_lesions_of_2019",
+            "npm_icons_of_packages",
+        ),
     ],
 )
 def test_other_text_stays(text):
     assert redacted(text) == text
 
 
-@pytest.mark.parametrize("part", ["a.", "a://", "a://b", "://", "hf-", "token=", "token='", "X-Amz-", "--", " "])
+@pytest.mark.parametrize("part", ["a.", "a://", "a://b", "a:/", "://", "hf-", "token=", "token='", "X-Amz-", "--", " "])
 def test_long_texts_take_no_time(part):
-    start = time.monotonic()
+    start = time.process_time()
     redacted(part * (300_000 // len(part)))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_parser_prints_no_secret(capsys):

@@ -46,8 +46,10 @@ _VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s&,;'"]+)"""
 _SECRETS = (
     (  # tokens that can be known by their form
         re.compile(
-            r"(?<![A-Za-z0-9])(?:(?:hf_|api_org_|gh[pousr]_|github_pat_|glpat-|npm_|sk[_-]|xox[abprs]-)[\w-]{16,}"
-            r"|pypi-[\w-]{16,}|ya29\.[\w-]{16,}|A(?:KI|SI)A[0-9A-Z]{16}|AIza[\w-]{35}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)",
+            # Without separators where tokens have none: datasets are called hf_birds_of_europe, too.
+            r"(?<![A-Za-z0-9])(?:(?:hf_|api_org_|gh[pousr]_|npm_|sk[_-])[A-Za-z0-9]{16,}"
+            r"|(?:github_pat_|glpat-|xox[abprs]-|sk-(?:proj|ant)-|sk_(?:live|test)_|pypi-Ag|ya29\.)[\w-]{16,}"
+            r"|A(?:KI|SI)A[0-9A-Z]{16}|AIza[\w-]{35}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)",
             re.ASCII,
         ),
         "***",
@@ -60,7 +62,7 @@ _SECRETS = (
         lambda found: f"{found[1]}?***" if found[2] else found[0],
     ),
     (re.compile(rf"({_NAMED}['\"]?\s?[=:]\s?)(?!(?:true|false|none|null)\b){_VALUE}", re.IGNORECASE), r"\1***"),
-    (re.compile(rf"(--[\w-]{{0,40}}{_NAMED} ){_VALUE}", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"((?<![\w-])--[\w-]{{0,40}}{_NAMED} ){_VALUE}", re.IGNORECASE), r"\1***"),
 )
 
 
