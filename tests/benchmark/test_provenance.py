@@ -6,9 +6,11 @@ import os
 import sys
 import time
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
+from support.example_run import some_results
 from support.processes import assert_one_clear_line
 from timm_pushpull import cli
 from timm_pushpull.utils import provenance
@@ -129,6 +131,19 @@ def test_error_lines_hold_no_secret(tmp_path, run_inside):
 def test_a_recorded_command_holds_no_escape_sequence(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["timm-pushpull", "info", "o\x1b[2J.json"])
     assert command() == r"timm-pushpull info 'o\x1b[2J.json'"
+
+
+def test_lines_on_stdout_hold_no_escape_sequence_and_no_secret(tmp_path, capsys):
+    files = [str(tmp_path / f"{name}.json") for name in ("resnet18_cifar", "resnet18_cifar_pushpull")]
+    for file in files:
+        Path(file).write_text(some_results(Path(file).stem).to_json())
+    output = tmp_path / f"hf_{SECRET}\x1b[2J.md"
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["compare", *files, "--output", str(output)])
+    assert output.exists()
+    said = capsys.readouterr().out
+    assert f"written to {tmp_path}/***\\x1b[2J.md" in said
+    assert SECRET not in said
 
 
 def test_tracebacks_hold_no_secret_and_no_escape_sequence(monkeypatch, capsys):
