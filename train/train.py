@@ -1,6 +1,6 @@
 """Train push-pull networks and their plain baselines, measure them, and write release folders.
 
-accelerate launch train/train.py                                         # digits, two networks, six minutes
+accelerate launch train/train.py                                         # digits, two networks, six to eight minutes
 accelerate launch train/train.py --recipe cifar10 --dataset FOLDER_OR_HUB_ID
 accelerate launch train/train.py --recipe cifar10 --model resnet18_cifar_pushpull5 --output runs/pp5
 accelerate launch --config_file train/clusters/eight_gpus.yaml train/train.py --recipe imagenet1k --dataset FOLDER
