@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from timm_pushpull import InputError
 from timm_pushpull.benchmark import CLEAN, PrecomputedCorruptions
+from timm_pushpull.benchmark.pairing import pair
 from timm_pushpull.data import ImageSet, generate, load_images, open_corrupted
 
 CLASSES = ("ant", "bee", "cat")
@@ -297,3 +299,14 @@ def test_another_split_of_the_same_dataset_is_refused(tmp_path):
     corrupted = make(load_images(tmp_path / "set", "test"), tmp_path / "C")
     with pytest.raises(InputError, match="made from split 'test' of 'set', not from 'train'; choose it with --split"):
         PrecomputedCorruptions(corrupted, 8, clean=load_images(tmp_path / "set", "train"))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_file_name_in_latin_1_goes_through_every_layout(tmp_path, layout):
+    write_classes(tmp_path / "clean", ("cat",), 2)
+    folder = os.fsencode(tmp_path / "clean" / "cat")
+    os.rename(folder + b"/cat0.png", folder + b"/caf\xe9.png")
+    clean = load_images(tmp_path / "clean")
+    corrupted = make(clean, tmp_path / layout, layout)
+    assert sorted(pair(clean, corrupted).tolist()) == [0, 1]
+    assert [label for _, labels, _ in corrupted.batches("contrast", 1, 1) for label in labels] == [0, 0]

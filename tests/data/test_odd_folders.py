@@ -6,57 +6,14 @@ Every case writes a few tiny images, and says which split, classes and files com
 from __future__ import annotations
 
 import os
-import re
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from timm_pushpull import InputError
-from timm_pushpull.benchmark.pairing import pair
-from timm_pushpull.data import generate, load_images, open_corrupted
-
-Write = Callable[[Path], None]
-
-
-def images(*names: str) -> Write:
-    """Write an image of 8 x 8 px under each of these names."""
-
-    def write(folder: Path) -> None:
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8)).save(folder / name, "PNG")
-
-    return write
-
-
-def texts(**contents: str) -> Write:
-    """Write text files; `__` in a name stands for a folder, `_dot_` for a dot."""
-
-    def write(folder: Path) -> None:
-        for key, content in contents.items():
-            path = folder / key.replace("__", "/").replace("_dot_", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-
-    return write
-
-
-def folders(*names: str) -> Write:
-    return lambda folder: [(folder / name).mkdir(parents=True) for name in names] and None
-
-
-def link(name: str, target: str) -> Write:
-    return lambda folder: (folder / name).symlink_to(folder / target)
-
-
-def rename(name: str, other: bytes) -> Write:
-    return lambda folder: os.rename(os.fsencode(folder / name), os.fsencode(folder) + b"/" + other)
-
+from support.odd_folders import Case, check_case, folders, images, link, rename, texts
+from timm_pushpull.data import load_images
 
 PAIR = ("cat/0.png", "dog/0.png")
 SPLITS = ("train/cat/0.png", "train/dog/0.png", "test/cat/1.png", "test/dog/1.png")
@@ -69,8 +26,7 @@ TINY_IMAGES = images(
     "test/images/0.JPEG",
 )
 
-#: What is written, the arguments, and: split, classes, files (in order); or the text of the error.
-CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
+CASES: dict[str, Case] = {
     "class folders": ([images(*PAIR)], {}, ("train", "cat dog", "cat/0.png dog/0.png")),
     "files named like splits": (
         [images("cat/test_0.png", "cat/x.png", "dog/train.png", "dog/val_1.png")],
@@ -266,87 +222,6 @@ CASES: dict[str, tuple[list[Write], dict, tuple[str, str, str] | str]] = {
         {},
         "do not agree about '9.JPEG'",
     ),
-    "metadata": (
-        [images("test_0.png", "b.png"), texts(metadata_dot_csv="file_name,label\nb.png,y\ntest_0.png,x\n")],
-        {"train": True},
-        ("train", "x y", (1, 0)),
-    ),
-    "metadata with a text and a number": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,species,year\n0.png,y,1993\n1.png,x,1990\n")],
-        {"train": True},
-        "choose one with --label-column: species, year",
-    ),
-    "metadata with a label and a number": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,year,label\n0.png,1993,y\n1.png,1990,x\n")],
-        {"train": True},
-        ("train", "x y", (1, 0)),
-    ),
-    "metadata with a number that is no class": (
-        [images("0.png", "1.png", "2.png"), texts(metadata_dot_csv="file_name,year\n0.png,5\n1.png,5\n2.png,3\n")],
-        {"train": True},
-        "holds no labels; its columns are: .*year .int64.; choose one with --label-column",
-    ),
-    "metadata over class folders": (
-        [images(*PAIR, "cat/1.png"), texts(metadata_dot_csv="file_name,by\ncat/0.png,x\ndog/0.png,x\ncat/1.png,y\n")],
-        {"train": True},
-        "holds folders such as 'cat' and a metadata file with the column 'by'; choose --label-column by",
-    ),
-    "the same, the column named": (
-        [images(*PAIR, "cat/1.png"), texts(metadata_dot_csv="file_name,by\ncat/0.png,x\ndog/0.png,x\ncat/1.png,y\n")],
-        {"train": True, "label_column": "by"},
-        ("train", "x y", (0, 0, 1)),
-    ),
-    "captions": (
-        [images("0.png", "1.png", "2.png"), texts(metadata_dot_csv="file_name,text\n0.png,a\n1.png,b\n2.png,c\n")],
-        {"train": True},
-        "holds no labels; its columns are: .*choose one with --label-column",
-    ),
-    "booleans": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,is_cat\n0.png,True\n1.png,False\n")],
-        {"train": True},
-        ("train", "False True", (1, 0)),
-    ),
-    "decimal labels": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,label\n0.png,0.5\n1.png,1.5\n")],
-        {"train": True},
-        "holds decimal numbers, not class numbers or names; write whole numbers or text",
-    ),
-    "a blank label": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,label\n0.png,cat\n1.png,\n")],
-        {"train": True},
-        "has no value in row 1, counted from 0; fill it in",
-    ),
-    "a label that is blank space": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv='file_name,label\n0.png,cat\n1.png," "\n')],
-        {"train": True},
-        "has no value in row 1",
-    ),
-    "numbers that are no classes": (
-        [images("0.png", "1.png"), texts(metadata_dot_csv="file_name,label\n0.png,0\n1.png,4000000000\n")],
-        {"train": True},
-        "no class numbers",
-    ),
-    "metadata of another form": (
-        [images("0.png"), texts(metadata_dot_csv="name,label\n0.png,x\n")],
-        {"train": True},
-        "`file_name`",
-    ),
-    "metadata in every split": (
-        [
-            images("train/0.png", "val/test1.png"),
-            texts(
-                train__metadata_dot_csv="file_name,label\n0.png,x\n",
-                val__metadata_dot_csv="file_name,label\ntest1.png,y\n",
-            ),
-        ],
-        {"split": "val"},
-        ("validation", "y", (0,)),
-    ),
-    "metadata beside splits": (
-        [images("train/0.png", "test/1.png"), texts(metadata_dot_csv="file_name,label\ntrain/0.png,x\ntest/1.png,x\n")],
-        {},
-        "give every split a metadata file",
-    ),
 }
 
 
@@ -360,28 +235,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:.*in no class folder")
 def test_a_folder_is_read_by_the_rule_or_refused(tmp_path, case):
-    writers, arguments, expected = CASES[case]
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for write in writers:
-        write(folder)
-    options = dict(arguments)
-    place = folder / options.pop("below", "")
-    if isinstance(expected, str):
-        with pytest.raises(InputError, match=expected) as error:
-            load_images(place, **options)
-        assert len(str(error.value).splitlines()) == 1
-        return
-    found = load_images(place, **options)
-    split, classes, files = expected
-    assert (found.split, found.classes) == (split, tuple(classes.split()) if isinstance(classes, str) else classes)
-    if isinstance(files, tuple) and isinstance(files[0], int):
-        assert found.labels.tolist() == list(files)
-        return
-    files = tuple(files.split()) if isinstance(files, str) else files
-    assert tuple(os.path.relpath(path, place) for path in found.files.paths(range(len(found)))) == files
-    depth = 1 if files[0].split("/")[0] not in found.classes or split == files[0].split("/")[0] else 0
-    assert [found.classes[label] for label in found.labels] == [file.split("/")[depth] for file in files]
+    check_case(tmp_path, CASES[case])
 
 
 def test_the_table_is_large():
@@ -415,23 +269,6 @@ def test_images_that_are_left_out_are_counted(tmp_path):
     images("cats/train/cat.0.png", "cats/train/dog.0.png", "cats/test1/0.png")(tmp_path)
     with pytest.warns(UserWarning, match="'test1', 'train'; if 'train' is a split, its images are in no class folder"):
         load_images(tmp_path / "cats")
-    folder = tmp_path / "listed"
-    images("0.png", "1.png", "2.png")(folder)
-    texts(metadata_dot_csv="file_name,label\n0.png,x\n")(folder)
-    with pytest.warns(UserWarning, match="2 of 3 images in .* have no row in a metadata file; left out"):
-        load_images(folder, train=True)
-
-
-def test_parquet_below_brackets_is_refused_in_words(tmp_path):
-    import datasets
-
-    folder = tmp_path / "a[1]"
-    folder.mkdir()
-    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["x"]))
-    table = datasets.Dataset.from_dict({"image": [Image.new("RGB", (8, 8))], "label": [0]}, features=features)
-    table.to_parquet(folder / "test.parquet")
-    with pytest.raises(InputError, match=re.escape("cannot read a folder with '[' in its path")):
-        load_images(folder)
 
 
 def test_nothing_is_warned_of_where_all_is_well(tmp_path):
@@ -439,15 +276,3 @@ def test_nothing_is_warned_of_where_all_is_well(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_images(tmp_path)
-
-
-@pytest.mark.parametrize("layout", ["npy", "imagefolder", "parquet"])
-def test_a_file_name_in_latin_1_goes_through_every_layout(tmp_path, layout):
-    images("set/cat/0.png", "set/cat/1.png")(tmp_path)
-    os.rename(os.fsencode(tmp_path / "set" / "cat" / "0.png"), os.fsencode(tmp_path / "set" / "cat") + b"/caf\xe9.png")
-    found = load_images(tmp_path / "set")
-    options = {"preset": "cifar10-c", "corruptions": ["contrast"], "severities": [1], "progress": False}
-    generate(found, tmp_path / layout, format=layout, **options)
-    corrupted = open_corrupted(tmp_path / layout)
-    assert sorted(pair(found, corrupted).tolist()) == [0, 1]
-    assert [label for _, labels, _ in corrupted.batches("contrast", 1, 1) for label in labels] == [0, 0]
