@@ -128,17 +128,15 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
 def _timm_augmentation(settings: Settings) -> dict[str, Any]:
     """What timm's flags add to the paper's crop and flip, as arguments of `TrainingImages`."""
     found: dict[str, Any] = {}
+    interpolation = settings.train_interpolation or settings.interpolation
+    assert interpolation
     if settings.scale:
-        interpolation = settings.train_interpolation or settings.interpolation
         assert settings.img_size
-        assert interpolation
         ratio = settings.ratio or (3 / 4, 4 / 3)
         found["resized_crop"] = RandomResizedCrop(settings.img_size, settings.scale, ratio, interpolation)
     if settings.aa:
         assert settings.img_size
         assert settings.mean
-        interpolation = settings.train_interpolation or settings.interpolation
-        assert interpolation
         found["timm_policy"] = TimmPolicy(settings.aa, settings.img_size, settings.mean, interpolation)
     if settings.reprob:
         assert settings.mean

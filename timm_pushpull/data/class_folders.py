@@ -162,13 +162,13 @@ def _check_flat(folder: Path, split: str | None) -> None:
 def _splits(folder: Path) -> dict[str, str]:
     """The folders that hold class folders and are named like splits: name of the split to that of the folder."""
     groups: dict[str, list[str]] = {}
-    named = [name for name in subfolders(folder) if split_name(name)]
-    # A single folder with images of its own may be a class that is called so; several are splits with stray images.
-    several = sum(_holds_folders(folder / name) for name in named) > 1
-    for name in named:
-        holds = _holds_folders(folder / name) if several else _holds_classes(folder / name)
-        if holds or (folder / name / _ANNOTATIONS).is_file():
-            groups.setdefault(split_name(name) or name, []).append(name)
+    named = {name: canonical for name in subfolders(folder) if (canonical := split_name(name))}
+    holding = {name for name in named if _holds_folders(folder / name)}
+    for name, canonical in named.items():
+        # A single folder with images of its own may be a class that is called so; several are splits with stray images.
+        is_split = name in holding and (len(holding) > 1 or not _direct_images(folder / name))
+        if is_split or (folder / name / _ANNOTATIONS).is_file():
+            groups.setdefault(canonical, []).append(name)
     if (folder / "val" / _ANNOTATIONS).is_file():
         groups.pop("test", None)  # Tiny ImageNet's test images have no labels
     return {canonical if len(names) == 1 else name: name for canonical, names in groups.items() for name in names}

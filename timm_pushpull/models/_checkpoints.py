@@ -31,18 +31,24 @@ SCALE = "scale"
 
 
 def saved_avg_size(path: Path | str) -> int | None:
-    """`avg_size` in the header of a safetensors file, or in the `config.json` beside it, because timm writes no header.
+    """`avg_size` of `saved_settings`."""
+    return saved_settings(path).get(AVG_SIZE)
 
-    None if neither has it or can be read.
+
+def saved_settings(path: Path | str) -> dict[str, Any]:
+    """`avg_size` in the header of a safetensors file, or what the `config.json` beside it says, because timm writes no
+    header.
+
+    Empty if neither has it or can be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
             saved = (file.metadata() or {}).get(AVG_SIZE)
     except (OSError, SafetensorError):
-        return None  # whoever reads the tensors reports it
-    if saved is not None:
-        return int(saved) if saved.isdecimal() else None
-    return _configured(Path(path)).get(AVG_SIZE)
+        return {}  # whoever reads the tensors reports it
+    if saved is not None and saved.isdecimal():
+        return {AVG_SIZE: int(saved)}
+    return _configured(Path(path))
 
 
 def stem_settings(config: object) -> dict[str, Any]:
@@ -136,10 +142,8 @@ def _with_header(read: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[s
     @wraps(read)
     def wrapped(checkpoint_path: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         state = read(checkpoint_path, *args, **kwargs)
-        if not str(checkpoint_path).endswith(".safetensors"):
-            return state
-        saved = saved_avg_size(checkpoint_path)
-        return with_settings(state, _configured(Path(checkpoint_path)) if saved is None else {AVG_SIZE: saved})
+        is_safetensors = str(checkpoint_path).endswith(".safetensors")
+        return with_settings(state, saved_settings(checkpoint_path)) if is_safetensors else state
 
     return wrapped
 

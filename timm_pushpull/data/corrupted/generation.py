@@ -224,7 +224,8 @@ class _Run:
         with progress_bar(len(records), "verify", "chunk", show=self.progress and bool(records)) as bar:
             found = set()
             for chunk, verified in zip(records, self.threads.map(is_verified, records), strict=True):
-                found |= {chunk} if verified else set()
+                if verified:
+                    found.add(chunk)
                 bar.update()
         return found
 
