@@ -3,6 +3,7 @@
 examples:
   python train/study.py                               # print what has been run, and what has not
   python train/study.py --page model_cards/study.md   # write a page with the conclusions, too
+  python train/study.py --figure study.png --rows pushpull pushpull5
   python train/run_queue.py --datasets FILE           # train and measure the rest of the studies
 
 A study is a folder with a `plan.yaml`; the results of a row and seed are in it as ROW.SEED.json.
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from timm.models import split_model_name_tag
@@ -27,12 +28,16 @@ if __name__ == "__main__":
 from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Results, Training
+from timm_pushpull.figures import check_output, plot_corruption_intervals, save_figure
 from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, write_file
 from timm_pushpull.utils.text import say
 from timm_pushpull.utils.yaml_text import load_yaml
 from train.settings import Settings, find_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STUDIES = Path(__file__).resolve().parent / "studies"
 NOT_RUN = "not run"
@@ -214,12 +219,22 @@ def main() -> None:
     parser.add_argument(
         "--study", type=Path, default=STUDIES / "cifar10", help="folder of the study (default: train/studies/cifar10)"
     )
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="draw the errors by corruption, with their intervals over the seeds"
+    )
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the figure (default: all with a baseline)")
     options = parser.parse_args()
     study = Study.load(options.study)
+    if options.rows and not options.figure:
+        raise InputError("--rows chooses the rows of a figure; give --figure, too")
+    if options.figure:
+        check_output(options.figure)
+        save_figure(figure(study, options.rows), options.figure)
+        say(f"written to {options.figure}")
     if options.page:
         write_file(options.page, page(study))
         say(f"written to {options.page}")
-    else:
+    if not options.figure and not options.page:
         print(table(study))
 
 
@@ -287,6 +302,41 @@ def by_corruption(study: Study) -> str:
         for corruption in seeds[0][0]
     ]
     return markdown.table(["corruption", *(study.name(row) for row in rows)], lines)
+
+
+def figure(study: Study, names: Sequence[str] | None = None) -> Figure:
+    """The relative errors by corruption of some rows, with their 95 % intervals over seeds.
+
+    Args:
+        names: Names of rows (default: all that were run, and their baseline, with at least two seeds).
+
+    Raises:
+        InputError: Unknown rows, or rows that were not run with at least two seeds of the same baseline.
+    """
+    found = {row.name: row for row, _ in study.compared()}
+    for name in names or ():
+        if name not in study.rows:
+            raise unknown("row", name, study.rows)
+        if name not in found:
+            raise InputError(f"row {name!r} has no baseline, or fewer than two seeds were run; leave it out")
+    rows = [found[name] for name in names or found]
+    if not rows:
+        raise InputError(f"study {study.folder.name} has no rows with two seeds so far")
+    if len(bases := {row.baseline.name for row in rows if row.baseline}) > 1:
+        raise InputError(f"the rows have several baselines ({', '.join(sorted(bases))}); name rows of one with --rows")
+    measured = {}
+    for row in rows:
+        seeds = [
+            {**relative, "mrCE": statistics.fmean(metrics.without_validation(relative).values())}
+            for relative in row.relative_errors().values()
+        ]
+        intervals = {name: Interval.of([relative[name] for relative in seeds]) for name in seeds[0]}
+        measured[study.name(row).replace("`", "")] = {
+            name: (interval.mean, interval.low or 0, interval.high or 0) for name, interval in intervals.items()
+        }
+    fewest, most = min(len(row.pairs()) for row in rows), max(len(row.pairs()) for row in rows)
+    baseline = next(iter(rows[0].pairs().values()))[1]
+    return plot_corruption_intervals(baseline, measured, f"{fewest}" if fewest == most else f"{fewest} to {most}")
 
 
 def conclusion(study: Study) -> str:

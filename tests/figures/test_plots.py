@@ -167,6 +167,23 @@ def test_bars_of_partial_results():
     assert [text.get_text() for text in axes.texts] == ["Noise", "Weather", "Mean"]
 
 
+def test_points_and_error_bars_are_the_means_and_intervals():
+    baseline, *_ = models(1)
+    values = {name: (0.9 + 0.01 * i, 0.8 + 0.01 * i, 1.1) for i, name in enumerate((*CORRUPTIONS, "mrCE"))}
+    figure = figures.plot_corruption_intervals(baseline, {"a": values, "b": values}, "3 to 10")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()][-2:] == ["jpeg compression", "mrCE"]
+    assert legend_texts(figure) == ["model_0 (baseline)", "a", "b"]
+    for container in axes.containers:
+        points, _, (bars,) = container
+        np.testing.assert_allclose(points.get_ydata(), [100 * mean for mean, _, _ in values.values()])
+        ends = [100 * np.array(ends) for _, *ends in values.values()]
+        np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], ends)
+    first, second = (container[0].get_xdata() for container in axes.containers)
+    assert all(first < second)
+    assert "3 to 10 training seeds" in " ".join(figure.texts[-1].get_text().split())
+
+
 def test_models_differ_without_colour():
     measured = models(9)
     lines = looks(figures.plot_severity_curves(measured).axes[0].lines)

@@ -128,6 +128,39 @@ def test_frequency_groups_are_those_of_table_4(folder):
     assert "| `resnet18_cifar_pushpull`, `alpha=1.5` | 50.0 [50.0, 50.0] | 75.0 [75.0, 75.0] |" in page  # fog and snow
 
 
+def test_the_figure_holds_the_intervals_of_the_page(folder, tmp_path, run_inside):
+    for seed, factor in ((1, 0.9), (2, 0.8)):
+        measured(folder, "plain", "resnet18_cifar", seed, [0.2] * 5)
+        measured(folder, "unit", "resnet18_cifar_pushpull", seed, [factor * 0.2] * 5)
+    found = study.Study.load(folder)
+    points, _, (bars,) = study.figure(found).axes[0].containers[0]
+    assert points.get_ydata() == pytest.approx([85] * 3)  # fog, snow, mrCE
+    low, high = bars.get_segments()[-1][:, 1]
+    assert f"| 85.0 [{low:.1f}, {high:.1f}] |" in study.table(found)
+    path = tmp_path / "figure.png"
+    assert not run_inside(study.main, "study.py", "--study", folder, "--figure", path, "--rows", "unit").returncode
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--rows", "unit"), "--figure"),
+        (("--figure", "{tmp}/x.gif"), ".png, .pdf or .svg"),
+        (("--figure", "{tmp}/x.png", "--rows", "units"), "unknown row 'units'"),
+        (("--figure", "{tmp}/x.png", "--rows", "plain"), "'plain' has no baseline"),
+        (("--figure", "{tmp}/x.png", "--rows", "unit"), "fewer than two seeds"),
+        (("--figure", "{tmp}/x.png"), "no rows with two seeds"),
+    ],
+)
+def test_bad_figures_are_one_line(folder, tmp_path, run_inside, arguments, words):
+    measured(folder, "plain", "resnet18_cifar", 1, [0.2] * 5)
+    measured(folder, "unit", "resnet18_cifar_pushpull", 1, [0.2] * 5)
+    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    assert_one_clear_line(run_inside(study.main, "study.py", "--study", folder, *given), words)
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_intervals_are_those_of_student_s_t():
     """Student's sleep data (1908), differences between the two drugs: 95 % interval 0.70 to 2.46."""
     found = study.Interval.of([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])

@@ -13,7 +13,11 @@ The report page is in `timm_pushpull.figures.report`.
 
 from timm_pushpull.figures.alpha import alpha_values, plot_alpha
 from timm_pushpull.figures.canvas import FORMATS, add_caption, check_output, save_figure
-from timm_pushpull.figures.corruption_errors import plot_corruption_bars, plot_severity_curves
+from timm_pushpull.figures.corruption_errors import (
+    plot_corruption_bars,
+    plot_corruption_intervals,
+    plot_severity_curves,
+)
 from timm_pushpull.figures.corruption_sheet import plot_corruption_sheet, read_image, read_preset_image
 from timm_pushpull.figures.heatmap import FourierHeatmap, fourier_basis, fourier_heatmap, plot_fourier_heatmap
 from timm_pushpull.figures.push_pull_kernels import KernelPairs, kernel_pairs, plot_kernel_pairs, push_pull_layer
@@ -36,6 +40,7 @@ __all__ = [
     "kernel_pairs",
     "plot_alpha",
     "plot_corruption_bars",
+    "plot_corruption_intervals",
     "plot_corruption_sheet",
     "plot_fourier_heatmap",
     "plot_kernel_pairs",

@@ -100,15 +100,8 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
         InputError: The baseline makes no error on a corruption, or matplotlib is not installed.
     """
     names = measured_corruptions(baseline)
-    group_of = {name: group for group, members in metrics.GROUPS.items() for name in members}
-    groups = [group_of.get(name, "Extra") for name in names] + ["Mean"]
-    # Groups are half a unit apart.
-    breaks = [0, *(after != before for before, after in pairwise(groups))]
-    positions = [index + 0.5 * sum(breaks[: index + 1]) for index in range(len(groups))]
+    figure, axes, positions = _relative_errors(baseline.model, [results.model for results in measured], names)
     width = 0.84 / len(measured)
-    models = [f"{baseline.model} (baseline)", *(results.model for results in measured)]
-    figure = figure_with_legend(1.5 + (0.42 + 0.05 * len(measured)) * len(groups), 3.6, models)
-    axes = figure.subplots()
     counts = []
     for number, results in enumerate(measured):
         relative = metrics.relative_corruption_errors(results.errors, baseline.errors)
@@ -119,19 +112,6 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
         at = [position + (number - (len(measured) - 1) / 2) * width for position in positions]
         style: dict[str, Any] = {"edgecolor": "white", "lw": 0.4, "zorder": 2} | bar_style(number + 1)
         axes.bar(at, heights, width, bottom=100, label=results.model, **style)
-    axes.axhline(100, color=line_style(0)["color"], lw=1, zorder=3, label=models[0])
-    for group in dict.fromkeys(groups):
-        members = [position for position, of in zip(positions, groups, strict=True) if of == group]
-        middle = (members[0] + members[-1]) / 2
-        axes.text(middle, 1.02, group, transform=axes.get_xaxis_transform(), size=10, weight="bold", ha="center")
-        if members[0]:
-            axes.axvline(members[0] - 0.75, color="#cccccc", lw=0.8, zorder=0)
-    labels = [*(name.replace("_", " ") for name in names), "mrCE"]
-    axes.set_xticks(positions, labels, rotation=40, ha="right", rotation_mode="anchor", size=9)
-    axes.set(xlim=(-0.7, positions[-1] + 0.7))
-    axes.set_ylabel("error relative to the baseline (%)\n(below 100: better)", size=10)
-    axes.tick_params(labelsize=9)
-    tidy(axes, "y")
     draw_legend(figure, axes)
     add_caption(
         figure,
@@ -139,6 +119,69 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
         f"{described(baseline)}. A bar below 100 % means fewer errors than the baseline: {'; '.join(counts)}.",
     )
     return figure
+
+
+def plot_corruption_intervals(
+    baseline: Results, measured: Mapping[str, Mapping[str, tuple[float, float, float]]], seeds: str
+) -> Figure:
+    """Plot means and intervals of the error relative to the baseline over training seeds, as points with error bars.
+
+    Args:
+        baseline: Results of the baseline with one of the seeds, for its name and images.
+        measured: Model to corruption, and `mrCE`, to the mean and the ends of its 95 % interval, as fractions.
+        seeds: Number of training seeds in words, for the caption.
+
+    Raises:
+        InputError: No corruption was measured, or matplotlib is not installed.
+    """
+    names = measured_corruptions(baseline)
+    figure, axes, positions = _relative_errors(baseline.model, list(measured), names)
+    step = 0.6 / len(measured)
+    for number, (model, intervals) in enumerate(measured.items()):
+        mean, low, high = np.transpose([[100 * value for value in intervals[name]] for name in (*names, "mrCE")])
+        at = [position + (number - (len(measured) - 1) / 2) * step for position in positions]
+        style = line_style(number + 1) | {"linestyle": "none", "ms": 5, "capsize": 2.5, "elinewidth": 1.2, "zorder": 4}
+        axes.errorbar(at, mean, (mean - low, high - mean), label=model, **style)
+    draw_legend(figure, axes)
+    add_caption(
+        figure,
+        f"Error by corruption divided by the error of {baseline.model} with the same seed, both averaged over "
+        f"severities: means and 95 % intervals over {seeds} training seeds, on {described(baseline)}. Where an "
+        f"interval lies below 100 %, the model makes fewer errors than the baseline.",
+    )
+    return figure
+
+
+def _relative_errors(baseline: str, models: Sequence[str], names: Sequence[str]) -> tuple[Figure, Axes, list[float]]:
+    """Axes with the baseline's line at 100 %, and the position of each corruption, and of mrCE, on them."""
+    group_of = {name: group for group, members in metrics.GROUPS.items() for name in members}
+    groups = [group_of.get(name, "Extra") for name in names] + ["Mean"]
+    # Groups are half a unit apart.
+    breaks = [0, *(after != before for before, after in pairwise(groups))]
+    positions = [index + 0.5 * sum(breaks[: index + 1]) for index in range(len(groups))]
+    labels = [f"{baseline} (baseline)", *models]
+    figure = figure_with_legend(1.5 + (0.42 + 0.05 * len(models)) * len(groups), 3.6, labels)
+    axes = figure.subplots()
+    axes.axhline(100, color=line_style(0)["color"], lw=1, zorder=3, label=labels[0])
+    for group in dict.fromkeys(groups):
+        members = [position for position, of in zip(positions, groups, strict=True) if of == group]
+        middle = (members[0] + members[-1]) / 2
+        axes.text(middle, 1.02, group, transform=axes.get_xaxis_transform(), size=10, weight="bold", ha="center")
+        if members[0]:
+            axes.axvline(members[0] - 0.75, color="#cccccc", lw=0.8, zorder=0)
+    axes.set_xticks(
+        positions,
+        [*(name.replace("_", " ") for name in names), "mrCE"],
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
+        size=9,
+    )
+    axes.set(xlim=(-0.7, positions[-1] + 0.7))
+    axes.set_ylabel("error relative to the baseline (%)\n(below 100: better)", size=10)
+    axes.tick_params(labelsize=9)
+    tidy(axes, "y")
+    return figure, axes, positions
 
 
 def measured_corruptions(results: Results) -> list[str]:
