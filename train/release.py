@@ -201,7 +201,7 @@ def describe(plan: PlannedRelease, releases: Path) -> str:
 def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
     """The releases, and the results without weights, in a Markdown table for the README.
 
-    95 % intervals are in brackets, in percent.
+    95 % intervals are in brackets, in percent. A dagger marks an mrCE whose baseline differs in more than push-pull.
     """
     rows = []
     for plan in planned.values():
@@ -211,13 +211,14 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
         results, baseline = Results.load(path), planned[plan.baseline] if plan.baseline else None
         comparison = Comparison.of(results, Results.load(baseline.results_file(releases))) if baseline else None
         intervals = results.intervals or Intervals()
+        dagger = " †" if results.baseline and results.baseline.differences else ""
         rows.append(
             [
                 f"[`{plan.name}`](hub/releases/{plan.name})" if plan.weights else f"`{plan.name}`",
                 f"{plain(results.dataset)}, {results.num_images:,}",
                 percentage(results.clean_error, intervals.clean_error),
                 percentage(results.mce, intervals.mce),
-                percentage(comparison.row.mrce, comparison.mrce_interval) if comparison else "baseline",
+                percentage(comparison.row.mrce, comparison.mrce_interval) + dagger if comparison else "baseline",
                 f"{(path.parent / WEIGHTS).stat().st_size / 1e6:.0f} MB" if plan.weights else "results only",
             ]
         )

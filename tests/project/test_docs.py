@@ -17,6 +17,7 @@ from support.example_run import SMALL, some_results, write_run
 from support.image_folder import make_image_folder
 from support.paths import ROOT, needs_releases
 from timm_pushpull import cli
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card import CITATION
 from timm_pushpull.models import RELEASES
 from train import release
@@ -117,6 +118,17 @@ def test_the_table_of_weights_is_that_of_the_releases(page, folder):
     (printed,) = re.findall(r"<!-- weights: .* -->\n(.*?)\n<!-- end of weights -->", text, re.S)
     assert printed.replace(f"]({folder}", "](hub/") == release.weights_table(release.load_planned(), RELEASES)
     assert all(f"[`{path.name}`]" in printed for path in RELEASES.iterdir() if not path.name.startswith("."))
+
+
+@needs_releases
+def test_a_dagger_marks_baselines_that_differ_in_more_than_push_pull():
+    lines = {
+        line.split("`")[1]: line for line in release.weights_table(release.load_planned(), RELEASES).splitlines()[2:]
+    }
+    for name, plan in release.load_planned().items():
+        path = plan.results_file(RELEASES)
+        baseline = Results.load(path).baseline if path.exists() else None
+        assert name not in lines or ("†" in lines[name]) == bool(baseline and baseline.differences)
 
 
 def test_every_page_is_in_the_navigation():
