@@ -211,14 +211,17 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
         results, baseline = Results.load(path), planned[plan.baseline] if plan.baseline else None
         comparison = Comparison.of(results, Results.load(baseline.results_file(releases))) if baseline else None
         intervals = results.intervals or Intervals()
-        dagger = " †" if results.baseline and results.baseline.differences else ""
+        dagger = "\N{NO-BREAK SPACE}†" if results.baseline and results.baseline.differences else ""
+        cells = [
+            percentage(results.clean_error, intervals.clean_error),
+            percentage(results.mce, intervals.mce),
+            percentage(comparison.row.mrce, comparison.mrce_interval) + dagger if comparison else "baseline",
+        ]
         rows.append(
             [
                 f"[`{plan.name}`](hub/releases/{plan.name})" if plan.weights else f"`{plan.name}`",
                 f"{plain(results.dataset)}, {results.num_images:,}",
-                percentage(results.clean_error, intervals.clean_error),
-                percentage(results.mce, intervals.mce),
-                percentage(comparison.row.mrce, comparison.mrce_interval) + dagger if comparison else "baseline",
+                *(cell.replace(", ", ",\N{NO-BREAK SPACE}") for cell in cells),  # intervals stay on one line
                 f"{(path.parent / WEIGHTS).stat().st_size / 1e6:.0f} MB" if plan.weights else "results only",
             ]
         )
