@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,7 @@ def test_signal_to_noise_shows_a_filter_and_all_of_them():
     np.testing.assert_array_equal(shown, maps[:, 1])  # of 0, 1 and 5 only 0 and 1 have alpha > 0
     assert [axes.get_title() for axes in figure.axes[1:3]] == ["push: 12.0 dB", "push-pull: 15.0 dB"]
     text = caption(figure)
+    assert "Middle: filter 1 (largest gain among filters with α > 0" in text
     assert "Of 6 filters 4 respond to the signal" in text
     assert "with α > 0 push-pull has the higher SNR in 3 of 3 (median change +3.0 dB)" in text
     assert "with α < 0 push-pull has the higher SNR in 0 of 1 (median change −∞ dB)" in text
@@ -89,6 +91,9 @@ def test_signal_to_noise_shows_a_filter_and_all_of_them():
     assert figures.plot_signal_to_noise(ratios, np.zeros((8, 8)), "", described="", shown=4).axes[1].get_title() == (
         "push: no response"
     )
+    negative = replace(ratios, alpha=-alpha.clip(0.5))
+    text = caption(figures.plot_signal_to_noise(negative, np.zeros((8, 8)), "", described=""))
+    assert "Middle: filter 1. Right:" in text  # the largest gain, but not for a positive alpha
     with pytest.raises(InputError, match="no filter 6; use 0 to 5"):
         figures.plot_signal_to_noise(ratios, np.zeros((8, 8)), "a_model", described="a bar", shown=6)
 

@@ -21,13 +21,14 @@ from safetensors import SafetensorError, safe_open
 from timm.models import _builder, _helpers, _hub
 from torch import Tensor
 
+from timm_pushpull.layers import PushPull2020Conv2d, PushPullConv2d
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.hub_client import WEIGHTS
 
 #: The key in the metadata of safetensors files.
-AVG_SIZE = "avg_size"
-#: What the layers of 2020 have instead; see `PushPull2020Conv2d`.
-SCALE = "scale"
+AVG_SIZE = PushPullConv2d.metadata_key
+#: What the layers of 2020 have instead.
+SCALE = PushPull2020Conv2d.metadata_key
 
 
 def saved_avg_size(path: Path | str) -> int | None:
