@@ -144,8 +144,8 @@ def errors(name: str, corruption: str, severity: int) -> str:
         f"**One image proves little.** Over {results.num_images:,} images of {results.dataset}, preset "
         f"{results.preset}, the errors of these networks are:",
         table(heads, rows),
-        f"Push-pull {'lowers' if gain > 0 else 'raises'} the mean corruption error by {abs(gain) * 100:.1f} points"
-        f"{'; the difference may be chance' * comparison.may_be_chance}.",
+        f"The push-pull network's mCE is {abs(gain) * 100:.1f} points {'lower' if gain > 0 else 'higher'}, in one "
+        f"training run of each{'; the difference may be chance' * comparison.may_be_chance}.",
     ]
     overrides = dict.fromkeys(line for one in both.values() if one.training for line in one.training.overrides)
     if overrides:

@@ -184,7 +184,7 @@ def test_the_errors_are_those_of_results_json():
     for results in (plain, push_pull):
         assert f"{results.clean_error:.1%} | {results.errors['snow'][1]:.1%} | {results.mce:.1%}" in shown
     assert "10,000 images of cifar10" in shown
-    assert "Push-pull raises the mean corruption error by 0.8 points" in shown
+    assert "mCE is 0.8 points higher, in one training run of each" in shown
     assert "epochs is 5, not 30" in shown
     assert "3,925 images of imagenette" in app.errors(IMAGENETTE, "snow", 2)
     for nothing in (app.errors(CIFAR, networks.NONE, 3), app.errors(CIFAR, "snow", 0)):

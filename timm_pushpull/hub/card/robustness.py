@@ -148,7 +148,7 @@ def beside_the_paper(
     reasons = [
         "the paper measures on the published corrupted files"
         + ("" if results.corrupted else ", this card on images corrupted on the fly with the same constants"),
-        *(f"in this training, {plain(override)}" for override in overrides),
+        *([f"in this training, {', '.join(map(plain, overrides))}"] if overrides else []),
         "this is one training run with one seed",
     ]
     where = "The paper's tables do" if results.retrieval else "The paper's table does"
