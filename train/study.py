@@ -3,7 +3,8 @@
 examples:
   python train/study.py                               # print what has been run, and what has not
   python train/study.py --page model_cards/study.md   # write a page with the conclusions, too
-  python train/study.py --figure study.png --rows pushpull pushpull5
+  python train/study.py --figure study.png --rows pushpull pushpull5   # errors by corruption
+  python train/study.py --tradeoff tradeoff.png                        # clean error against mCE
   python train/run_queue.py --datasets FILE           # train and measure the rest of the studies
 
 A study is a folder with a `plan.yaml`; the results of a row and seed are in it as ROW.SEED.json.
@@ -15,7 +16,7 @@ import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if __name__ == "__main__":
 from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark import paper
 from timm_pushpull.benchmark.results import Results, Training
-from timm_pushpull.figures import check_output, plot_corruption_intervals, save_figure
+from timm_pushpull.figures import check_output, plot_corruption_intervals, plot_tradeoff, save_figure
 from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import check_name, write_file
@@ -202,6 +203,11 @@ class Study:
         alike = [other for other in self.rows.values() if other.network == row.network]
         return row.network if len(alike) == 1 else row.label
 
+    @property
+    def note(self) -> str:
+        """For captions: whose networks these are."""
+        return f"The networks are those of the study {self.folder.name}, not released weights of these names."
+
     def compared(self) -> list[tuple[Row, Interval]]:
         """The rows with a baseline, and their mrCE, where both were run with at least two seeds."""
         found = [(row, row.mrce()) for row in self.rows.values() if row.baseline]
@@ -222,19 +228,30 @@ def main() -> None:
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="draw the errors by corruption, with their intervals over the seeds"
     )
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the figure (default: all with a baseline)")
+    parser.add_argument(
+        "--tradeoff",
+        type=Path,
+        metavar="FILE",
+        help="draw clean error against mCE, means over the seeds; a line connects the rows with a fixed alpha",
+    )
+    parser.add_argument(
+        "--rows", nargs="+", metavar="ROW", help="rows of the figures (default: all that were run with two seeds)"
+    )
     options = parser.parse_args()
     study = Study.load(options.study)
-    if options.rows and not options.figure:
-        raise InputError("--rows chooses the rows of a figure; give --figure, too")
-    if options.figure:
-        check_output(options.figure)
-        save_figure(figure(study, options.rows), options.figure)
-        say(f"written to {options.figure}")
+    figures = [(options.figure, by_corruption_figure), (options.tradeoff, trade_off_figure)]
+    figures = [(path, draw) for path, draw in figures if path]
+    if options.rows and not figures:
+        raise InputError("--rows chooses the rows of a figure; give --figure or --tradeoff, too")
+    for path, _ in figures:
+        check_output(path)
+    for path, draw in figures:
+        save_figure(draw(study, options.rows), path)
+        say(f"written to {path}")
     if options.page:
         write_file(options.page, page(study))
         say(f"written to {options.page}")
-    if not options.figure and not options.page:
+    if not figures and not options.page:
         print(table(study))
 
 
@@ -304,14 +321,75 @@ def by_corruption(study: Study) -> str:
     return markdown.table(["corruption", *(study.name(row) for row in rows)], lines)
 
 
-def figure(study: Study, names: Sequence[str] | None = None) -> Figure:
-    """The relative errors by corruption of some rows, with their 95 % intervals over seeds.
+def by_corruption_figure(study: Study, names: Sequence[str] | None = None) -> Figure:
+    """Draw the relative errors by corruption of some rows, with their 95 % intervals over seeds; see `_drawn_rows`."""
+    rows, baseline = _drawn_rows(study, names)
+    measured = {}
+    for row in rows:
+        seeds = [
+            {**relative, "mrCE": statistics.fmean(metrics.without_validation(relative).values())}
+            for relative in row.relative_errors().values()
+        ]
+        intervals = {name: Interval.of([relative[name] for relative in seeds]) for name in seeds[0]}
+        measured[_plain_name(study, row)] = {
+            name: (interval.mean, interval.low or 0, interval.high or 0) for name, interval in intervals.items()
+        }
+    counts = sorted({len(row.pairs()) for row in rows})
+    over = f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} training seeds"
+    return plot_corruption_intervals(next(iter(baseline.results.values())), measured, over, study.note)
+
+
+def trade_off_figure(study: Study, names: Sequence[str] | None = None) -> Figure:
+    """Draw clean error against mCE, means over the seeds that all rows share; see `_drawn_rows`.
+
+    A line connects the rows of a network with a fixed alpha.
+    """
+    rows, baseline = _drawn_rows(study, names)
+    seeds = sorted(set.intersection(*(set(row.pairs()) for row in rows)))
+    if not seeds:
+        raise InputError("the rows share no seed; name some that do with --rows")
+    points, series = [], dict[str, list[tuple[float | None, Results]]]()
+    for row in rows:
+        arguments = dict(row.settings.model_args)
+        alpha = arguments.pop("alpha", None)
+        mean = _mean(row, seeds, _plain_name(study, row))
+        if alpha is None or arguments.pop("trainable_alpha", True):
+            points.append(mean)
+        else:
+            series.setdefault(f"{row.model}, fixed α", []).append((float(alpha), mean))
+    connected = {label: sorted(members, key=lambda member: member[0] or 0) for label, members in series.items()}
+    text = f"Means over the training seeds {', '.join(map(str, seeds))}. {study.note}"
+    return plot_tradeoff(_mean(baseline, seeds, baseline.model), points, connected, note=text)
+
+
+def _mean(row: Row, seeds: Sequence[int], model: str) -> Results:
+    """Results with the mean errors over some seeds."""
+    done = [row.results[seed] for seed in seeds]
+    errors = {
+        name: [_mean_of(column) for column in zip(*(results.errors[name] for results in done), strict=True)]
+        for name in done[0].errors
+    }
+    return replace(done[0], model=model, clean_error=_mean_of([results.clean_error for results in done]), errors=errors)
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean; None where a value was not measured."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
+
+
+def _plain_name(study: Study, row: Row) -> str:
+    return study.name(row).replace("`", "")
+
+
+def _drawn_rows(study: Study, names: Sequence[str] | None) -> tuple[list[Row], Row]:
+    """The rows of a figure, and their baseline.
 
     Args:
         names: Names of rows (default: all that were run, and their baseline, with at least two seeds).
 
     Raises:
-        InputError: Unknown rows, or rows that were not run with at least two seeds of the same baseline.
+        InputError: Unknown rows, rows that were not run with at least two seeds, or rows of several baselines.
     """
     found = {row.name: row for row, _ in study.compared()}
     for name in names or ():
@@ -320,23 +398,12 @@ def figure(study: Study, names: Sequence[str] | None = None) -> Figure:
         if name not in found:
             raise InputError(f"row {name!r} has no baseline, or fewer than two seeds were run; leave it out")
     rows = [found[name] for name in names or found]
-    if not rows:
+    baselines = {row.baseline.name: row.baseline for row in rows if row.baseline}
+    if not baselines:
         raise InputError(f"study {study.folder.name} has no rows with two seeds so far")
-    if len(bases := {row.baseline.name for row in rows if row.baseline}) > 1:
-        raise InputError(f"the rows have several baselines ({', '.join(sorted(bases))}); name rows of one with --rows")
-    measured = {}
-    for row in rows:
-        seeds = [
-            {**relative, "mrCE": statistics.fmean(metrics.without_validation(relative).values())}
-            for relative in row.relative_errors().values()
-        ]
-        intervals = {name: Interval.of([relative[name] for relative in seeds]) for name in seeds[0]}
-        measured[study.name(row).replace("`", "")] = {
-            name: (interval.mean, interval.low or 0, interval.high or 0) for name, interval in intervals.items()
-        }
-    fewest, most = min(len(row.pairs()) for row in rows), max(len(row.pairs()) for row in rows)
-    baseline = next(iter(rows[0].pairs().values()))[1]
-    return plot_corruption_intervals(baseline, measured, f"{fewest}" if fewest == most else f"{fewest} to {most}")
+    if len(baselines) > 1:
+        raise InputError(f"the rows have several baselines ({', '.join(sorted(baselines))}); choose with --rows")
+    return rows, next(iter(baselines.values()))
 
 
 def conclusion(study: Study) -> str:

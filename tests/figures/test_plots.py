@@ -170,7 +170,7 @@ def test_bars_of_partial_results():
 def test_points_and_error_bars_are_the_means_and_intervals():
     baseline, *_ = models(1)
     values = {name: (0.9 + 0.01 * i, 0.8 + 0.01 * i, 1.1) for i, name in enumerate((*CORRUPTIONS, "mrCE"))}
-    figure = figures.plot_corruption_intervals(baseline, {"a": values, "b": values}, "3 to 10")
+    figure = figures.plot_corruption_intervals(baseline, {"a": values, "b": values}, "3 to 10 seeds", "A note.")
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()][-2:] == ["jpeg compression", "mrCE"]
     assert legend_texts(figure) == ["model_0 (baseline)", "a", "b"]
@@ -181,7 +181,9 @@ def test_points_and_error_bars_are_the_means_and_intervals():
         np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], ends)
     first, second = (container[0].get_xdata() for container in axes.containers)
     assert all(first < second)
-    assert "3 to 10 training seeds" in " ".join(figure.texts[-1].get_text().split())
+    text = " ".join(caption(figure).split())
+    assert "over 3 to 10 seeds" in text
+    assert text.endswith("than the baseline. A note.")
 
 
 def test_models_differ_without_colour():

@@ -6,8 +6,10 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from support.example_figures import caption
 from support.example_run import some_results
 from support.paths import ROOT
 from support.processes import assert_one_clear_line
@@ -133,7 +135,7 @@ def test_the_figure_holds_the_intervals_of_the_page(folder, tmp_path, run_inside
         measured(folder, "plain", "resnet18_cifar", seed, [0.2] * 5)
         measured(folder, "unit", "resnet18_cifar_pushpull", seed, [factor * 0.2] * 5)
     found = study.Study.load(folder)
-    points, _, (bars,) = study.figure(found).axes[0].containers[0]
+    points, _, (bars,) = study.by_corruption_figure(found).axes[0].containers[0]
     assert points.get_ydata() == pytest.approx([85] * 3)  # fog, snow, mrCE
     low, high = bars.get_segments()[-1][:, 1]
     assert f"| 85.0 [{low:.1f}, {high:.1f}] |" in study.table(found)
@@ -142,10 +144,33 @@ def test_the_figure_holds_the_intervals_of_the_page(folder, tmp_path, run_inside
     assert path.exists()
 
 
+def test_the_trade_off_is_of_means_over_the_seeds_that_all_rows_share(folder):
+    """Rows with a fixed alpha are connected in its order; seeds that one row lacks are left out of all."""
+    row = "  {}: {{paper: a, model: resnet18_cifar_pushpull, baseline: plain, settings: {{model_args: {}}}}}\n"
+    alphas = {"strong": "{alpha: 3, trainable_alpha: false}", "weak": "{alpha: 1, trainable_alpha: false}"}
+    more = "".join(row.format(name, alpha) for name, alpha in alphas.items())
+    (folder / "plan.yaml").write_text(PLAN.replace("seeds: [1, 2]", "seeds: [1, 2, 3]") + more)
+    for seed in (1, 2, 3):
+        measured(folder, "plain", "resnet18_cifar", seed, [0.1 * seed] * 5)
+        measured(folder, "unit", "resnet18_cifar_pushpull", seed, [0.16 * seed] * 5)
+        measured(folder, "weak", "resnet18_cifar_pushpull", seed, [0.15 * seed] * 5)
+        if seed < 3:
+            measured(folder, "strong", "resnet18_cifar_pushpull", seed, [0.1 * seed + 0.1] * 5)
+    drawn = study.trade_off_figure(study.Study.load(folder))
+    lines = {line.get_label(): line for line in drawn.axes[0].lines}
+    # Of seeds 1 and 2. mCE is 1.5 times the clean error, because snow has twice the errors of fog.
+    assert np.ravel(lines["resnet18_cifar (baseline)"].get_data()) == pytest.approx([15, 22.5])
+    assert np.ravel(lines["resnet18_cifar_pushpull, alpha=1.5"].get_data()) == pytest.approx([24, 36])
+    assert lines["resnet18_cifar_pushpull, fixed α"].get_xdata() == pytest.approx([22.5, 25])
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["1", "3"]
+    assert "Means over the training seeds 1, 2. The networks are those of the study small" in caption(drawn)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--rows", "unit"), "--figure"),
+        (("--rows", "unit"), "--figure or --tradeoff"),
+        (("--tradeoff", "{tmp}/x.png"), "no rows with two seeds"),
         (("--figure", "{tmp}/x.gif"), ".png, .pdf or .svg"),
         (("--figure", "{tmp}/x.png", "--rows", "units"), "unknown row 'units'"),
         (("--figure", "{tmp}/x.png", "--rows", "plain"), "'plain' has no baseline"),

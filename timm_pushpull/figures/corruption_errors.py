@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TEXT_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}  # keeps text readable on a line
+TEXT_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}  # keeps text readable on a line
 
 
 def plot_severity_curves(
@@ -88,7 +88,7 @@ def _write_in_corners(panels: Mapping[str, Axes], notes: Mapping[str, str]) -> N
     height, aligned = (0.05, "bottom") if min(starts, default=0) > 0.3 else (0.95, "top")
     for name in notes.keys() & panels.keys():
         panel = panels[name]
-        panel.text(0.05, height, notes[name], transform=panel.transAxes, size=9, color=GREY, va=aligned, bbox=_TEXT_BOX)
+        panel.text(0.05, height, notes[name], transform=panel.transAxes, size=9, color=GREY, va=aligned, bbox=TEXT_BOX)
 
 
 def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figure:
@@ -122,14 +122,15 @@ def plot_corruption_bars(baseline: Results, measured: Sequence[Results]) -> Figu
 
 
 def plot_corruption_intervals(
-    baseline: Results, measured: Mapping[str, Mapping[str, tuple[float, float, float]]], seeds: str
+    baseline: Results, measured: Mapping[str, Mapping[str, tuple[float, float, float]]], seeds: str, note: str = ""
 ) -> Figure:
     """Plot means and intervals of the error relative to the baseline over training seeds, as points with error bars.
 
     Args:
         baseline: Results of the baseline with one of the seeds, for its name and images.
         measured: Model to corruption, and `mrCE`, to the mean and the ends of its 95 % interval, as fractions.
-        seeds: Number of training seeds in words, for the caption.
+        seeds: The training seeds in words, for the caption, such as `10 training seeds`.
+        note: A sentence at the end of the caption.
 
     Raises:
         InputError: No corruption was measured, or matplotlib is not installed.
@@ -146,8 +147,8 @@ def plot_corruption_intervals(
     add_caption(
         figure,
         f"Error by corruption divided by the error of {baseline.model} with the same seed, both averaged over "
-        f"severities: means and 95 % intervals over {seeds} training seeds, on {described(baseline)}. Where an "
-        f"interval lies below 100 %, the model makes fewer errors than the baseline.",
+        f"severities: means and 95 % intervals over {seeds}, on {described(baseline)}. Where an interval lies below "
+        f"100 %, the model makes fewer errors than the baseline. {note}".rstrip(),
     )
     return figure
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from timm_pushpull import metrics
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.figures.canvas import GREY, add_caption, draw_legend, figure_with_legend, line_style, minus, tidy
-from timm_pushpull.figures.corruption_errors import described, measured_corruptions
+from timm_pushpull.figures.corruption_errors import TEXT_BOX, described, measured_corruptions
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ Series = Sequence[tuple[float | None, Results]]
 _LABEL_OFFSETS = (((5, 4), "left"), ((-5, -9), "right"), ((5, -9), "left"), ((-5, 4), "right"))
 
 
-def plot_tradeoff(baseline: Results, measured: Sequence[Results], series: Mapping[str, Series] | None = None) -> Figure:
+def plot_tradeoff(
+    baseline: Results, measured: Sequence[Results], series: Mapping[str, Series] | None = None, *, note: str = ""
+) -> Figure:
     """Plot clean error against mCE, with the lines through the baseline on which R_net (Eq. 13) is 0, for beta = 1 and
     beta = mCE0 / E0. Models below a line have a positive R_net.
 
@@ -29,6 +31,7 @@ def plot_tradeoff(baseline: Results, measured: Sequence[Results], series: Mappin
         measured: Results that are drawn as one point each.
         series: Label to results whose points a line connects, such as one network with growing alpha; the alpha is
             written next to the points.
+        note: A sentence at the end of the caption.
 
     Raises:
         InputError: A model was not measured on clean or on corrupted images, the baseline makes no error, or matplotlib
@@ -52,9 +55,8 @@ def plot_tradeoff(baseline: Results, measured: Sequence[Results], series: Mappin
         offset, side = _LABEL_OFFSETS[number % len(_LABEL_OFFSETS)]
         for (alpha, _), point in zip(members, points[number], strict=True):
             if alpha is not None:
-                axes.annotate(
-                    f"{alpha:g}", point, offset, textcoords="offset points", ha=side, size=8, color=style["color"]
-                )
+                text = axes.annotate(f"{alpha:g}", point, offset, textcoords="offset points", ha=side, size=8)
+                text.set(color=style["color"], bbox=TEXT_BOX)
     (left, right), vertical = (padded_limits(values, 0.5) for values in zip(*chain(*points), strict=True))
     for (label, beta), dashes in zip(betas.items(), ((0, (6, 3)), (0, (1, 1.5))), strict=True):
         ends = [metrics.mce_without_gain(x, clean, mce, beta) for x in (left, right)]
@@ -66,7 +68,7 @@ def plot_tradeoff(baseline: Results, measured: Sequence[Results], series: Mappin
     axes.tick_params(labelsize=9)
     tidy(axes)
     draw_legend(figure, axes)
-    add_caption(figure, _caption(baseline, groups))
+    add_caption(figure, f"{_caption(baseline, groups)} {note}".rstrip())
     return figure
 
 
