@@ -65,8 +65,8 @@ def draw(figure: dict) -> None:
     if "image" not in figure:
         return
     program, *arguments = shlex.split(figure["command"])
-    assert program == "timm-pushpull"
-    process = subprocess.run([sys.executable, "-m", "timm_pushpull", *arguments], cwd=ROOT, check=False)
+    programs = {"timm-pushpull": ["-m", "timm_pushpull"], "python": []}
+    process = subprocess.run([sys.executable, *programs[program], *arguments], cwd=ROOT, check=False)
     if process.returncode:
         sys.exit(process.returncode)
 
