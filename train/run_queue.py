@@ -45,7 +45,7 @@ from timm_pushpull.utils.yaml_text import load_yaml
 from train.command_line import training_command
 from train.release import PlannedRelease, load_planned
 from train.run_folder import RESULTS, TRAINING
-from train.study import Study
+from train.study_plan import Study
 
 PLAN = Path(__file__).resolve().parent / "queue.yaml"
 _WAIT = 1.0  # seconds between two looks for a job whose predecessors are done
