@@ -245,13 +245,16 @@ def conclusion(study: Study) -> str:
     for verdict in ("fewer", "more"):
         if verdicts[verdict]:
             verb = "makes" if len(verdicts[verdict]) == 1 else "make"
-            parts.append(
-                f"{' and '.join(verdicts[verdict])} {verb} {verdict} errors under corruption than the baseline"
-            )
+            parts.append(f"{_listed(verdicts[verdict])} {verb} {verdict} errors under corruption than the baseline")
     if verdicts["undecided"]:
-        names = " and ".join(verdicts["undecided"])
+        names = _listed(verdicts["undecided"])
         parts.append(f"the study does not decide it for {names}: 100 % is in the interval")
     return f"By the 95 % intervals of mrCE, {'; '.join(parts)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def page(study: Study) -> str:
@@ -270,6 +273,7 @@ def page(study: Study) -> str:
             "intervals are not corrected for their number: on average, one in twenty misses the true value. They cover "
             "the chance in training these networks, not other networks or data; all networks are measured on the same "
             "test images.",
+            *_other_hardware(study),
             "## Clean error and trade-off",
             "The difference in clean error from the baseline, and R_net, the paper's net error reduction (Eq. 13). "
             "Above 0 %, the gain under corruption outweighs the loss on clean images.",
@@ -289,6 +293,25 @@ def page(study: Study) -> str:
         f"runs ({hours:.1f} h of training)."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _other_hardware(study: Study) -> list[str]:
+    """A paragraph on the rows that were not trained on the hardware of their baseline; none where there are none."""
+    names = [
+        study.name(row)
+        for row, _ in study.compared()
+        if any(_hardware(own) != _hardware(base) for own, base in row.pairs().values())
+    ]
+    if not names:
+        return []
+    return [
+        f"Some or all runs of {_listed(names)} were on other hardware than the baseline's with the same seed. Rounding "
+        f"differs there, so pairing removes less of the chance."
+    ]
+
+
+def _hardware(results: Results) -> str | None:
+    return results.training.hardware if results.training else None
 
 
 def _methods(done: Sequence[Results]) -> str:

@@ -194,8 +194,12 @@ class Study:
 
 def _network(model: str, changes: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     """A network in words: its name, and what it has beside the arguments that all networks of the study share."""
-    own = " ".join(f"{name}={value}" for name, value in changes.get("model_args", {}).items() if name not in shared)
-    parts = [f"`{model}`", changes.get("augmentation"), f"`{own}`" if own else None]
+    own = {name: value for name, value in changes.get("model_args", {}).items() if name not in shared}
+    fixed = "fixed " if own.get("trainable_alpha") is False and "alpha" in own else ""
+    if fixed:
+        del own["trainable_alpha"]
+    arguments = " ".join(f"{name}={value}" for name, value in own.items())
+    parts = [f"`{model}`", changes.get("augmentation"), f"{fixed}`{arguments}`" if arguments else None]
     return ", ".join(part for part in parts if part)
 
 

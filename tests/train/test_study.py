@@ -119,6 +119,21 @@ def test_what_follows_is_said_by_the_interval_paired_by_seed(folder, factors, wo
     )
 
 
+def test_the_page_names_rows_of_other_hardware_than_their_baseline(folder):
+    for seed in (1, 2):
+        measured(folder, "plain", "resnet18_cifar", seed, [0.2] * 5)
+        unit = measured(folder, "unit", "resnet18_cifar_pushpull", seed, [0.1] * 5)
+    assert "other hardware" not in study.page(study.Study.load(folder))
+    replace(unit, training=replace(unit.training, hardware="another")).save(folder / "unit.2.json")
+    said = "Some or all runs of `resnet18_cifar_pushpull`, `alpha=1.5` were on other hardware than the baseline's"
+    assert said in study.page(study.Study.load(folder))
+
+
+@pytest.mark.parametrize(("count", "listed"), [(1, "a"), (2, "a and b"), (4, "a, b, c and d")])
+def test_networks_are_listed_as_in_a_sentence(count, listed):
+    assert study._listed("abcd"[:count]) == listed
+
+
 def test_frequency_groups_are_those_of_table_4(folder):
     for seed in (1, 2):
         measured(folder, "plain", "resnet18_cifar", seed, [0.2] * 5)
@@ -156,7 +171,9 @@ def test_the_trade_off_is_of_means_over_the_seeds_that_all_rows_share(folder):
         measured(folder, "weak", "resnet18_cifar_pushpull", seed, [0.15 * seed] * 5)
         if seed < 3:
             measured(folder, "strong", "resnet18_cifar_pushpull", seed, [0.1 * seed + 0.1] * 5)
-    drawn = study.trade_off_figure(study.Study.load(folder))
+    found = study.Study.load(folder)
+    assert "| `resnet18_cifar_pushpull`, fixed `alpha=3` |" in study.page(found)
+    drawn = study.trade_off_figure(found)
     lines = {line.get_label(): line for line in drawn.axes[0].lines}
     # Of seeds 1 and 2. mCE is 1.5 times the clean error, because snow has twice the errors of fog.
     assert np.ravel(lines["resnet18_cifar (baseline)"].get_data()) == pytest.approx([15, 22.5])
