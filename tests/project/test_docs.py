@@ -22,6 +22,7 @@ from timm_pushpull.hub.card import CITATION
 from timm_pushpull.models import RELEASES
 from train import release
 from train.command_line import parse
+from train.study_plan import Interval, Study
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 #: With the README, whose sections on weights and publishing test_readme.py runs.
@@ -129,6 +130,19 @@ def test_a_dagger_marks_baselines_that_differ_in_more_than_push_pull():
         path = plan.results_file(RELEASES)
         baseline = Results.load(path).baseline if path.exists() else None
         assert name not in lines or ("†" in lines[name]) == bool(baseline and baseline.differences)
+
+
+def test_the_table_of_fixed_alphas_is_of_the_study():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    printed = text[text.index("| α (3x3 pooling) |") :].split("\n\n")[0].splitlines()[2:]
+    rows = Study.load(ROOT / "train" / "studies" / "cifar10").rows
+    names = {"rectified": "0", "alpha1": "1", "alpha3": "3", "alpha6": "6", "pushpull": "trained"}
+    for line, (name, alpha) in zip(printed, names.items(), strict=True):
+        row = rows[name]
+        pairs, relative = row.pairs().values(), row.relative_errors().values()
+        intervals = [Interval.of([own.clean_error - base.clean_error for own, base in pairs]), row.mrce()]
+        intervals += [Interval.of([r[c] for r in relative]) for c in ("gaussian_noise", "glass_blur", "brightness")]
+        assert line == f"| {alpha} | {len(pairs)} | {' | '.join(interval.text() for interval in intervals)} |"
 
 
 def test_every_page_is_in_the_navigation():
