@@ -77,6 +77,14 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def datasets_cache(tmp_path, monkeypatch) -> None:
+    """`datasets` keeps what it prepares in a folder of the test's own."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
 def run_inside(monkeypatch, capfd) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script's `main` as its command does, but in this process, which spares the imports."""
 

@@ -30,7 +30,7 @@ from timm_pushpull.utils import markdown
 from timm_pushpull.utils.errors import InputError, unknown
 from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.text import say
-from train.study_plan import Interval, Row, Study
+from train.study_plan import Interval, Row, Study, fixed_alpha
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,11 +138,8 @@ def by_frequency(study: Study) -> str:
 def by_corruption(study: Study) -> str:
     """The relative errors per corruption, one network a column."""
     rows = [row for row, _ in study.compared()]
-    seeds = [list(row.relative_errors().values()) for row in rows]
-    lines = [
-        [corruption, *(Interval.of([relative[corruption] for relative in found]).text() for found in seeds)]
-        for corruption in seeds[0][0]
-    ]
+    columns = [row.by_corruption() for row in rows]
+    lines = [[corruption, *(column[corruption].text() for column in columns)] for corruption in columns[0]]
     return markdown.table(["corruption", *(study.name(row) for row in rows)], lines)
 
 
@@ -151,14 +148,10 @@ def by_corruption_figure(study: Study, names: Sequence[str] | None = None) -> Fi
     rows, baseline = _drawn_rows(study, names)
     measured = {}
     for row in rows:
-        seeds = [
-            {**relative, "mrCE": statistics.fmean(metrics.without_validation(relative).values())}
-            for relative in row.relative_errors().values()
-        ]
-        intervals = {name: Interval.of([relative[name] for relative in seeds]) for name in seeds[0]}
-        measured[_plain_name(study, row)] = {
-            name: (interval.mean, interval.low or 0, interval.high or 0) for name, interval in intervals.items()
-        }
+        intervals = row.by_corruption()
+        if mrce := row.mrce():
+            intervals["mrCE"] = mrce
+        measured[_plain_name(study, row)] = {name: (one.mean, *one.bounds()) for name, one in intervals.items()}
     counts = sorted({len(row.pairs()) for row in rows})
     over = f"{counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} training seeds"
     return plot_corruption_intervals(next(iter(baseline.results.values())), measured, over, study.note)
@@ -175,10 +168,8 @@ def trade_off_figure(study: Study, names: Sequence[str] | None = None) -> Figure
         raise InputError("the rows share no seed; name some that do with --rows")
     points, series = [], dict[str, list[tuple[float | None, Results]]]()
     for row in rows:
-        arguments = dict(row.settings.model_args)
-        alpha = arguments.pop("alpha", None)
-        mean = _mean(row, seeds, _plain_name(study, row))
-        if alpha is None or arguments.pop("trainable_alpha", True):
+        mean, alpha = _mean(row, seeds, _plain_name(study, row)), fixed_alpha(row.settings.model_args)
+        if alpha is None:
             points.append(mean)
         else:
             series.setdefault(f"{row.model}, fixed α", []).append((float(alpha), mean))
@@ -235,9 +226,8 @@ def conclusion(study: Study) -> str:
     """What follows from the intervals of mrCE, in one sentence."""
     verdicts: dict[str, list[str]] = {"fewer": [], "more": [], "undecided": []}
     for row, mrce in study.compared():
-        assert mrce.low is not None
-        assert mrce.high is not None
-        verdict = "fewer" if mrce.high < 1 else "more" if mrce.low > 1 else "undecided"
+        low, high = mrce.bounds()
+        verdict = "fewer" if high < 1 else "more" if low > 1 else "undecided"
         verdicts[verdict].append(f"{study.name(row)} ({mrce.text()} %)")
     if not study.compared():
         return "No network and its baseline have been run with two seeds so far, so nothing follows."

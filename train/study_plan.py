@@ -44,6 +44,12 @@ class Interval:
         reach = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(mean, mean - reach, mean + reach)
 
+    def bounds(self) -> tuple[float, float]:
+        """The ends of the interval, of two or more seeds."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
     def text(self) -> str:
         """In percent, such as `93.1 [90.2, 96.0]`."""
         return markdown.percentage(self.mean, None if self.low is None or self.high is None else (self.low, self.high))
@@ -89,6 +95,11 @@ class Row:
             seed: metrics.relative_corruption_errors(own.errors, base.errors)
             for seed, (own, base) in self.pairs().items()
         }
+
+    def by_corruption(self) -> dict[str, Interval]:
+        """Corruption to its relative errors over the seeds; of at least one pair."""
+        seeds = list(self.relative_errors().values())
+        return {name: Interval.of([relative[name] for relative in seeds]) for name in seeds[0]}
 
     def mrce(self) -> Interval | None:
         """mrCE over the seeds, each relative to the baseline's of the same seed; None where there is no such pair."""
@@ -192,10 +203,15 @@ class Study:
         return [(row, mrce) for row, mrce in found if mrce and mrce.low is not None]
 
 
+def fixed_alpha(model_args: Mapping[str, Any]) -> Any:
+    """The alpha that a network's arguments fix; None where it is trained, or not given."""
+    return None if model_args.get("trainable_alpha", True) else model_args.get("alpha")
+
+
 def _network(model: str, changes: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     """A network in words: its name, and what it has beside the arguments that all networks of the study share."""
     own = {name: value for name, value in changes.get("model_args", {}).items() if name not in shared}
-    fixed = "fixed " if own.get("trainable_alpha") is False and "alpha" in own else ""
+    fixed = "fixed " if fixed_alpha(own) is not None else ""
     if fixed:
         del own["trainable_alpha"]
     arguments = " ".join(f"{name}={value}" for name, value in own.items())

@@ -16,15 +16,10 @@ from timm_pushpull.benchmark import CLEAN, PrecomputedCorruptions
 from timm_pushpull.benchmark.pairing import pair
 from timm_pushpull.data import ImageSet, generate, load_images, open_corrupted
 
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
 CLASSES = ("ant", "bee", "cat")
 LAYOUTS = ("npy", "imagefolder", "parquet")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def grey(level: int) -> Image.Image:

@@ -20,14 +20,9 @@ from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import preset_geometry
 from timm_pushpull.utils.json_text import with_checksum
 
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
 CORRUPTIONS = ("contrast", "gaussian_noise", "pixelate")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def make(folder: Path, output: Path, format: str, **options) -> Path:

@@ -15,6 +15,8 @@ from torchvision.datasets import ImageFolder
 from support.odd_folders import Case, check_case, folders, images, link, rename, texts
 from timm_pushpull.data import load_images
 
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
 PAIR = ("cat/0.png", "dog/0.png")
 SPLITS = ("train/cat/0.png", "train/dog/0.png", "test/cat/1.png", "test/dog/1.png")
 SPLIT_WORDS = ("bullet train", "dev board", "eval", "test tube", "train")
@@ -223,13 +225,6 @@ CASES: dict[str, Case] = {
         "do not agree about '9.JPEG'",
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.mark.parametrize("case", CASES)

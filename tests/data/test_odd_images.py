@@ -262,10 +262,9 @@ def test_a_transparent_grey_level_of_16_bits_counts_too(tmp_path):
 # --- Where decoding is promised ---
 
 
-def test_a_row_without_an_image_is_named(tmp_path, monkeypatch):
+def test_a_row_without_an_image_is_named(tmp_path, datasets_cache):
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     table = datasets.Dataset.from_dict(
         {"image": [Image.new("RGB", (8, 8)), None], "label": [0, 0]},
         features=datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a"])),

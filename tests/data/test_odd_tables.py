@@ -11,6 +11,8 @@ from support.odd_folders import Case, check_case, images, texts
 from timm_pushpull import InputError
 from timm_pushpull.data import load_images
 
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
 PAIR = ("cat/0.png", "dog/0.png")
 
 CASES: dict[str, Case] = {
@@ -96,13 +98,6 @@ CASES: dict[str, Case] = {
         "give every split a metadata file",
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.mark.parametrize("case", CASES)

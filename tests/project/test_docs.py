@@ -123,10 +123,9 @@ def test_the_table_of_weights_is_that_of_the_releases(page, folder):
 
 @needs_releases
 def test_a_dagger_marks_baselines_that_differ_in_more_than_push_pull():
-    lines = {
-        line.split("`")[1]: line for line in release.weights_table(release.load_planned(), RELEASES).splitlines()[2:]
-    }
-    for name, plan in release.load_planned().items():
+    planned = release.load_planned()
+    lines = {line.split("`")[1]: line for line in release.weights_table(planned, RELEASES).splitlines()[2:]}
+    for name, plan in planned.items():
         path = plan.results_file(RELEASES)
         baseline = Results.load(path).baseline if path.exists() else None
         assert name not in lines or ("†" in lines[name]) == bool(baseline and baseline.differences)
@@ -139,9 +138,9 @@ def test_the_table_of_fixed_alphas_is_of_the_study():
     names = {"rectified": "0", "alpha1": "1", "alpha3": "3", "alpha6": "6", "pushpull": "trained"}
     for line, (name, alpha) in zip(printed, names.items(), strict=True):
         row = rows[name]
-        pairs, relative = row.pairs().values(), row.relative_errors().values()
+        pairs, relative = row.pairs().values(), row.by_corruption()
         intervals = [Interval.of([own.clean_error - base.clean_error for own, base in pairs]), row.mrce()]
-        intervals += [Interval.of([r[c] for r in relative]) for c in ("gaussian_noise", "glass_blur", "brightness")]
+        intervals += [relative[name] for name in ("gaussian_noise", "glass_blur", "brightness")]
         cells = " | ".join(interval.text() for interval in intervals)
         assert line.replace("\N{NO-BREAK SPACE}", " ") == f"| {alpha} | {len(pairs)} | {cells} |"
 

@@ -49,10 +49,9 @@ def test_test_images_of_a_class_that_was_not_trained_are_refused(tmp_path):
         load_splits(settings(tmp_path))
 
 
-def test_a_configuration_of_the_dataset_is_trained_on(tmp_path, monkeypatch):
+def test_a_configuration_of_the_dataset_is_trained_on(tmp_path, datasets_cache):
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder, parts = tmp_path / "set", []
     features = datasets.Features(image=datasets.Image(), label=datasets.Value("string"))
     for config, side in (("large", 16), ("small", 8)):
