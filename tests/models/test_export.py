@@ -1,4 +1,4 @@
-"""The recipes of docs/export.md that take minutes: AOTInductor, 8-bit integers, and a program in C++."""
+"""The recipes of docs/export.md that take minutes or other languages: AOTInductor, C++, 8-bit integers, JavaScript."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from support.paths import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 
 
@@ -41,6 +41,7 @@ def scope(tmp_path, monkeypatch) -> Iterator[dict]:
         yield {"torch": torch, "model": model, "images": torch.randn(2, 3, 32, 32)}
 
 
+@needs_compiler
 def test_aotinductor_and_cpp(scope, tmp_path):
     with torch.no_grad():
         exec(code("AOTInductor", "python"), scope)
@@ -54,6 +55,7 @@ def test_aotinductor_and_cpp(scope, tmp_path):
         torch.testing.assert_close(numbers, scope["model"](torch.zeros(1, 3, 32, 32))[0], rtol=1e-3, atol=1e-3)
 
 
+@needs_compiler
 def test_8_bit_integers(scope):
     pytest.importorskip("torchao")
     with torch.no_grad():
@@ -61,3 +63,19 @@ def test_8_bit_integers(scope):
         run, images = torch._inductor.aoti_load_package("int8.pt2"), scope["images"]
         logits = scope["model"](images)
         assert 0 < (run(images) - logits).abs().max() < 0.1 * logits.abs().max()
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node.js with npm")
+def test_onnxruntime_web(scope, tmp_path):
+    pytest.importorskip("onnxscript")
+    install = ["npm", "install", "--no-audit", "--no-fund", "onnxruntime-web@1.30.0"]
+    if subprocess.run(install, cwd=tmp_path).returncode:
+        pytest.skip("needs the npm registry")
+    with torch.no_grad():
+        exec(code("ONNX", "python"), scope)
+        (tmp_path / "main.mjs").write_text(code("ONNX", "js") + "console.log(logits.dims.join(), logits.data.join());")
+        printed = subprocess.run(["node", "main.mjs"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        shape, numbers = printed.split()
+        assert shape == "1,10"
+        found = torch.tensor([float(number) for number in numbers.split(",")])
+        torch.testing.assert_close(found, scope["model"](torch.zeros(1, 3, 32, 32))[0], rtol=1e-4, atol=1e-4)
