@@ -26,6 +26,14 @@ from timm_pushpull import cli
 OPTIONAL = ("/api/agent-harnesses",)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed torch before the fixtures, so that a random network is the same in each run of a test."""
+    import torch  # not above: `support.cores` comes before it
+
+    torch.manual_seed(0)
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
