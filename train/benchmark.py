@@ -34,6 +34,7 @@ from train.settings import Settings
 
 def check_benchmark(settings: Settings) -> None:
     """Raise InputError, before the training, for what the benchmark after it would refuse."""
+    assert settings.preset
     preset = get_preset(settings.preset)
     size = settings.test_img_size or settings.img_size
     assert size
@@ -44,6 +45,7 @@ def check_benchmark(settings: Settings) -> None:
 
 def plan_benchmark(data: Data, settings: Settings, device: torch.device) -> Measurement:
     """What the benchmark of a run's network is about."""
+    assert settings.preset
     database = None
     if settings.task == "retrieval":
         images = data.train.images
@@ -110,7 +112,7 @@ def run_benchmark(
     """Load the saved weights as a user would, measure them, and write the card and, last, the results.
 
     Raises:
-        InputError: The weights, or what was measured of them before, are not of this run and data set.
+        InputError: The weights, or what was measured of them before, are not of this run and dataset.
     """
     weights_sha256, training = folder.read_training()
     model, _ = load_model(f"local-dir:{folder.path}")

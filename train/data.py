@@ -95,13 +95,14 @@ def prepare_data(settings: Settings, train: ImageSet, test: ImageSet, device: to
     """The splits as a run uses them.
 
     Args:
-        settings: With an image size, resize and interpolation.
+        settings: With an image size, resize, interpolation and preset.
 
     Raises:
         InputError: An image that cannot be read, where the images fit into memory.
     """
     assert settings.img_size
     assert settings.interpolation
+    assert settings.preset
     size, test_size = settings.img_size, settings.test_img_size or settings.img_size
     geometry = ResizeCenterCrop(size, settings.resize or size, settings.interpolation)
     images = TrainingImages(
@@ -307,7 +308,7 @@ class TrainingImages(Dataset):
             parts: How many entries of `order` are parts of one batch.
 
         Yields:
-            (images, targets) on the device: grey levels of shape (N, size, size, 3), uint8 or, after PRIME, mixing or
+            (images, targets) on the device: pixel values of shape (N, size, size, 3), uint8 or, after PRIME, mixing or
             erasing, float32; and classes, int64 of shape (N,), or, where images are mixed, probabilities of shape
             (N, classes).
 

@@ -86,8 +86,8 @@ class PlannedRelease:
 
     def outdated(self, trained: Settings) -> list[str]:
         """How the recipe of trained weights differs from the plan, in words; empty where it does not."""
-        # What the plan leaves to the model was resolved in training.
-        resolved = {name: getattr(self.settings, name) or getattr(trained, name) for name in ("img_size", "resize")}
+        names = ("img_size", "resize", "preset")  # what the plan leaves to the model was resolved in training
+        resolved = {name: getattr(self.settings, name) or getattr(trained, name) for name in names}
         return trained.overrides(replace(self.settings, **resolved))
 
 

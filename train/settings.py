@@ -86,7 +86,9 @@ class Settings:
 
     task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}", choices=TASKS)
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
-    model_args: dict[str, Any] = setting(dict, {}, "the networks' arguments, as in alpha=2; nothing for none")  # noqa: RUF009
+    model_args: dict[str, Any] = setting(
+        dict, {}, "the networks' arguments, as in alpha=2; replaces all of the recipe's, no value clears them"
+    )  # noqa: RUF009
     pretrained: bool = setting(bool, False, "start from the pretrained weights of the model's name and tag")
     initial_checkpoint: str | None = setting(
         str, None, "start from this safetensors file, checkpoint (.pth), run folder, local-dir:FOLDER or hf-hub:ID"
@@ -103,18 +105,20 @@ class Settings:
 
     # By default SGD under torch's OneCycleLR with cosine annealing, as in the paper, with its values on CIFAR-10.
     epochs: int = setting(int, 30, "passes over the training images", above=0)
-    batch_size: int = setting(int, 64, "images per optimizer step, of all processes and accumulated parts", above=0)
-    grad_accum_steps: int | None = setting(int, None, "parts of a batch, to save memory; default: 1", at_least=1)
+    batch_size: int = setting(int, 64, "images per optimizer step, over all processes and accumulation steps", above=0)
+    grad_accum_steps: int | None = setting(int, None, "gradient accumulation steps per batch; default: 1", at_least=1)
     opt: str = setting(
         str, "momentum", "optimizer of timm: momentum (plain SGD), sgd (Nesterov's), adamw, lamb, muon..."
     )
     momentum: float = setting(float, 0.9, "momentum of the optimizer, where it is constant", at_least=0, below=1)
     opt_eps: float | None = setting(float, None, "eps of the optimizer; default: its own", at_least=0)
     opt_betas: tuple[float, ...] | None = setting(float, None, "its betas; default: its own", many=True)
-    opt_kwargs: dict[str, Any] = setting(dict, {}, "its other arguments, as in caution=true; nothing for none")  # noqa: RUF009
+    opt_kwargs: dict[str, Any] = setting(
+        dict, {}, "its other arguments, as in caution=true; replaces all of the recipe's, no value clears them"
+    )  # noqa: RUF009
     weight_decay: float = setting(float, 1e-5, "weight decay", at_least=0)
     filter_bias_and_bn: bool = setting(bool, False, "no weight decay of biases, normalisation and alpha")
-    layer_decay: float | None = setting(float, None, "learning rates fall by so much a layer towards the stem", above=0)
+    layer_decay: float | None = setting(float, None, "learning-rate factor per layer towards the stem", above=0)
     sched: str = setting(str, ONE_CYCLE, f"schedule: {', '.join(SCHEDULES)}", choices=SCHEDULES)
     lr: float = setting(float, 0.2, "highest learning rate", above=0)
     warmup_lr: float | None = setting(
@@ -123,7 +127,7 @@ class Settings:
     min_lr: float | None = setting(
         float, None, "learning rate of the last step; default: 5e-6 in one cycle, else 0", at_least=0
     )
-    warmup: float = setting(float, 0.3, "onecycle: share of the steps before the highest rate", above=0, below=1)
+    warmup: float = setting(float, 0.3, "onecycle: fraction of steps with rising learning rate", above=0, below=1)
     three_phase: bool = setting(bool, False, "onecycle: fall to the first rate as fast as it rose, then to the last")
     cycle_momentum: bool = setting(bool, False, "onecycle: momentum from 0.95 to 0.85 and back, as torch has it")
     warmup_epochs: float = setting(float, 0.0, "other schedules: epochs before the highest rate", at_least=0)
@@ -136,7 +140,7 @@ class Settings:
     bce_target_thresh: float | None = setting(
         float, None, "bce_loss: targets above it become 1, others 0; default: as they are", at_least=0, below=1
     )
-    clip_grad: float | None = setting(float, None, "largest norm of the gradient; default: any", above=0)
+    clip_grad: float | None = setting(float, None, "maximum gradient norm; default: none", above=0)
     model_ema_decay: float | None = setting(float, None, "release a moving average of the weights", at_least=0, below=1)
     sync_bn: bool = setting(bool, False, "batch norm over the images of all processes")
     seed: int = setting(int, 1234, "of initialisation, order and augmentation", at_least=0, below=2**32)
@@ -145,27 +149,30 @@ class Settings:
     test_img_size: int | None = setting(int, None, "that of test images, px; default: the image size", at_least=1)
     resize: int | None = setting(int, None, "shorter side before the crop, px; default: the image size", at_least=1)
     crop_padding: int = setting(int, 0, "zeros on every side before the random training crop, px", at_least=0)
-    hflip: float = setting(float, 0.5, "probability of mirroring a training image", at_least=0, at_most=1)
-    vflip: float = setting(float, 0.0, "probability of turning it upside down", at_least=0, at_most=1)
+    hflip: float = setting(float, 0.5, "probability of a horizontal flip of a training image", at_least=0, at_most=1)
+    vflip: float = setting(float, 0.0, "probability of a vertical flip", at_least=0, at_most=1)
     augmentation: str | None = setting(str, None, f"{', '.join(AUGMENTATIONS)}; default: none", choices=AUGMENTATIONS)
     crop_pct: float | None = setting(
-        float, None, "side of the test crop by that of the resized image; default: 1", above=0, at_most=1
+        float, None, "test crop size divided by resized size; default: 1", above=0, at_most=1
     )
     # Under timm's names and with its formulas; by default none of them.
     scale: tuple[float, ...] | None = setting(
-        float, None, "random resized crop: smallest and largest share of the area; default: the crop above", many=True
+        float, None, "random resized crop: minimum and maximum fraction of the area; default: the crop above", many=True
     )
     ratio: tuple[float, ...] | None = setting(
-        float, None, "of it: smallest and largest width by height; default: 3/4 and 4/3", many=True
+        float, None, "its minimum and maximum aspect ratio; default: 3/4 and 4/3", many=True
     )
     train_interpolation: str | None = setting(
-        str, None, f"of it: {', '.join(CROP_INTERPOLATIONS)}; default: as tests", choices=CROP_INTERPOLATIONS
+        str,
+        None,
+        f"its interpolation: {', '.join(CROP_INTERPOLATIONS)}; default: as in tests",
+        choices=CROP_INTERPOLATIONS,
     )
     aa: str | None = setting(str, None, "a policy of timm, as in rand-m9-mstd0.5-inc1; default: none")
-    color_jitter: float | None = setting(float, None, "vary brightness, contrast and saturation by so much", above=0)
+    color_jitter: float | None = setting(float, None, "strength of brightness, contrast and saturation jitter", above=0)
     reprob: float = setting(float, 0.0, "probability of random erasing", at_least=0, at_most=1)
     remode: str = setting(str, "pixel", f"noise of random erasing: {', '.join(ERASING)}", choices=ERASING)
-    recount: int = setting(int, 1, "erased rectangles per image at most", at_least=1)
+    recount: int = setting(int, 1, "maximum number of erased rectangles per image", at_least=1)
     mixup: float = setting(float, 0.0, "alpha of mixup; 0 for none", at_least=0)
     cutmix: float = setting(float, 0.0, "alpha of cutmix; 0 for none", at_least=0)
     mixup_prob: float = setting(float, 1.0, "probability of a batch to be mixed", at_least=0, at_most=1)
@@ -173,14 +180,18 @@ class Settings:
     mixup_off_epoch: int = setting(int, 0, "mix up to this epoch; 0 for all", at_least=0)
     interpolation: str | None = setting(str, None, "nearest, bilinear, bicubic or lanczos; default: the model's own")
     mean: tuple[float, ...] | None = setting(float, None, "channel means, 0 to 1; default: the model's own", many=True)
-    std: tuple[float, ...] | None = setting(float, None, "channel deviations; default: the model's own", many=True)
+    std: tuple[float, ...] | None = setting(
+        float, None, "channel standard deviations; default: the model's own", many=True
+    )
 
     precision: str = setting(str, "auto", f"{', '.join(PRECISIONS)}; auto: bf16 where the processor has it")
     torchcompile: bool = setting(bool, False, "train through torch.compile")
-    workers: int = setting(int, 4, "decoding processes per process, where images do not fit into memory", at_least=0)
-    preset: str = setting(str, "imagenet-c", f"constants of the corruptions: {', '.join(PRESETS)}", choices=PRESETS)
-    hash_bits: int = setting(int, BITS, "of retrieval: outputs of the network")
-    top: int = setting(int, TOP, "of retrieval: how many of the nearest training images count for mAP", at_least=1)
+    workers: int = setting(int, 4, "data-loading workers per process, where images do not fit into memory", at_least=0)
+    preset: str | None = setting(
+        str, None, f"corruption constants: {', '.join(PRESETS)}; default: by the test image size", choices=PRESETS
+    )
+    hash_bits: int = setting(int, BITS, "retrieval: hash length in bits, the network's outputs")
+    top: int = setting(int, TOP, "retrieval: how many of the nearest training images count for mAP", at_least=1)
     half_weights: bool = setting(bool, False, "save (and measure) the trained weights as float16, as releases are")
     benchmark_limit: int | None = setting(int, None, "measure on so many test images, class-balanced", at_least=1)
 

@@ -33,6 +33,7 @@ from timm_pushpull import cli
 from timm_pushpull.benchmark.hashing import hash_targets
 from timm_pushpull.benchmark.results import InitialWeights, Results, Training
 from timm_pushpull.benchmark.tasks import check_top
+from timm_pushpull.corruptions.presets import preset_of_size
 from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment import check_size
 from timm_pushpull.models.weights import create_model, save_model, tag_of
@@ -116,8 +117,9 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
     check_optimizer(settings, models[0], steps_per_epoch(len(train), settings.batch_size))
     cfg: dict[str, Any] = models[0].pretrained_cfg  # type: ignore[assignment]
     img_size = settings.img_size or cfg["input_size"][-1]
+    test_img_size = settings.test_img_size or img_size
     for name, model in zip(settings.models, models, strict=True):
-        check_outputs(name, model, img_size, settings.test_img_size or img_size)
+        check_outputs(name, model, img_size, test_img_size)
     if settings.augmentation == "prime":
         check_size(img_size, img_size)
     return replace(
@@ -129,6 +131,7 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
         interpolation=settings.interpolation or cfg["interpolation"],
         mean=settings.mean or tuple(cfg["mean"]),
         std=settings.std or tuple(cfg["std"]),
+        preset=settings.preset or preset_of_size(test_img_size),
     )
 
 

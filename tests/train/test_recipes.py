@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from accelerate import Accelerator
 from PIL import Image
 
 from support.paths import needs_releases
@@ -69,7 +70,7 @@ def test_every_recipe_starts_and_steps(tmp_path, recipe, run_inside):
     written = load_recipe(run / "recipe.yaml")
     listed = {"imagenet100": 100, "imagenet200": 200}
     assert written.num_classes == (listed.get(settings.classes) or (6 if "imagenet" in settings.dataset else 2))
-    assert written.preset == settings.preset
+    assert written.preset == (settings.preset or "cifar10-c")
     assert (run / "model.safetensors").is_file()
     if measured:
         assert "epochs is 1, not" in (run / "README.md").read_text()
@@ -198,3 +199,19 @@ def test_resnet_strikes_back():
     assert (settings.batch_size, settings.opt, settings.lr, settings.weight_decay) == (2048, "lamb", 8e-3, 0.02)
     assert (settings.sched, settings.warmup_epochs, settings.smoothing, settings.bce_loss) == ("cosine", 5, 0, True)
     assert (settings.mixup, settings.cutmix, settings.aa, settings.reprob) == (0.1, 1, "rand-m6-mstd0.5-inc1", 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "preset"),
+    [
+        ((), "cifar10-c"),
+        (("--img-size", "64"), "tiny-imagenet-c"),
+        (("--img-size", "64", "--test-img-size", "72"), "imagenet-c"),
+        (("--img-size", "160", "--preset", "cifar10-c"), "cifar10-c"),
+    ],
+)
+def test_fine_tuned_networks_are_measured_with_the_constants_of_their_image_size(sizes, preset):
+    """Photographs of 160 px were measured with the constants for 32 px unless --preset was given."""
+    _, settings = parse(["--recipe", "finetune", *sizes])
+    resolved = train.resolve(settings, *load_splits(settings), Accelerator(cpu=True))
+    assert resolved.preset == preset

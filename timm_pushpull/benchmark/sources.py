@@ -19,7 +19,7 @@ from timm_pushpull.benchmark.pairing import pair
 from timm_pushpull.benchmark.tasks import Cell
 from timm_pushpull.corruptions import check_corruption, corrupt_batch, frost_source, get_preset
 from timm_pushpull.corruptions.functional import check_image_size, check_jpeg_quality, check_uint64
-from timm_pushpull.corruptions.presets import CIFAR10_C, IMAGENET_C, TINY_IMAGENET_C, choose_jpeg_quality
+from timm_pushpull.corruptions.presets import choose_jpeg_quality, preset_of_size
 from timm_pushpull.data.corrupted import CorruptedSet
 from timm_pushpull.data.images import ImageSet, balanced_subset, read_batches
 from timm_pushpull.data.preprocessing import Geometry, ResizeCenterCrop, center_crop
@@ -288,9 +288,7 @@ def _preset_of(files: CorruptedSet, given: str | None) -> str:
     if stated := made_with or given:
         return stated
     images, _, _ = next(files.batches(files.corruptions[0], files.severities[0], 1, [0]))
-    side = min(images[0].shape[:2])
-    smaller = [preset for preset in (CIFAR10_C, TINY_IMAGENET_C) if side <= preset.image_size]
-    return (smaller or [IMAGENET_C])[0].name
+    return preset_of_size(min(images[0].shape[:2]))
 
 
 def fingerprint(pixels: np.ndarray, rows: np.ndarray) -> int:

@@ -243,6 +243,15 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def preset_of_size(side: int) -> str:
+    """The preset for images of so many pixels: that of the smallest published set whose images are at least as large.
+
+    Args:
+        side: The shorter side, px.
+    """
+    return next((preset.name for preset in (CIFAR10_C, TINY_IMAGENET_C) if side <= preset.image_size), IMAGENET_C.name)
+
+
 def choose_jpeg_quality(quality: int | str | None, preset: str) -> int | None:
     """The JPEG quality of corrupted images: None means that of the preset, and `none` lossless.
 
