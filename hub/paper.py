@@ -93,7 +93,7 @@ def page(entries: dict) -> str:
 
 
 def published_releases() -> Ours:
-    """The classifiers of the releases that have a row in Table 1, by its data set and label."""
+    """The classifiers of the releases that have a row in Table 1, by its dataset and label."""
     ours = {}
     for path in sorted(RELEASES.glob("*/results.json")):
         results = Results.load(path)

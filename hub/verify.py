@@ -1,7 +1,7 @@
 """Check that weights, model card and results of a release or run folder belong together.
 
 examples:
-  python hub/verify.py hub/releases/resnet18_cifar_pushpull.cifar10 --dataset cifar10
+  python hub/verify.py hub/releases/resnet18_cifar_pushpull.cifar10 --dataset uoft-cs/cifar10
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ def mce_reduction(mce: float, baseline_mce: float) -> float:
 def net_error_reduction(
     clean: float, mce: float, baseline_clean: float, baseline_mce: float, beta: float | None = None
 ) -> float:
-    """R_net (Eq. 13): half of R_E plus `beta` times R_mCE. Above 0, a model has the better trade-off.
+    """R_net (Eq. 13): `(R_E + beta * R_mCE) / 2`. Above 0, a model has the better trade-off.
 
     Args:
         beta: Weight of the mCE. 1 weighs both alike; by default `baseline_mce / baseline_clean`, how much harder the

@@ -143,14 +143,14 @@ def page(relative: dict[str, float], args: argparse.Namespace, precision: str) -
         speed = f"{relative[row.name]:.2f}" if args.rounds else "-"
         evidence = row.evidence if row.evidence == PLAIN else f"`{row.evidence}`"
         rows.append([row.label, f"`{row.name}`", *cost, speed, evidence])
-    header = ["row of Table 2", "name", "parameters, M", "multiply-adds, G", "images/s over ResNet-50's", "exactness"]
+    header = ["row of Table 2", "name", "parameters, M", "GMACs", "images/s over ResNet-50's", "checked by"]
     return (
         "# Architectures: the rows of the paper's Table 2\n\n"
-        "What each row is called here, what it costs, and the test in `tests/` that shows that it is what it says. "
-        "Networks for CIFAR-10 have 10 classes and see 32 px, the others 1,000 and 224 px. Images/s (inference) are "
+        "What each row is called here, what it costs, and the test in `tests/` that checks it. "
+        "Networks for CIFAR-10 have 10 classes and take 32 px, the others 1,000 and 224 px. Images/s (inference) are "
         f"over those of the plain ResNet-50 of that size in the same round, medians of {args.rounds} rounds of "
         f"{args.batch_size} images: {describe(torch.device('cpu'))}, torch {torch.__version__}, {precision}, "
-        "channels_last, all in one process. Written by `python tests/bench/bench_architectures.py -o "
+        "channels_last, all in one process. Differences below a tenth are noise. Written by `python tests/bench/bench_architectures.py -o "
         "model_cards/architectures.md`, commit "
         f"`{(commit() or 'none')[:10]}`.\n\n{table(header, rows, words=2)}\n"
     )

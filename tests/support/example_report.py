@@ -39,7 +39,7 @@ def save_weights(folder: Path, alpha: np.ndarray) -> str:
 
 def write_results(folder: Path) -> list[Path]:
     """Write an image and results: four comparable models, of which one is a run folder with weights, and two others
-    that were measured on another data set and not everywhere. Returns the paths of the results; the baseline of the
+    that were measured on another dataset and not everywhere. Returns the paths of the results; the baseline of the
     first group is not the first, but named by another's results.
     """
     base = scaled(1.0, model="plain", weights_sha256="b" * 64)

@@ -317,7 +317,7 @@ def test_a_training_that_cannot_be_is_one_line(image_folder, tmp_path, run_insid
         ({"--database-split": "test"}, ["would find itself", "--database-split"]),
         ({"--model": "classifier"}, ["is a classifier of 2 classes", "--task"]),
         ({"--model": "odd"}, ["10 outputs per image, which are no hash"]),
-        ({"--task": "classification"}, ["(16,) outputs per image, the data set has 2 classes"]),
+        ({"--task": "classification"}, ["(16,) outputs per image, the dataset has 2 classes"]),
     ],
 )
 def test_a_measurement_that_cannot_be_is_one_line(image_folder, tmp_path, run_inside, changes, words):

@@ -2,7 +2,7 @@
 
     >>> evaluation = evaluate(model, load_images("cifar10").subset(1000), preset="cifar10-c")
     >>> evaluation.clean_error, evaluation.errors["fog"], evaluation.mce_interval
-    >>> task = retrieval(model, load_images("cifar10", "train"))  # 1 - mAP@200 of a network that hashes images
+    >>> task = retrieval(model, load_images("uoft-cs/cifar10", "train"))  # 1 - mAP@200 of a network that hashes images
     >>> evaluate(model, load_images("cifar10"), task=task, preset="cifar10-c").clean_error
 
 A benchmark is a row of cells: the clean images, then every (corruption, severity). Images are evaluated in blocks, so

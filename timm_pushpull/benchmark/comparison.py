@@ -213,7 +213,7 @@ def _caveats(results: Results) -> list[Caveat]:
             Caveat(
                 "Image size",
                 f" was {results.image_size} px, and the constants of {results.preset} are made for {made_for} px: a "
-                f"blur of so many pixels is stronger in a smaller image. Do not compare mCE with that of another size.",
+                f"blur of a given radius is stronger in a smaller image. Compare mCE at equal sizes only.",
             )
         )
     if results.baseline and results.baseline.differences:

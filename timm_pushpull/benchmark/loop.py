@@ -60,9 +60,11 @@ def evaluate(
         corruptions, severities: The cells, beside the clean images. Without corruptions, the clean error alone.
         details: Whether to count top-5 and calibration errors of a classifier.
         batch_size: Images per forward pass; by default 64 on a CPU, else 512.
+        device: Where the model is; images are moved there.
         precision: Precision of the forward pass, fp32 or bf16.
         distributed: The place of this process among several; by default it works alone.
         log: Keeps finished parts and supplies those of an interrupted run. Only process 0 uses it.
+        progress: Whether to show a progress bar.
         options: For an `ImageSet`: preset, seed, frost_dir, jpeg_quality, clean and workers of `OnTheFlyCorruptions`.
 
     Raises:

@@ -107,7 +107,7 @@ class InitialWeights:
 
 @dataclass(frozen=True)
 class Training:
-    """How the weights came about, where this package trained them.
+    """How the weights were trained, where this package trained them.
 
     Attributes:
         images: Number of training images.
@@ -241,7 +241,7 @@ class Results(Measurement):
         top5_errors, calibration_errors: None where they were not asked for.
         fingerprint: Of the clean pixels, 16 hexadecimal digits; None for precomputed corruptions.
         seconds: Time of the measurement.
-        training: How the weights came about; None where this package did not train them.
+        training: How the weights were trained; None where this package did not train them.
         baseline: What the model is compared with.
     """
 

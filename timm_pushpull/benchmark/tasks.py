@@ -50,7 +50,7 @@ class Classification:
     def errors(self, outputs: Tensor, labels: np.ndarray, cell: Cell) -> Tensor:
         if outputs.ndim != 2 or outputs.shape[1] != self.classes:
             raise InputError(
-                f"the model gives {tuple(outputs.shape)[1:]} outputs per image, the data set has {self.classes} "
+                f"the model gives {tuple(outputs.shape)[1:]} outputs per image, the dataset has {self.classes} "
                 f"classes; use a model trained on these classes"
             )
         _check_finite(outputs, "logits", cell)

@@ -41,7 +41,7 @@ def add(commands) -> None:
         "on the fly, or read from files (--corrupted). With --task retrieval, measure 1 - mAP of a network that hashes "
         "images. Running the same command again resumes an interrupted measurement.",
         examples=(
-            "timm-pushpull benchmark --model resnet18_cifar_pushpull.cifar10 --dataset cifar10 \\\n"
+            "timm-pushpull benchmark --model resnet18_cifar_pushpull.cifar10 --dataset uoft-cs/cifar10 \\\n"
             "      --preset cifar10-c --output results.json",
             "timm-pushpull benchmark --model resnet50 --corrupted ImageNet-C --output resnet50.json",
             "timm-pushpull benchmark --model resnet50 --convert-stem --model-args alpha=1 \\\n"
@@ -86,7 +86,12 @@ def add(commands) -> None:
     )
     parser.add_argument("--top", type=int, metavar="N", help="retrieval: ranks that count for mAP (default: 200)")
     add_split_options(parser)
-    add_corruption_options(parser, CORRUPTIONS, "the 15 of ImageNet-C")
+    add_corruption_options(
+        parser,
+        CORRUPTIONS,
+        "the 15 of ImageNet-C",
+        otherwise="; with --corrupted, the set's own, else by its image size",
+    )
     add_frost_option(parser)
     add_jpeg_option(parser)
     parser.add_argument("--image-size", type=int, metavar="PX", help="input size (default: the model's)")

@@ -40,7 +40,9 @@ def add(commands) -> None:
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--format", required=True, help="npy, imagefolder or parquet")
     add_split_options(parser)
-    add_corruption_options(parser, CORRUPTIONS + EXTRA_CORRUPTIONS, "the 15 of ImageNet-C and the 4 extra ones")
+    add_corruption_options(
+        parser, CORRUPTIONS + EXTRA_CORRUPTIONS, "the 15 of ImageNet-C and the 4 validation corruptions"
+    )
     parser.add_argument(
         "--size", metavar="N|keep", help="side in px, or keep for the images' own (default: the preset's)"
     )

@@ -43,17 +43,19 @@ def load(options: argparse.Namespace, dataset: str, split: str | None) -> ImageS
     )
 
 
-def add_corruption_options(parser: argparse.ArgumentParser, names: tuple[str, ...], described: str) -> None:
+def add_corruption_options(
+    parser: argparse.ArgumentParser, names: tuple[str, ...], described: str, otherwise: str = ""
+) -> None:
     """Options `--preset`, `--corruptions`, `--severities`, `--limit` and `--seed`.
 
     Args:
         names: The default of `--corruptions`.
         described: The same in words.
+        otherwise: What the default of `--preset` is in other cases.
     """
     parser.add_argument(
         "--preset",
-        help=f"constants: {', '.join(corruptions.PRESETS)} (default: {_PRESET}; for files that do not say theirs, by "
-        "their size)",
+        help=f"constants: {', '.join(corruptions.PRESETS)} (default: {_PRESET}{otherwise})",
     )
     parser.add_argument(
         "--corruptions", nargs="+", default=list(names), metavar="NAME", help=f"names (default: {described})"

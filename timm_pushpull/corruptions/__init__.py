@@ -13,7 +13,7 @@ A `Preset` holds constants for images of one size (224, 32 or 64 px). Images may
 time and memory grow with their pixels. For other sizes and aspect ratios:
 
 - Lengths in pixels stay the same: blur radii, the shift of glass blur, the size of snowflakes.
-- Factors and grey levels stay the same.
+- Factors and pixel values stay the same.
 - Elastic distortions are relative to the shorter side.
 - The plasma map of fog has the next power of two that covers both the image and the preset's size. It repeats along a
   side of more than 2048 px that is more than eight times the other.

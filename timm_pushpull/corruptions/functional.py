@@ -127,7 +127,7 @@ def corrupt_batch(
 ) -> np.ndarray:
     """Apply one corruption to a batch of images. Every image comes out exactly as from `corrupt`.
 
-    The work runs on the calling thread and mostly without Python's global lock, so threads can share a dataset.
+    The work runs on the calling thread and mostly without the GIL, so threads can share a dataset.
 
     Args:
         images: uint8 array of shape (N, H, W, 3), or (N, H, W, 1) for grey images.

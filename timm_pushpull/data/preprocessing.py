@@ -2,7 +2,7 @@
 
     RGB image -> resized and cropped uint8 (`TimmTransform`) -> corrupted uint8 -> normalised float (`normalise`)
 
-Images stay uint8 until the last step because the corruptions are defined on grey levels.
+Images stay uint8 until the last step because the corruptions are defined on pixel values of 0 to 255.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[
 def _grey_levels(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in grey levels, for a row of an image; cached because a copy to a GPU blocks."""
+    """Mean and standard deviation in pixel values (0 to 255), for a row of an image; cached because a copy to a GPU blocks."""
     with torch.inference_mode(False):  # or they could not take part in gradients later
         shift, scale = (upload(255 * torch.tensor(values).repeat(width), device) for values in (mean, std))
     return shift, scale

@@ -1,4 +1,4 @@
-"""The push-pull unit of 2024, the push-pull layer of 2020, blur pooling, and the fused CPU implementation."""
+"""The push-pull unit of 2024, the push-pull layer of 2020, blur pooling, and the switch for the fused kernels."""
 
 from timm_pushpull.layers.blur_pool import BlurPool2d
 from timm_pushpull.layers.fused import set_fused

@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the process: in order, as Ctrl-C does.
+    """A signal ends the process cleanly, as Ctrl-C does.
 
     Attributes:
         signal: Its number. Commands exit with 128 + this.

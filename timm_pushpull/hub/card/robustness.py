@@ -12,6 +12,7 @@ from timm_pushpull.hub.card.task import definition
 from timm_pushpull.utils.markdown import code, percent, plain, table
 
 _CHANCE = " The difference may be chance: 100% lies in the 95% confidence interval of mrCE."
+_UNLIKE = " The baseline differs in more than the first layer, see Robustness."
 
 
 def summary(results: Results, comparison: Comparison | None) -> str:
@@ -40,7 +41,7 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
         paragraphs.append(
             f"**Under corruptions its error is {how} the baseline's**: {percent(mrce, 1)} of the baseline's error on "
             f"average, in one training run of each."
-            f"{_CHANCE if chance else ''}"
+            f"{_CHANCE if chance else ''}{_UNLIKE if results.baseline and results.baseline.differences else ''}"
         )
     error = plain(results.error_name) if results.retrieval else "top-1 error"
     lines.append(f"- **Clean error:** {error} on the original images. {definition(results)}".rstrip())
@@ -56,8 +57,8 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
         )
     if comparison and comparison.row.r_net is not None:
         lines.append(
-            "- **R_net:** how far clean error and mCE together are reduced against the baseline (Eq. 13 with "
-            "beta = mCE / E of the baseline); above 0 is better."
+            "- **R_net:** combined relative reduction of clean error and mCE (Eq. 13 with beta = mCE / E of the "
+            "baseline); above 0 is better."
         )
     intervals = results.intervals or Intervals()
     ends = [("clean error", intervals.clean_error), ("mCE", intervals.mce)]

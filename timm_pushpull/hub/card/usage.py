@@ -121,6 +121,6 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
         parts += [
             "### With transformers",
             f"```python\n{_TRANSFORMERS.format(name=name, imports=imports, rest=rest)}```",
-            "It needs `pip install transformers`. Without `dtype`, it would compute float16 weights in float16.",
+            "It needs `pip install transformers`. Without `dtype`, the model would run in float16.",
         ]
     return "\n\n".join(parts)
