@@ -213,6 +213,33 @@ def test_steps_aside_for_transforms(transform):
         torch.testing.assert_close(per_image, torch.func.grad(loss)(x[0]))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_the_backward_pass_has_the_dtypes_of_the_forward_pass(frozen, again):
+    """Autocast around the backward pass alone made the gradients garbage, or the convolution fail."""
+    x, found = torch.randn(2, 3, 9, 9, requires_grad=True), {}
+    unit = PushPullConv2d(3, 8, 3, padding=1)
+    unit.weight.requires_grad_(not frozen)
+    inputs = [x, *(parameter for parameter in unit.parameters() if parameter.requires_grad)]
+    for is_on in (True, False):
+        set_fused(is_on)
+        y = unit(x)
+        assert is_fused(y) == is_on
+        with torch.autocast("cpu", torch.bfloat16):
+            found[is_on] = torch.autograd.grad(y.square().sum(), inputs, create_graph=again)
+    for mine, true in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_a_batch_of_vectors():
+    unit, x = PushPullConv2d(3, 4, 3, padding=1).double(), torch.randn(1, 3, 5, 5, dtype=torch.float64)
+    for function, derivative in (
+        (unit, torch.autograd.functional.jacobian),
+        (lambda x: unit(x).square().sum(), torch.autograd.functional.hessian),
+    ):
+        torch.testing.assert_close(derivative(function, x, vectorize=True), derivative(function, x))
+
+
 def test_the_switch_turns_it_off():
     unit, x = PushPullConv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
     set_fused(False)

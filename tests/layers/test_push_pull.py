@@ -193,11 +193,11 @@ def test_reset_parameters_initialises_the_whole_layer(layer, arguments, expected
     with torch.device("meta"):
         unit = layer(3, 4, 3, bias=True, **arguments)
     unit.to_empty(device="cpu")
-    for tensor in unit.state_dict().values():
-        tensor.fill_(torch.nan)
+    with torch.no_grad():
+        for tensor in (*unit.parameters(), *unit.buffers()):
+            tensor.fill_(torch.nan)
     torch.manual_seed(5)
-    for module in unit.modules():
-        module.reset_parameters()
+    unit.reset_parameters()
     torch.manual_seed(5)
     fresh = layer(3, 4, 3, bias=True, **arguments)
     for name, tensor in fresh.state_dict().items():
@@ -208,6 +208,16 @@ def test_reset_parameters_initialises_the_whole_layer(layer, arguments, expected
         torch.testing.assert_close(unit.alpha.detach(), torch.as_tensor(expected).expand(4))
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(unit(x), fresh(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), [0.0, float("inf"), 0.0, 0.0], torch.tensor(float("nan"))])
+def test_alpha_is_finite(alpha):
+    with pytest.raises(InputError, match="use finite numbers"):
+        PushPullConv2d(3, 4, 3, alpha=alpha)
+
+
+def test_alpha_has_the_precision_of_the_layer():
+    assert PushPullConv2d(3, 4, 3, alpha=0.1, dtype=torch.float64).alpha[0].item() == 0.1
 
 
 def test_alpha_is_set_where_fsdp2_has_sharded_it():

@@ -62,6 +62,11 @@ class BlurredConv2d(nn.Conv2d):
         )
         self.blur = blur_pool_after(self, filt_size, stride)
 
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if hasattr(self, "blur"):  # nn.Conv2d calls this before there is one
+            self.blur.reset_parameters()
+
     def forward(self, input: Tensor) -> Tensor:
         return self.blur(self._conv_forward(input, self.weight, self.bias))
 
@@ -89,6 +94,11 @@ class BlurredPushPullConv2d(PushPullConv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, 1, *args, **kwargs)
         self.blur = blur_pool_after(self, filt_size, stride)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if hasattr(self, "blur"):  # nn.Conv2d calls this before there is one
+            self.blur.reset_parameters()
 
     def forward(self, input: Tensor) -> Tensor:
         if torch.jit.is_scripting():  # TorchScript does not support super()

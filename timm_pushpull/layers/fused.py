@@ -100,6 +100,11 @@ def is_exporting() -> bool:
     return bool(torch.compiler.is_exporting())
 
 
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether vmap made a tensor, which then has no memory of its own."""
+    return torch._C._functorch.is_batchedtensor(tensor) or torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
 def _under_transform() -> bool:
     """Whether a tracer, dispatch mode or transform is active, which would see torch operations only."""
     try:
@@ -199,7 +204,7 @@ class _FusedPushPull(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, alpha, scale, bias, box, push = ctx.saved_tensors
         needs = ctx.needs_input_grad[:5]
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled() or _is_batched(grad):  # create_graph=True, is_grads_batched=True
             return *_plain_gradients(ctx, grad, needs), None, None, None
         weight_x = weight.to(x.dtype)
         grad_push, sums, grad_box = ctx.backend.backward(
@@ -216,14 +221,16 @@ class _FusedPushPull(torch.autograd.Function):
 
 
 def _plain_gradients(ctx: Any, grad: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
-    """The gradients by torch operations, so that they can be differentiated again."""
-    # Views make weight and scale independent here. The caller's graph has the dependence of scale on weight.
-    *tensors, bias = ctx.saved_tensors[:5]
-    x, weight, alpha, scale = (tensor.view_as(tensor) for tensor in tensors)
-    bias = None if bias is None else bias.view_as(bias)
-    output = _plain_output(x, weight, alpha, scale, bias, ctx.geometry, ctx.avg_size)
-    inputs = [tensor for tensor, needed in zip((x, weight, alpha, scale, bias), needs, strict=True) if needed]
-    gradients = iter(torch.autograd.grad(output, inputs, grad, create_graph=True))
+    """The gradients by torch operations, so that they can be differentiated again, and `grad` can be a batch."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad(), torch.autocast(grad.device.type, enabled=False):
+        # Views make weight and scale independent here. The caller's graph has the dependence of scale on weight.
+        *tensors, bias = ctx.saved_tensors[:5]
+        x, weight, alpha, scale = (tensor.view_as(tensor) for tensor in tensors)
+        bias = None if bias is None else bias.view_as(bias)
+        output = _plain_output(x, weight, alpha, scale, bias, ctx.geometry, ctx.avg_size)
+        inputs = [tensor for tensor, needed in zip((x, weight, alpha, scale, bias), needs, strict=True) if needed]
+        gradients = iter(torch.autograd.grad(output, inputs, grad, create_graph=again))
     return [next(gradients) if needed else None for needed in needs]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,7 +81,7 @@ class PushPullBase(nn.Conv2d):
             with torch.no_grad():
                 self._init_alpha(self.alpha)
         else:
-            self.set_alpha(torch.tensor(self.initial_alpha, device="cpu"))
+            self.set_alpha(torch.tensor(self.initial_alpha, dtype=torch.float64, device="cpu"))
 
     def set_alpha(self, values: Tensor) -> None:
         """Copy values of shape `(1,)` or `(out_channels,)` into `alpha`, be it spread over processes, as in FSDP2."""
@@ -154,12 +153,12 @@ def alpha_tensor(alpha: Alpha, channels: int) -> Tensor:
     Raises:
         InputError: It is neither one number nor one per channel, or infinite or NaN.
     """
-    if isinstance(alpha, (int, float)) and not math.isfinite(alpha):
-        raise InputError(f"alpha is {alpha}; use a finite number")
     # On the CPU, whatever torch's default device: on the meta device, the values would be lost.
-    tensor = alpha.detach() if isinstance(alpha, Tensor) else torch.tensor(alpha, device="cpu")
+    tensor = alpha.detach() if isinstance(alpha, Tensor) else torch.tensor(alpha, dtype=torch.float64, device="cpu")
     if tensor.numel() != 1 and tensor.shape != (channels,):
         raise InputError(f"alpha has shape {tuple(tensor.shape)}; give one number or {channels} of them")
+    if not (tensor.is_meta or tensor.isfinite().all()):
+        raise InputError(f"alpha is {alpha if tensor.numel() == 1 else 'infinite or NaN'}; use finite numbers")
     return tensor.reshape(-1)
 
 

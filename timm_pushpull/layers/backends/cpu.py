@@ -78,7 +78,8 @@ def backward(
         sums, shape (N, H', W'), or None. The last two are float32 (float64 if x is float64).
     """
     grad_box = torch.zeros_like(box) if needs_box else None
-    push = F.conv2d(x, weight, None, *geometry)
+    with torch.autocast("cpu", enabled=False):  # the dtypes are those of the forward pass
+        push = F.conv2d(x, weight, None, *geometry)
     constants = _constants(box.dtype, alpha, scale, None)
     output, sums = _run_rows(_workers.backward_worker, push, box, constants, avg_size, grad, grad_box)
     return output, sums, grad_box
