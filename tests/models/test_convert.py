@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from timm.models import FeatureGraphNet
 from torch import nn
 
 from timm_pushpull import InputError, PushPullConv2d, convert_stem, set_inhibition
@@ -120,6 +121,27 @@ def test_what_cannot_be_converted_is_named():
         convert_stem(nn.Sequential(nn.Conv2d(3, 4, 3, padding_mode="reflect")))
 
 
+def test_a_bare_convolution_is_named():
+    with pytest.raises(InputError, match=r"PushPullConv2d\.from_conv makes a unit of it"):
+        convert_stem(nn.Conv2d(3, 4, 3))
+
+
+def test_a_convolution_of_two_names_stays_one():
+    network = nn.Sequential(nn.Conv2d(3, 3, 3))
+    network.append(network[0])
+    assert type(convert_stem(network)[0]) is PushPullConv2d
+    assert network[0] is network[1]
+
+
+def test_feature_maps_by_fx():
+    """timm traces `Conv2dSame` as a leaf; so it has to trace what replaces it."""
+    model = convert_stem(timm.create_model("tf_efficientnet_lite0")).eval()
+    x = torch.randn(1, 3, 64, 64)
+    first, second = FeatureGraphNet(model, out_indices=(1, 2))(x)
+    assert torch.equal(first, model.forward_intermediates(x, indices=[1, 2], intermediates_only=True)[0])
+    assert second.shape[-1] == 8
+
+
 def test_a_converted_layer_can_be_initialised_anew():
     unit = convert_stem(nn.Sequential(ScaledStdConv2d(3, 4, 3)), alpha=0.5)[0].to_empty(device="cpu")
     unit.reset_parameters()
@@ -170,6 +192,21 @@ def test_networks_within_a_wrapper():
         convert_stem(nn.DataParallel(timm.create_model("resnet18")))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "repvgg_a0", "crossvit_9_240"])
+def test_a_timm_network_within_a_module(name):
+    """Of parallel first convolutions, the first one alone was converted, and timm saved the network as a plain one."""
+    inner = timm.create_model(name)
+    wrapped = convert_stem(nn.Sequential(nn.Identity(), inner))
+    direct = convert_stem(timm.create_model(name))
+    assert list(units_of(wrapped)) == [f"1.{entry}" for entry in units_of(direct)]
+    assert inner.pretrained_cfg["architecture"] == "pushpull_stem"
+
+
+def test_a_convolution_before_a_timm_network_is_the_first():
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), timm.create_model("resnet18"))
+    assert list(units_of(convert_stem(network))) == ["0"]
+
+
 class OtherConv(nn.Conv2d):
     pass
 
@@ -180,6 +217,7 @@ class OtherConv(nn.Conv2d):
         (nn.Sequential(nn.Linear(3, 4)), "Sequential does not begin with a convolution"),
         (nn.Sequential(OtherConv(3, 4, 3)), "0 is a OtherConv; only plain and timm's own"),
         (nn.Sequential(PushPullConv2d(3, 4, 3)), "0 is a PushPullConv2d"),
+        (nn.Sequential(nn.Identity(), timm.create_model("csatv2")), "csatv2 does not begin with a convolution"),
     ],
 )
 def test_what_cannot_be_converted_is_named_and_left_alone(network, message):

@@ -7,6 +7,7 @@ import json
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.models import save_for_hf
 
 from timm_pushpull import InputError, convert_stem
@@ -88,6 +89,21 @@ def test_by_name():
     assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 2)
     assert model.pretrained_cfg["architecture"] == "pushpull_stem"
     assert type(timm.create_model("pushpull_stem")).__name__ == "ResNet"
+
+
+def test_an_overlay_is_that_of_the_plain_network(tmp_path):
+    """It was that of a ResNet of ImageNet: other preprocessing, and another name of the classifier."""
+    base = {"base": "vit_tiny_patch16_224", "img_size": 32, "depth": 1}
+    plain = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
+    save_file(plain.state_dict(), tmp_path / "vit.safetensors")
+    for overlay, pretrained in (({"license": "mit"}, False), ({"file": str(tmp_path / "vit.safetensors")}, True)):
+        model = timm.create_model("pushpull_stem", pretrained, num_classes=7, pretrained_cfg_overlay=overlay, **base)
+        cfg = model.pretrained_cfg
+        assert {**cfg, **overlay} == cfg
+        for name in ("mean", "std", "crop_pct", "interpolation", "first_conv", "classifier"):
+            assert cfg[name] == plain.pretrained_cfg[name]
+        assert torch.equal(model.patch_embed.proj.weight, plain.patch_embed.proj.weight) == pretrained
+        assert model.head.out_features == 7
 
 
 def test_networks_from_elsewhere_are_left_as_they_are():

@@ -157,6 +157,8 @@ def test_unknown_options_are_refused():
         timm.create_model("resnet18_cifar_pushpull", replace_stem_pool=True)
     with pytest.raises(InputError, match="avg_down is true"):
         timm.create_model("resnet18_blurconv1", avg_down=True)
+    with pytest.raises(InputError, match="replace_stem_pool is true"):
+        timm.create_model("resnet18_blurconv1", replace_stem_pool=True)
 
 
 @pytest.mark.parametrize("source", ["state_dict", "file", "pickle"])

@@ -14,9 +14,10 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from support.example_run import CLASSES, SMALL, write_run
-from timm_pushpull import InputError
+from timm_pushpull import InputError, convert_stem
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.layers.push_pull_base import push_pull_layers
 from timm_pushpull.models._checkpoints import stem_settings
@@ -197,6 +198,33 @@ def test_push_pull_weights_do_not_load_into_a_plain_network(tmp_path):
     for classes in (model.num_classes, 2):  # with another head, timm loads with strict=False
         with pytest.raises(InputError, match=r"conv1\.alpha"):
             timm.create_model("resnet18_cifar", pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+@pytest.mark.parametrize("options", [{"num_classes": 3}, {"features_only": True}])
+def test_push_pull_weights_do_not_load_into_a_network_of_timm(tmp_path, name, options):
+    """timm loads with `strict=False` then, and dropped alpha."""
+    save_file(convert_stem(timm.create_model(name, num_classes=2)).state_dict(), tmp_path / "model.safetensors")
+    overlay = {"file": str(tmp_path / "model.safetensors"), "num_classes": 2}
+    with pytest.raises(InputError, match=r"the weights have .*\.alpha, so they are of a push-pull network"):
+        timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+
+
+@pytest.mark.parametrize(("saved", "own"), [("", "2020"), ("2020", "")])
+@pytest.mark.parametrize("by", ["save_file", "torch.save"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_layers_of_2020_and_of_2024_do_not_share_weights(tmp_path, saved, own, by, classes):
+    """Two filter functions completed the state dict, so that it fitted."""
+    state = timm.create_model(f"resnet18_cifar_pushpull{saved}", num_classes=2).state_dict()
+    file = tmp_path / ("other.safetensors" if by == "save_file" else "model.pth")
+    save_file(state, file) if by == "save_file" else torch.save(state, file)
+    overlay = {"file": str(file), "num_classes": 2}
+    with pytest.raises(
+        InputError, match=f"push-pull layer of {saved or 2024}, and the model has that of {own or 2024}"
+    ):
+        timm.create_model(
+            f"resnet18_cifar_pushpull{own}", pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay
+        )
 
 
 @pytest.mark.parametrize("source", ["folder", "weights folder", "weights file"])

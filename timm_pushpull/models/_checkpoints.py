@@ -13,13 +13,14 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import timm.models
 from safetensors import SafetensorError, safe_open
 from timm.models import _builder, _helpers, _hub
-from torch import Tensor
+from torch import Tensor, nn
 
 from timm_pushpull.layers import PushPull2020Conv2d, PushPullConv2d
 from timm_pushpull.utils.errors import InputError, one_line
@@ -128,9 +129,14 @@ def _holds_objects(path: Path) -> InputError:
 
 
 def keep_metadata() -> None:
-    """Let timm's readers keep the metadata, which our layers check when they load a state dict."""
-    for name, wrap in (("load_state_dict", _with_header), ("clean_state_dict", _with_metadata)):
-        original = getattr(_helpers, name)
+    """Let timm's readers keep the metadata, which our layers check when they load a state dict, and its loader refuse
+    push-pull weights for a plain network."""
+    for home, name, wrap in (
+        (_helpers, "load_state_dict", _with_header),
+        (_helpers, "clean_state_dict", _with_metadata),
+        (_builder, "load_pretrained", _without_loss),
+    ):
+        original = getattr(home, name)
         if hasattr(original, "__wrapped__"):
             continue
         wrapped = wrap(original)
@@ -157,6 +163,43 @@ def _with_metadata(clean: Callable[[dict[str, Any]], dict[str, Any]]) -> Callabl
         return with_metadata(cleaned, None if metadata is None else clean(metadata))
 
     return wrapped
+
+
+def _without_loss(load: Callable[..., None]) -> Callable[..., None]:
+    """timm loads with `strict=False` for another number of classes and for feature maps, and would drop `alpha`."""
+
+    @wraps(load)
+    def wrapped(model: nn.Module, *args: Any, **kwargs: Any) -> None:
+        given = signature(load).bind(model, *args, **kwargs)
+        chosen = given.arguments.get("filter_fn")
+
+        def filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+            state_dict = _filtered(chosen, state_dict, model)
+            _check_alpha(state_dict, model)
+            return state_dict
+
+        given.arguments["filter_fn"] = filter_fn
+        load(*given.args, **given.kwargs)
+
+    return wrapped
+
+
+def _filtered(filter_fn: Callable[..., Any] | None, state_dict: dict[str, Tensor], model: nn.Module) -> Any:
+    """The state dict as a `checkpoint_filter_fn` of timm returns it, which may take the model or not."""
+    if filter_fn is None:
+        return state_dict
+    return filter_fn(state_dict, model) if len(signature(filter_fn).parameters) > 1 else filter_fn(state_dict)
+
+
+def _check_alpha(state_dict: dict[str, Tensor], model: nn.Module) -> None:
+    """Raise InputError where a state dict has the `alpha` of a push-pull layer and the model a plain convolution."""
+    layers = dict(model.named_modules())
+    for name in state_dict:
+        layer = layers.get(name.removesuffix(".alpha")) if name.endswith(".alpha") else None
+        if isinstance(layer, nn.Conv2d) and not hasattr(layer, "alpha"):
+            raise InputError(
+                f"the weights have {name}, so they are of a push-pull network; this model has no such unit"
+            )
 
 
 def with_settings(state: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, Tensor]:

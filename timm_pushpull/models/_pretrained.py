@@ -36,7 +36,7 @@ def build_model(model_cls: type[nn.Module], variant: str, pretrained: bool, kwar
     """Build a registered model: timm's `build_model_with_cfg` with our two hooks.
 
     Args:
-        model_cls: The network. Its `checkpoint_filter_fn`, or `plain_filter_fn`, sees the pretrained state dict.
+        model_cls: The network. Its `checkpoint_filter_fn`, if it has one, sees the pretrained state dict.
         variant: Registered name.
         pretrained: Load pretrained weights.
         kwargs: Arguments of the network and of `build_model_with_cfg`.
@@ -44,8 +44,7 @@ def build_model(model_cls: type[nn.Module], variant: str, pretrained: bool, kwar
     Raises:
         InputError: There are no such weights, they cannot be downloaded, or they do not fit the model.
     """
-    filter_fn = getattr(model_cls, "checkpoint_filter_fn", plain_filter_fn)
-    kwargs = {"pretrained_filter_fn": filter_fn, **kwargs}
+    kwargs = {"pretrained_filter_fn": getattr(model_cls, "checkpoint_filter_fn", None), **kwargs}
     return build_model_with_cfg(model_cls, variant, pretrained, **with_weights(variant, pretrained, kwargs))
 
 
@@ -105,17 +104,6 @@ def _check_source(kwargs: dict[str, Any]) -> None:
             raise other_setting(name, kwargs[name], saved)
 
 
-def plain_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The `checkpoint_filter_fn` of models without a push-pull unit: timm would drop `alpha` if the classes differ.
-
-    Raises:
-        InputError: The weights are of a push-pull network.
-    """
-    if found := next((name for name in state_dict if name.endswith(".alpha")), None):
-        raise InputError(f"the weights have {found}, so they are of a push-pull network; this model has no such unit")
-    return state_dict
-
-
 def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The `checkpoint_filter_fn` of models with a push-pull unit in the stem.
 
@@ -124,7 +112,8 @@ def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict
     depends on the extremes over all input channels.
 
     Raises:
-        InputError: The weights have another number of input channels or were trained with another `avg_size`.
+        InputError: The weights have another number of input channels, were trained with another `avg_size`, or are
+            those of a push-pull layer of 2020.
     """
     stems = {name: layer for name, layer in model.named_modules() if isinstance(layer, PushPullConv2d)}
     cfg: Any = model.pretrained_cfg
@@ -136,7 +125,10 @@ def push_pull_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict
                 f"stem cannot be adapted: repeat a grey image over the channels, or use pretrained=False"
             )
         # A checkpoint of PyTorch has it in its metadata, which the dictionary that is returned has no more.
-        saved = getattr(state_dict, "_metadata", {}).get(name, {}).get(AVG_SIZE, stem.avg_size)
+        metadata = getattr(state_dict, "_metadata", {}).get(name, {})
+        if SCALE in metadata or (stem.bias is None and f"{name}.bias" in state_dict):
+            raise _other_layer("2020", "2024")
+        saved = metadata.get(AVG_SIZE, stem.avg_size)
         if saved != stem.avg_size:
             raise other_setting(AVG_SIZE, stem.avg_size, saved)
         if path := weights_file(cfg):
@@ -149,12 +141,20 @@ def push_pull_2020_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) ->
 
     Weights of the plain network have no `alpha` and no `bias` in the stem; the model keeps its own. timm may sum or
     repeat the stem's weights for another number of input channels, because the pull kernel is linear in them.
+
+    Raises:
+        InputError: The weights are those of a push-pull unit of 2024.
     """
     cfg: Any = model.pretrained_cfg
-    stem: Any = model.get_submodule(cfg["first_conv"])
-    own = {f"{cfg['first_conv']}.{name}": getattr(stem, name).detach() for name in ("alpha", "bias")}
-    state = {**own, **state_dict}
-    return with_metadata(state, getattr(state_dict, "_metadata", None))  # by which the layer refuses another scale
+    name = cfg["first_conv"]
+    stem: Any = model.get_submodule(name)
+    metadata = getattr(state_dict, "_metadata", None)
+    if AVG_SIZE in (metadata or {}).get(name, {}) or (
+        f"{name}.alpha" in state_dict and f"{name}.bias" not in state_dict
+    ):
+        raise _other_layer("2024", "2020")
+    state = {**{f"{name}.{key}": getattr(stem, key).detach() for key in ("alpha", "bias")}, **state_dict}
+    return with_metadata(state, metadata)  # by which the layer refuses another scale
 
 
 def weights_file(cfg: dict[str, Any]) -> Path | None:
@@ -169,6 +169,10 @@ def weights_file(cfg: dict[str, Any]) -> Path | None:
         cached = try_to_load_from_cache(repository, cfg.get("hf_hub_filename") or WEIGHTS, revision=revision)
         path = Path(cached) if isinstance(cached, str) else None
     return path if path and path.suffix == ".safetensors" and path.is_file() else None
+
+
+def _other_layer(saved: str, own: str) -> InputError:
+    return InputError(f"the weights are those of a push-pull layer of {saved}, and the model has that of {own}")
 
 
 def _not_published(name: str) -> InputError:

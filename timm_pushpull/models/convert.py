@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
-from timm.models import split_model_name_tag
+from timm.models import register_notrace_module, split_model_name_tag
 from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull import PushPullConv2d
@@ -20,7 +20,7 @@ CONVERTED = "pushpull_stem"
 #: Arguments of such a network that are those of its unit.
 UNIT_ARGUMENTS = ("avg_size", "alpha", "trainable_alpha")
 #: Where the weights of a plain network come from; those of its converted form are no longer these.
-_SOURCES = ("source", "url", "file", "state_dict", "hf_hub_id", "hf_hub_filename")
+SOURCES = {"source", "url", "file", "state_dict", "hf_hub_id", "hf_hub_filename"}
 
 
 def network_name(architecture: str, model_args: Mapping[str, Any]) -> str:
@@ -49,7 +49,8 @@ def convert_stem(
         'PushPullConv2d'
 
     The first convolution is `first_conv` of timm's `pretrained_cfg`, otherwise the first `nn.Conv2d` of the network. If
-    `first_conv` names several parallel convolutions, all of them are replaced. All weights keep their names; the unit
+    that one is part of a timm network inside, the timm network is converted. If `first_conv` names several parallel
+    convolutions, all of them are replaced. All weights keep their names; the unit
     adds `alpha`. Do not merge layers afterwards (timm's `fuse` and `reparameterize_model`), nor choose another patch
     size (`set_input_size(patch_size=...)`): this would drop the unit.
 
@@ -72,12 +73,19 @@ def convert_stem(
         InputError: The network does not begin with a convolution, or its type cannot be converted; or it is wrapped in
             DistributedDataParallel, which would not know of `alpha`.
     """
-    convolutions = _first_convolutions(model)
+    if isinstance(model, nn.Conv2d):
+        raise InputError("the network is a convolution; PushPullConv2d.from_conv makes a unit of it")
+    if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        raise InputError(f"the network is wrapped in {type(model).__name__}; convert it before it is wrapped")
+    network = _network_inside(model)
+    convolutions = _first_convolutions(network)
     options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
     units = {name: push_pull_unit(conv, name, **options) for name, conv in convolutions.items()}
+    named = list(model.named_modules(remove_duplicate=False))  # a convolution may have several names
     for name, unit in units.items():
-        model.set_submodule(name, unit)
-    _describe(model, avg_size=avg_size, trainable_alpha=trainable_alpha)
+        for other in [entry for entry, module in named if module is convolutions[name]]:
+            model.set_submodule(other, unit)
+    _describe(network, avg_size=avg_size, trainable_alpha=trainable_alpha)
     return model
 
 
@@ -85,9 +93,13 @@ def _describe(model: Any, **options: Any) -> None:
     """Note in what timm saves with a network's weights that it is converted, or it would come back plain."""
     cfg = getattr(model, "pretrained_cfg", None)
     if isinstance(cfg, dict) and cfg.get("architecture"):
-        kept = {name: value for name, value in cfg.items() if name not in _SOURCES}
-        model.pretrained_cfg = model.default_cfg = {**kept, "architecture": CONVERTED}
+        model.pretrained_cfg = model.default_cfg = {**without_sources(cfg), "architecture": CONVERTED}
         model._model_args = {**getattr(model, "_model_args", {}), "base": cfg["architecture"], **options}
+
+
+def without_sources(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A pretrained cfg without the place of its weights."""
+    return {name: value for name, value in cfg.items() if name not in SOURCES}
 
 
 def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
@@ -113,6 +125,7 @@ def set_inhibition(model: nn.Module, alpha: Alpha) -> None:
 _STANDARDIZED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
 
 
+@register_notrace_module  # as timm's own convolutions with dynamic padding
 class AdaptedPushPullConv2d(PushPullConv2d):
     """A push-pull unit that replaces timm's convolutions with dynamic 'SAME' padding or standardised weights.
 
@@ -149,9 +162,15 @@ class AdaptedPushPullConv2d(PushPullConv2d):
         return input
 
 
+def _network_inside(model: nn.Module) -> nn.Module:
+    """The timm network that the first convolution of a model is part of, or the model."""
+    first = next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), "")
+    parents = [".".join(first.split(".")[:depth]) for depth in range(first.count(".") + 1)]
+    networks = (model.get_submodule(parent) for parent in parents)
+    return next((one for one in networks if getattr(one, "pretrained_cfg", None)), model)
+
+
 def _first_convolutions(model: nn.Module) -> dict[str, Any]:
-    if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-        raise InputError(f"the network is wrapped in {type(model).__name__}; convert it before it is wrapped")
     named = dict(model.named_modules())
     cfg = getattr(model, "pretrained_cfg", None) or {}
     name = cfg.get("architecture") or type(model).__name__

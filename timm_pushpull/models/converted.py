@@ -19,7 +19,7 @@ from torch import nn
 from timm_pushpull.layers.push_pull_base import Alpha
 from timm_pushpull.models._pretrained import push_pull_filter_fn, with_weights
 from timm_pushpull.models._stem import imagenet_cfg
-from timm_pushpull.models.convert import CONVERTED, convert_stem
+from timm_pushpull.models.convert import CONVERTED, SOURCES, convert_stem, without_sources
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 
 default_cfgs = generate_default_cfgs({CONVERTED: imagenet_cfg(first_conv="conv1", classifier="fc")})
@@ -55,8 +55,14 @@ def pushpull_stem(
     options: dict[str, Any] = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
     names = ("pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args")
     given = {name: kwargs.pop(name, None) for name in names}
-    if not (isinstance(given["pretrained_cfg"], dict) or given["pretrained_cfg_overlay"]):
-        return convert_stem(timm.create_model(base, pretrained, **kwargs), **options)
+    overlay = given["pretrained_cfg_overlay"] or {}
+    if not isinstance(given["pretrained_cfg"], dict):
+        if not SOURCES & overlay.keys():
+            return convert_stem(
+                timm.create_model(base, pretrained, pretrained_cfg_overlay=overlay, **kwargs), **options
+            )
+        name, tag = split_model_name_tag(base)
+        given["pretrained_cfg"] = without_sources(resolve_pretrained_cfg(name, tag or None).to_dict())
 
     chosen = {**given, "avg_size": avg_size, "cache_dir": kwargs.get("cache_dir")}
     chosen = with_weights(CONVERTED, pretrained, chosen)

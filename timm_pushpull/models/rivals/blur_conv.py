@@ -34,6 +34,8 @@ class BlurConv1(nn.Module):
         one_convolution(self, "conv1")
         if self.conv1.stride != (1, 1):
             self.act1 = nn.Sequential(self.act1, self._take_stride(self.conv1))
+        if any(isinstance(module, nn.Conv2d) for module in self.maxpool.modules()):
+            raise InputError("replace_stem_pool is true, and BlurConv1 blurs the max-pool; leave it out")
         if isinstance(self.maxpool, nn.MaxPool2d):
             self.maxpool = _blurred_max_pool(self.conv1, self.filt_size)
         blocks: list[Any] = [block for block in self.modules() if isinstance(block, (BasicBlock, Bottleneck))]
