@@ -150,7 +150,8 @@ def page(relative: dict[str, float], args: argparse.Namespace, precision: str) -
         "Networks for CIFAR-10 have 10 classes and take 32 px, the others 1,000 and 224 px. Images/s (inference) are "
         f"over those of the plain ResNet-50 of that size in the same round, medians of {args.rounds} rounds of "
         f"{args.batch_size} images: {describe(torch.device('cpu'))}, torch {torch.__version__}, {precision}, "
-        "channels_last, all in one process. Differences below a tenth are noise. Written by `python tests/bench/bench_architectures.py -o "
+        "channels_last, all in one process. Differences below a tenth are noise. "
+        "Written by `python tests/bench/bench_architectures.py -o "
         "model_cards/architectures.md`, commit "
         f"`{(commit() or 'none')[:10]}`.\n\n{table(header, rows, words=2)}\n"
     )

@@ -221,7 +221,7 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float], std: Sequence[
 def _grey_levels(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in pixel values (0 to 255), for a row of an image; cached because a copy to a GPU blocks."""
+    """Mean and standard deviation, as 0 to 255, for a row of an image; cached because a copy to a GPU blocks."""
     with torch.inference_mode(False):  # or they could not take part in gradients later
         shift, scale = (upload(255 * torch.tensor(values).repeat(width), device) for values in (mean, std))
     return shift, scale
