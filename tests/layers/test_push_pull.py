@@ -16,7 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import prune
 
 from support.paths import GOLDEN_FOLDER
-from timm_pushpull import PushPull2020Conv2d, PushPullConv2d, set_fused, set_inhibition
+from timm_pushpull import InputError, PushPull2020Conv2d, PushPullConv2d, set_fused, set_inhibition
 from timm_pushpull.layers.blur_pool import BlurredPushPullConv2d
 
 GOLDEN = np.load(GOLDEN_FOLDER / "pushpull_unit.npz")
