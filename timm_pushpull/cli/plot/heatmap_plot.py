@@ -24,7 +24,7 @@ def add(commands) -> None:
         "fourier-heatmap",
         "the error of a classifier by the frequency of noise",
         _heatmap,
-        example="--model resnet18_cifar.cifar10 --dataset uoft-cs/cifar10 -o heatmap.png",
+        example="--model resnet50.a1_in1k --dataset my_images -o heatmap.png",
         arrays=True,
     )
     add_model(heatmap)
