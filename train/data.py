@@ -25,6 +25,7 @@ from timm_pushpull.data.augment import POLICIES, Policy, prime
 from timm_pushpull.data.images import read_batches
 from timm_pushpull.data.loading import read_classes
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
+from timm_pushpull.models.weights import create_model
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hardware import upload
 from train.augment import Erasing, Mixing, RandomResizedCrop, TimmPolicy, color_jitter
@@ -86,7 +87,7 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
     if settings.num_classes not in (None, len(train.classes)):
         raise InputError(
             f"num_classes is {settings.num_classes}, but the labels of {train.name!r} have "
-            f"{len(train.classes)} classes; leave num_classes out or choose another --label-column"
+            f"{len(train.classes)} classes; use --num-classes none or choose another --label-column"
         )
     return train, test
 
@@ -190,7 +191,10 @@ def process_shares(
 
 
 def check_batch(settings: Settings, images: int, world_size: int) -> None:
-    """Raise InputError unless every batch has an image for every process and every part of its share."""
+    """Raise InputError unless every batch has an image for every process and every part of its share.
+
+    Two images, where the network has a batch norm that cannot be trained with one.
+    """
     assert settings.grad_accum_steps
     parts = world_size * settings.grad_accum_steps * (2 if settings.mixes else 1)
     if images < parts:
@@ -198,12 +202,56 @@ def check_batch(settings: Settings, images: int, world_size: int) -> None:
             f"there are {images} training images for {world_size} processes with {settings.grad_accum_steps} parts "
             f"each{', of two images at least to mix' if settings.mixes else ''}; use fewer processes or more images"
         )
-    smallest = images // steps_per_epoch(images, settings.batch_size)
-    if settings.batch_size > images or smallest < parts:
+    if settings.batch_size > images or images // steps_per_epoch(images, settings.batch_size) < parts:
+        # It may be more than `parts`: an epoch's batches are of about one size, and so smaller than the batch size.
+        smallest = next(size for size in range(parts, images + 1) if images // steps_per_epoch(images, size) >= parts)
         raise InputError(
-            f"batch_size is {settings.batch_size}; use one from {parts} (processes times grad_accum_steps"
-            f"{', twice to mix images' if settings.mixes else ''}) to {images}, the number of training images"
+            f"batch_size is {settings.batch_size}; use one from {smallest} to {images}, the number of training images: "
+            f"every batch needs {parts} (processes times grad_accum_steps"
+            f"{', twice to mix images' if settings.mixes else ''})"
         )
+    if _smallest_part(settings, settings.batch_size, images, world_size) == 1 and not (
+        settings.sync_bn and world_size > 1
+    ):
+        _check_batch_norm(settings, images, world_size)
+
+
+def _smallest_part(settings: Settings, batch_size: int, images: int, world_size: int) -> int:
+    """Images in the smallest part of any process's share of any batch."""
+    assert settings.grad_accum_steps
+    steps, group = steps_per_epoch(images, batch_size), 2 if settings.mixes else 1
+    sizes = {images // steps, -(-images // steps)}
+    batches = [np.arange(size) for size in sizes]
+    return min(
+        len(part)
+        for rank in range(world_size)
+        for part in process_shares(batches, rank, world_size, settings.grad_accum_steps, group)
+    )
+
+
+def _check_batch_norm(settings: Settings, images: int, world_size: int) -> None:
+    """Raise InputError for a network that cannot be trained with parts of one image.
+
+    It is tried on the meta device: torch refuses a batch norm over one value per channel, as of one image after
+    pooling, and not one over the pixels of an image.
+    """
+    for name in settings.models:
+        with torch.device("meta"):
+            model = create_model(name, **settings.model_args)
+        cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+        size = settings.img_size or cfg["input_size"][-1]
+        try:
+            model.train()(torch.empty(1, 3, size, size, device="meta"))
+        except Exception as error:  # `check_outputs` tells of all others
+            if "more than 1 value per channel" not in str(error):
+                continue
+            sizes = range(settings.batch_size + 1, images + 1)
+            larger = next((one for one in sizes if _smallest_part(settings, one, images, world_size) > 1), None)
+            raise InputError(
+                f"batch_size is {settings.batch_size}, which leaves parts of one image ({world_size} processes times "
+                f"grad_accum_steps {settings.grad_accum_steps}), and batch norm in {name} needs two; use "
+                f"{f'--batch-size {larger}' if larger else 'fewer processes or parts'}"
+            ) from error
 
 
 class TrainingImages(Dataset):

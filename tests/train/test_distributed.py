@@ -18,10 +18,11 @@ from support.example_training import read_checkpoint, read_log, start
 from support.example_training import small_trainer as trainer
 from support.paths import ROOT
 from support.processes import assert_one_clear_line, free_port, run_command, wait_for_all
-from timm_pushpull import cli
+from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark.results import Results
 from train import train
-from train.data import epoch_order, process_shares
+from train.data import check_batch, epoch_order, process_shares
+from train.settings import Settings
 from train.sync_bn import convert_sync_bn
 
 
@@ -40,6 +41,10 @@ GENTLE = {
     "batch-size": 5,
     "save-minutes": 100,
 }
+
+
+#: A network that pools 32 px to one value per channel before its last batch norm.
+POOLED = {"model": "resnet18", "model-args": [], "img-size": 32}
 
 
 @pytest.fixture
@@ -187,7 +192,13 @@ def test_a_compiled_network_learns_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"grad-accum-steps": 20}, ["batch_size is 5; use one from 20 (processes times grad_accum_steps) to 24"]),
+        (
+            {"grad-accum-steps": 20},
+            ["batch_size is 5; use one from 24 to 24, ", "20 (processes times grad_accum_steps)"],
+        ),
+        ({"grad-accum-steps": 5}, ["batch_size is 5; use one from 6 to 24, "]),
+        ({"grad-accum-steps": 6, "batch-size": 6, **POOLED}, ["batch_size is 6, which", "use --batch-size 12"]),
+        ({"grad-accum-steps": 24, "batch-size": 24, **POOLED}, ["parts of one image", "use fewer processes or parts"]),
         ({"limit": 2, "batch-size": 2, "grad-accum-steps": 3}, ["there are 2 training images for 1 processes"]),
         ({"device": "cuda"}, ["device is 'cuda', but this machine has cpu only"]),
     ],
@@ -198,6 +209,14 @@ def test_what_does_not_fit_the_machine_is_one_line(tmp_path, run_inside, changes
     process = run_inside(train.main, *arguments(tmp_path / "run", **{**GENTLE, **changes}))
     assert_one_clear_line(process, *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_parts_of_one_image_are_refused_only_where_batch_norm_needs_more():
+    settings = {"batch_size": 6, "grad_accum_steps": 6}
+    for model, changes in (("test_vit", {}), ("resnet18", {"img_size": 64}), ("resnet18", {"sync_bn": True})):
+        check_batch(Settings(models=(model,), **{"img_size": 32, **settings, **changes, "grad_accum_steps": 3}), 24, 2)
+    with pytest.raises(InputError, match="batch norm in resnet18 needs two; use --batch-size 12"):
+        check_batch(Settings(models=("test_vit", "resnet18"), img_size=32, **settings), 24, 1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

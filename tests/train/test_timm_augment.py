@@ -363,7 +363,9 @@ def test_bad_settings_are_named(given, words):
 
 def test_a_batch_too_small_to_be_mixed_is_one_line(images, tmp_path, run_inside):
     process = run_inside(train.main, *arguments(images, tmp_path / "run", mixup=0.2, **{"grad-accum-steps": 5}))
-    assert_one_clear_line(process, "batch_size is 8; use one from 10 (processes times grad_accum_steps, twice to mix")
+    assert_one_clear_line(
+        process, "batch_size is 8; use one from 12 to 24", "10 (processes times grad_accum_steps, twice"
+    )
 
 
 def test_the_recipe_s_configuration_is_one_of_the_recipe_s_dataset(tmp_path):
