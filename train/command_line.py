@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,10 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     options = _parser().parse_args(arguments)
     if options.grad_checkpointing:
         raise InputError("--grad-checkpointing is not supported; --grad-accum-steps 2 saves memory too")
-    settings = load_recipe(find_recipe(options.recipe))
+    recipe = find_recipe(options.recipe)
+    settings = load_recipe(recipe)
     given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
+        name: None if value == [None] else value
         for name, value in vars(options).items()
         if name in {entry.name for entry in fields(Settings)}
     }
@@ -76,7 +77,7 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
     if options.model_ema is not None:
         default = settings.model_ema_decay or _EMA_DECAY
         given["model_ema_decay"] = given.get("model_ema_decay", default) if options.model_ema else None
-    changed = replace(settings, **given)
+    changed = load_recipe(recipe, given)
     options.overrides = changed.overrides(settings)
     options.output = options.output or Path("runs") / Path(options.recipe).stem
     options.single = "model" in options
@@ -105,7 +106,8 @@ def training_command(recipe: str, model: str, output: Path, changes: Mapping[str
         elif isinstance(value, Mapping):
             command += [f"--{flag}", *(f"{key}={json.dumps(part)}" for key, part in value.items())]
         else:
-            command += [f"--{flag}", *map(str, value if isinstance(value, (list, tuple)) else [value])]
+            values = value if isinstance(value, (list, tuple)) else ["none" if value is None else value]
+            command += [f"--{flag}", *map(str, values)]
     return command
 
 
@@ -141,7 +143,8 @@ def _parser() -> Parser:
         argument_default=argparse.SUPPRESS,
         description="Train push-pull networks and their baselines, measure them under corruptions, and write release "
         "folders. Settings come from the recipe, and flags replace them; a default holds where the recipe is silent. "
-        "Flags have the names of timm's train script where it has the setting.",
+        "The value none takes a setting of the recipe back where its default is none, or the data or the model decide "
+        "it, as in --resize none. Flags have the names of timm's train script where it has the setting.",
         epilog=_EXAMPLES,
     )
     _add_run_options(parser)
@@ -210,7 +213,18 @@ def _add_setting(group: Any, entry: Field) -> None:
     elif kind is bool:
         group.add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
     else:
-        group.add_argument(*flags, type=kind, help=text, nargs="+" if many else None, metavar=kind.__name__.upper())
+        read = _or_none(kind) if entry.default is None else kind
+        group.add_argument(*flags, type=read, help=text, nargs="+" if many else None, metavar=kind.__name__.upper())
+
+
+def _or_none(kind: type) -> Callable[[str], Any]:
+    """What reads a value of a kind, or none."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    read.__name__ = kind.__name__  # argparse names it where a value is refused
+    return read
 
 
 def _with_default(entry: Field) -> str:

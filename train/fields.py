@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from dataclasses import Field, field
@@ -25,10 +26,13 @@ def setting(kind: type, default: Any, text: str, many: bool = False, **rules: An
 
 
 def check_bounds(entry: Field, value: Any) -> None:
-    """Raise InputError unless a setting's value is one of its choices and within its bounds."""
+    """Raise InputError unless a setting's value is one of its choices, finite, and within its bounds."""
     name, rules = entry.name, entry.metadata
     if value is None:
         return
+    for one in value if rules["many"] else [value]:
+        if isinstance(one, float) and not math.isfinite(one):
+            raise InputError(f"{name} is {one}; use a finite number")
     if "choices" in rules and value not in rules["choices"]:
         raise unknown(name, value, rules["choices"])
     bounds = (

@@ -82,8 +82,10 @@ def create_scheduler(settings: Settings, optimizer: Optimizer, steps_per_epoch: 
     """The schedule of an optimizer's learning rates.
 
     Raises:
-        InputError: It does not fit the number of steps, or the optimizer has no momentum to cycle.
+        InputError: It does not fit the number of steps, begins or ends above its highest rate, or the optimizer has no
+            momentum to cycle.
     """
+    _check_rates(settings)
     if settings.sched == ONE_CYCLE:
         return _one_cycle(settings, optimizer, settings.epochs * steps_per_epoch)
     if settings.warmup_epochs >= settings.epochs:
@@ -98,12 +100,24 @@ def create_scheduler(settings: Settings, optimizer: Optimizer, steps_per_epoch: 
         decay_milestones=list(settings.decay_milestones),
         decay_rate=settings.decay_rate,
         min_lr=0.0 if settings.min_lr is None else settings.min_lr,
-        warmup_lr=1e-5 if settings.warmup_lr is None else settings.warmup_lr,
+        warmup_lr=min(1e-5, settings.lr) if settings.warmup_lr is None else settings.warmup_lr,
         warmup_epochs=settings.warmup_epochs,
         step_on_epochs=False,
         updates_per_epoch=steps_per_epoch,
     )
     return _TimmScheduler(scheduler)
+
+
+def _check_rates(settings: Settings) -> None:
+    """Raise InputError for a first or last learning rate above the highest."""
+    warms_up = settings.sched == ONE_CYCLE or settings.warmup_epochs
+    for name in ("warmup_lr", "min_lr") if warms_up else ("min_lr",):
+        value = getattr(settings, name)
+        if value is not None and value > settings.lr:
+            raise InputError(
+                f"{name} is {value:g}, above the highest learning rate, lr, which is {settings.lr:g}; use a lower "
+                f"--{name.replace('_', '-')}, or none for its default"
+            )
 
 
 def _one_cycle(settings: Settings, optimizer: Optimizer, total_steps: int) -> OneCycleLR:

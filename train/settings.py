@@ -122,10 +122,10 @@ class Settings:
     sched: str = setting(str, ONE_CYCLE, f"schedule: {', '.join(SCHEDULES)}", choices=SCHEDULES)
     lr: float = setting(float, 0.2, "highest learning rate", above=0)
     warmup_lr: float | None = setting(
-        float, None, "learning rate of the first step; default: 5e-3 in one cycle, else 1e-5", at_least=0
+        float, None, "rate of the first step; default: 5e-3 in one cycle, at most lr / 25; else 1e-5", at_least=0
     )
     min_lr: float | None = setting(
-        float, None, "learning rate of the last step; default: 5e-6 in one cycle, else 0", at_least=0
+        float, None, "rate of the last step; default: 5e-6 in one cycle, at most lr / 1000; else 0", at_least=0
     )
     warmup: float = setting(float, 0.3, "onecycle: fraction of steps with rising learning rate", above=0, below=1)
     three_phase: bool = setting(bool, False, "onecycle: fall to the first rate as fast as it rose, then to the last")
@@ -142,6 +142,10 @@ class Settings:
     )
     clip_grad: float | None = setting(float, None, "maximum gradient norm; default: none", above=0)
     model_ema_decay: float | None = setting(float, None, "release a moving average of the weights", at_least=0, below=1)
+    # Off, as in checkpoints and recipes that do not have it yet; `load_recipe` has the default of flags.
+    model_ema_warmup: bool = setting(
+        bool, False, "average fewer steps at first; default: yes where a flag adds the average to a recipe, else no"
+    )
     sync_bn: bool = setting(bool, False, "batch norm over the images of all processes")
     seed: int = setting(int, 1234, "of initialisation, order and augmentation", at_least=0, below=2**32)
 
@@ -199,7 +203,7 @@ class Settings:
         for entry in fields(self):
             check_bounds(entry, getattr(self, entry.name))
         if self.sched == ONE_CYCLE:  # resolved here, so that recipes and checkpoints of older versions compare equal
-            for name, value in (("warmup_lr", 5e-3), ("min_lr", 5e-6)):
+            for name, value in (("warmup_lr", min(5e-3, self.lr / 25)), ("min_lr", min(5e-6, self.lr / 1000))):
                 if getattr(self, name) is None:
                     object.__setattr__(self, name, value)
         if self.three_phase and self.warmup > 0.5:
@@ -209,11 +213,7 @@ class Settings:
         _check_augmentation(self)
         _check_start(self)
         _check_resized_crop(self)
-        if self.opt_betas is not None and not all(0 <= value < 1 for value in self.opt_betas):
-            raise InputError(f"opt_betas is {' '.join(map(str, self.opt_betas))}; use values of at least 0 and below 1")
-        for name in ("mean", "std"):
-            if getattr(self, name) is not None and len(getattr(self, name)) != 3:
-                raise InputError(f"{name} has {len(getattr(self, name))} values; give three, one per channel")
+        _check_vectors(self)
         if not self.models:
             raise InputError("the recipe names no models; add --model NAME")
 
@@ -241,16 +241,7 @@ class Settings:
         """
         if not isinstance(content, Mapping):
             raise InputError(f"recipe {source} is no mapping of settings to values")
-        known = {entry.name: entry for entry in fields(cls)}
-        values = {}
-        for old_name, old_value in content.items():
-            name, value = renamed(old_name, old_value)
-            if name not in known:
-                raise InputError(f"recipe {source}: {unknown('setting', str(name)[:100], known)}")
-            if name in values:
-                raise InputError(f"recipe {source} sets {name} twice, also by its old name; keep one of them")
-            values[name] = convert(known[name], value, source)
-        return cls(**values)
+        return cls(**_converted(content, source))
 
     def recorded(self) -> dict[str, Any]:
         """The settings that decide the result: all but those that say how the work is spread."""
@@ -281,13 +272,27 @@ def renamed(name: str, value: Any) -> tuple[str, Any]:
     return RENAMED.get(name, name), value
 
 
+def _converted(content: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    """The settings in a mapping, under today's names, each as its kind."""
+    known = {entry.name: entry for entry in fields(Settings)}
+    values: dict[str, Any] = {}
+    for old_name, old_value in content.items():
+        name, value = renamed(old_name, old_value)
+        if name not in known:
+            raise InputError(f"recipe {source}: {unknown('setting', str(name)[:100], known)}")
+        if name in values:
+            raise InputError(f"recipe {source} sets {name} twice, also by its old name; keep one of them")
+        values[name] = convert(known[name], value, source)
+    return values
+
+
 def recipe_names() -> list[str]:
     """The recipes in train/recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Settings:
-    """The settings in a YAML file, with `changes` in place of some of them.
+    """The settings in a YAML file, with `changes` in place of some of them, as flags make them.
 
     Raises:
         InputError: It cannot be read, has an unknown key or a value of the wrong kind.
@@ -296,11 +301,16 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Setting
         content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"recipe {path} cannot be read: {one_line(error)}") from error
-    if changes and isinstance(content, Mapping):
-        content = {name: value for name, value in content.items() if RENAMED.get(name, name) not in changes} | {
-            **changes
-        }
-    return Settings.from_mapping(content, str(path))
+    if not (changes and isinstance(content, Mapping)):
+        return Settings.from_mapping(content, str(path))
+    recipe, given = _converted(content, str(path)), _converted(changes, f"{path} with changes")
+    values = recipe | given
+    for name in ("warmup_lr", "min_lr"):  # the recipe's are made for its lr; above a lower one the defaults hold
+        if name not in given and "lr" in given and (values.get(name) or 0) > given["lr"]:
+            values[name] = None
+    if given.get("model_ema_decay") and not recipe.get("model_ema_decay"):
+        values["model_ema_warmup"] = given.get("model_ema_warmup", True)
+    return Settings(**values)
 
 
 def find_recipe(name: str) -> Path:
@@ -315,12 +325,32 @@ def find_recipe(name: str) -> Path:
     return path
 
 
+def _check_vectors(settings: Settings) -> None:
+    """Raise InputError for too few or wrong numbers where a setting has several."""
+    if settings.opt_betas is not None and not all(0 <= value < 1 for value in settings.opt_betas):
+        raise InputError(f"opt_betas is {' '.join(map(str, settings.opt_betas))}; use values of at least 0 and below 1")
+    if settings.opt_betas is not None and len(settings.opt_betas) < 2:
+        raise InputError(f"opt_betas is {settings.opt_betas[0]} alone; give two or more, such as --opt-betas 0.9 0.999")
+    for name in ("mean", "std"):
+        if getattr(settings, name) is not None and len(getattr(settings, name)) != 3:
+            raise InputError(f"{name} has {len(getattr(settings, name))} values; give three, one per channel")
+    if settings.mean is not None and not all(0 <= value <= 1 for value in settings.mean):
+        raise InputError(f"mean is {' '.join(map(str, settings.mean))}; use values of at least 0 and at most 1")
+    if settings.std is not None and not all(value > 0 for value in settings.std):
+        raise InputError(f"std is {' '.join(map(str, settings.std))}; use values above 0")
+
+
 def _check_augmentation(settings: Settings) -> None:
     """Raise InputError for augmentations or losses that exclude each other or the task."""
     if settings.aa and settings.augmentation:
-        raise InputError(f"aa is {settings.aa!r} and augmentation {settings.augmentation!r}; give one of them")
+        raise InputError(
+            f"aa is {settings.aa!r} and augmentation {settings.augmentation!r}; give one of them and none for the other"
+        )
     if (settings.bce_sum or settings.bce_target_thresh is not None) and not settings.bce_loss:
-        raise InputError(f"{'bce_sum' if settings.bce_sum else 'bce_target_thresh'} needs the BCE loss; add --bce-loss")
+        name, off = (
+            ("bce_sum", "--no-bce-sum") if settings.bce_sum else ("bce_target_thresh", "--bce-target-thresh none")
+        )
+        raise InputError(f"{name} needs the BCE loss; add --bce-loss, or {off}")
     for name in ("smoothing", "bce_loss", "mixup", "cutmix"):
         if settings.task == "retrieval" and getattr(settings, name):
             raise InputError(f"{name} is {getattr(settings, name)}, but the task is retrieval; leave it out")
@@ -329,7 +359,9 @@ def _check_augmentation(settings: Settings) -> None:
 def _check_start(settings: Settings) -> None:
     """Raise InputError for two places of weights, or arguments of the network that are not its own."""
     if settings.pretrained and settings.initial_checkpoint:
-        raise InputError("pretrained and initial_checkpoint exclude each other; give one of them")
+        raise InputError(
+            "pretrained and initial_checkpoint exclude each other; give --no-pretrained or --initial-checkpoint none"
+        )
     for name in settings.model_args:
         if reason := _NOT_MODEL_ARGS.get(name):
             raise InputError(f"model_args has {name}, {reason}")
@@ -345,9 +377,13 @@ def _check_resized_crop(settings: Settings) -> None:
             raise InputError(f"{name} is {given}; give two numbers {bounds}")
     for name in ("ratio", "train_interpolation"):
         if settings.scale is None and getattr(settings, name):
-            raise InputError(f"{name} is that of a random resized crop; add --scale, such as --scale 0.35 1")
-    for name in ("resize", "crop_padding"):
+            raise InputError(
+                f"{name} is that of a random resized crop; add --scale, such as --scale 0.35 1, or "
+                f"--{name.replace('_', '-')} none"
+            )
+    for name, off in (("resize", "--resize none"), ("crop_padding", "--crop-padding 0")):
         if settings.scale and getattr(settings, name):
             raise InputError(
-                f"{name} is {getattr(settings, name)}, but a random resized crop (scale) takes its place; leave one out"
+                f"{name} is {getattr(settings, name)}, but a random resized crop (scale) takes its place; use {off} or "
+                f"--scale none"
             )

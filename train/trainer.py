@@ -59,7 +59,11 @@ class Trainer:
         self.network = accelerator.unwrap_model(self.model)
         # Of the bare optimizer: Accelerate's would step once for every process.
         self.scheduler = create_scheduler(settings, self.optimizer.optimizer, self.steps_per_epoch)
-        self.model_ema = ModelEmaV3(self.network, decay=settings.model_ema_decay) if settings.model_ema_decay else None
+        self.model_ema = (
+            ModelEmaV3(self.network, decay=settings.model_ema_decay, use_warmup=settings.model_ema_warmup)
+            if settings.model_ema_decay
+            else None
+        )
 
     def start(self) -> TrainState:
         """The state of a new run, whose network gets the weights that the settings name, if any."""

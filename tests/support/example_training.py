@@ -47,7 +47,7 @@ def digits_arguments(output: Path, **changes: object) -> list[str]:
         "epochs": 2,
         "batch-size": 2,
         "precision": "fp32",
-        "model-ema-decay": 0.9,
+        "model-ema-decay": 0.99,  # reached after the last step: until then the average warms up
         "model-args": [*SMALL_ARGS, "drop_rate=0.3"],
         "benchmark-limit": 1,
         "save-minutes": 0,

@@ -12,6 +12,7 @@ from support.image_folder import make_image_folder
 from support.paths import needs_releases
 from support.processes import assert_one_clear_line
 from timm_pushpull.models.weights import create_model, load_model, weights_hash
+from timm_pushpull.utils.errors import InputError
 from train import train
 from train.command_line import parse, training_command
 from train.initial import read_initial
@@ -37,6 +38,7 @@ def setting(*arguments: str) -> Settings:
         ("--model-args alpha=2 --drop 0.1", "--model-args alpha=2 drop_rate=0.1"),
         ("--model-ema", "--model-ema-decay 0.9998"),
         ("--model-ema --model-ema-decay 0.9", "--model-ema-decay 0.9"),
+        ("--model-ema", "--model-ema-decay 0.9998 --model-ema-warmup"),
         ("--no-model-ema", ""),
         ("-c cifar10", "--recipe cifar10"),
     ],
@@ -55,6 +57,54 @@ def test_a_recipe_s_average_of_the_weights_can_be_left_out(tmp_path):
     recipe.write_text("{models: [resnet18], model_ema_decay: 0.99}")
     for flags, decay in (([], 0.99), (["--model-ema"], 0.99), (["--no-model-ema"], None)):
         assert parse(["--recipe", str(recipe), *flags])[1].model_ema_decay == decay
+
+
+@pytest.mark.parametrize(
+    ("average", "flags", "warmup"),
+    [
+        ("model_ema_decay: null", "", False),
+        ("model_ema_decay: null", "--model-ema", True),
+        ("model_ema_decay: null", "--model-ema-decay 0.99", True),
+        ("model_ema_decay: null", "--model-ema --no-model-ema-warmup", False),
+        ("model_ema_decay: 0.99", "--model-ema", False),
+        ("model_ema_decay: 0.99", "--model-ema-decay 0.9", False),
+        ("model_ema_decay: 0.99", "--model-ema-warmup", True),
+    ],
+)
+def test_an_average_that_a_flag_adds_warms_up_and_a_recipe_s_as_the_recipe_says(tmp_path, average, flags, warmup):
+    (tmp_path / "a.yaml").write_text(f"{{models: [resnet18], {average}}}")
+    assert parse(["--recipe", str(tmp_path / "a.yaml"), *flags.split()])[1].model_ema_warmup is warmup
+
+
+def test_none_takes_back_what_a_recipe_sets(tmp_path):
+    recipe, lines = tmp_path / "a.yaml", ["models: [resnet18]", "num_classes: 3"]
+    values = {"resize": 40, "clip_grad": 1.0, "layer_decay": 0.5, "augmentation": "augmix", "opt_betas": [0.8, 0.9]}
+    recipe.write_text("\n".join([*lines, *(f"{name}: {value}" for name, value in values.items())]))
+    nothing = dict.fromkeys(values)
+    command = training_command(str(recipe), "resnet18", tmp_path / "run", nothing)
+    given = parse(command[2:])[1]
+    assert [getattr(given, name) for name in values] == [None] * len(values)
+    assert given.num_classes == 3
+    assert given == load_recipe(recipe, nothing)
+    assert setting("--recipe", "imagenet1k", "--resize", "none", "--scale", "0.08", "1").resize is None
+    for entry in fields(Settings):
+        if entry.default is None:
+            assert getattr(setting(f"--{entry.name.replace('_', '-')}", "none", "--sched", "step"), entry.name) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "advice"),
+    [
+        ("--recipe imagenet1k --scale 0.08 1", "use --resize none or --scale none"),
+        ("--crop-padding 2 --scale 0.08 1", "use --crop-padding 0 or --scale none"),
+        ("--recipe imagenet1k-a3 --no-bce-loss", "add --bce-loss, or --bce-target-thresh none"),
+        ("--recipe imagenette --scale none --ratio 0.5 2", "or --ratio none"),
+        ("--scale none 1 --crop-padding 0", "scale is None; give float values"),
+    ],
+)
+def test_settings_that_exclude_each_other_say_how_to_take_one_back(flags, advice):
+    with pytest.raises(InputError, match=re.escape(advice)):
+        parse(flags.split())
 
 
 def test_wandb_has_timm_s_flag():

@@ -165,7 +165,7 @@ def test_smoothing_clipping_and_the_moving_average_do_what_they_say():
 
     plain, before, loss, moved = first_step(weight_decay=0)
     clipped = first_step(weight_decay=0, clip_grad=0.01)
-    assert clipped[3] == pytest.approx(0.01 * 0.005, rel=1e-3)  # norm times the first learning rate
+    assert clipped[3] == pytest.approx(0.01 * 0.05 / 25, rel=1e-3)  # norm times the first learning rate
     assert moved > 2 * clipped[3]
     smooth = first_step(smoothing=0.3)[2]
     assert not torch.isclose(loss, smooth, rtol=1e-4)

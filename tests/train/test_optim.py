@@ -50,6 +50,7 @@ def test_a_resumed_trainer_ends_as_the_whole_one(name, sched):
         "warmup_epochs": 1,
         "decay_epochs": 1,
         "model_ema_decay": 0.9,
+        "model_ema_warmup": True,
     }
     whole, first = small_trainer(**changes), small_trainer(**changes)
     for number in range(4):
@@ -65,6 +66,44 @@ def test_a_resumed_trainer_ends_as_the_whole_one(name, sched):
     for number in range(2, 4):
         step(resumed, number)
     assert_same(resumed.state_dict(), whole.state_dict())
+
+
+def test_the_warmup_of_the_average_follows_timm_s_formula():
+    """Without it, a decay of 0.9998 keeps the weights of the first steps in a run of a few hundred."""
+    trainer = small_trainer(**NETWORK, model_ema_decay=0.9998, model_ema_warmup=True)
+    for number in range(4):
+        before = trainer.released.conv1.weight.clone()
+        step(trainer, number)
+    decay = 1 - 3 ** (-2 / 3)
+    expected = decay * before + (1 - decay) * trainer.network.conv1.weight
+    torch.testing.assert_close(trainer.released.conv1.weight, expected)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags", "rates"),
+    [
+        ("{}", "", (5e-3, 5e-6)),
+        ("{}", "--lr 1e-3", (4e-5, 1e-6)),
+        ("{warmup_lr: 5.0e-3, min_lr: 5.0e-6}", "--opt adamw --lr 1e-3", (4e-5, 5e-6)),
+        ("{warmup_lr: 5.0e-3, min_lr: 5.0e-6}", "--lr 1e-6", (4e-8, 1e-9)),
+        ("{warmup_lr: 5.0e-3, min_lr: 5.0e-6}", "--lr 0.01", (5e-3, 5e-6)),
+        ("{warmup_lr: 5.0e-3}", "--lr 1e-3 --warmup-lr 2e-3", (2e-3, 1e-6)),
+        ("{}", "--sched cosine --warmup-epochs 1 --lr 1e-3", (None, None)),
+        ("{warmup_lr: 5.0e-3}", "--sched cosine --lr 1e-3", (None, None)),
+        ("{warmup_lr: 1.0e-6, sched: cosine, lr: 5.0e-4}", "--sched poly", (1e-6, None)),
+    ],
+)
+def test_no_schedule_begins_above_its_highest_rate(tmp_path, recipe, flags, rates):
+    (tmp_path / "a.yaml").write_text(recipe.replace("{", "{models: [resnet18], ").replace(", }", "}"))
+    settings = parse(["--recipe", str(tmp_path / "a.yaml"), *flags.split()])[1]
+    assert (settings.warmup_lr, settings.min_lr) == pytest.approx(rates)
+
+
+def test_a_warmup_of_timm_s_schedules_rises_to_the_lowest_rates():
+    settings = Settings(models=("x",), sched="cosine", warmup_epochs=1, lr=1e-6)
+    optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=1e-6)
+    create_scheduler(settings, optimizer, steps_per_epoch=4)
+    assert optimizer.param_groups[0]["lr"] == 1e-6
 
 
 def group_of(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict:
@@ -155,6 +194,15 @@ def test_accumulated_parts_are_one_step():
         ({"opt": "adahessian"}, ["unknown optimizer 'adahessian'"]),
         ({"sched": "cosin"}, ["unknown sched 'cosin'; did you mean 'cosine'?"]),
         ({"opt": "adamw", "opt-kwargs": "speed=3"}, ["optimizer 'adamw' cannot be created", "speed"]),
+        ({"opt": "adamw", "opt-betas": "0.9"}, ["opt_betas is 0.9 alone; give two or more"]),
+        ({"warmup-lr": 0.1}, ["warmup_lr is 0.1, above the highest learning rate, lr, which is 0.05; use a lower"]),
+        ({"min-lr": 1}, ["min_lr is 1, above the highest learning rate, lr, which is 0.05"]),
+        ({"sched": "cosine", "warmup-epochs": 1, "warmup-lr": 0.1}, ["warmup_lr is 0.1, above"]),
+        ({"lr": "inf"}, ["lr is inf; use a finite number"]),
+        ({"weight-decay": "nan"}, ["weight_decay is nan; use a finite number"]),
+        ({"mean": [0.5, 0.5, 1.5]}, ["mean is 0.5 0.5 1.5; use values of at least 0 and at most 1"]),
+        ({"std": [0.2, 0, 0.2]}, ["std is 0.2 0.0 0.2; use values above 0"]),
+        ({"ratio": [1, "inf"], "scale": [0.5, 1], "resize": "none", "crop-padding": 0}, ["ratio is inf"]),
         ({"opt": "adamw", "opt-betas": "1.5"}, ["opt_betas is 1.5; use values of at least 0 and below 1"]),
         ({"sched": "cosine", "warmup-epochs": 2}, ["warmup_epochs is 2 of 2 epochs; use fewer, or more --epochs"]),
         ({"min-lr": 0}, ["min_lr is 0; one cycle needs a value above 0"]),
