@@ -86,9 +86,7 @@ class Settings:
 
     task: str = setting(str, TASKS[0], f"what the network is for: {', '.join(TASKS)}", choices=TASKS)
     models: tuple[str, ...] = setting(str, (), "timm models; the first is the others' baseline", many=True)
-    model_args: dict[str, Any] = setting(
-        dict, {}, "the networks' arguments, as in alpha=2; replaces all of the recipe's, no value clears them"
-    )  # noqa: RUF009
+    model_args: dict[str, Any] = setting(dict, {}, "arguments of the networks (alpha=2), for all of the recipe's")  # noqa: RUF009
     pretrained: bool = setting(bool, False, "start from the pretrained weights of the model's name and tag")
     initial_checkpoint: str | None = setting(
         str, None, "start from this safetensors file, checkpoint (.pth), run folder, local-dir:FOLDER or hf-hub:ID"
@@ -113,9 +111,7 @@ class Settings:
     momentum: float = setting(float, 0.9, "momentum of the optimizer, where it is constant", at_least=0, below=1)
     opt_eps: float | None = setting(float, None, "eps of the optimizer; default: its own", at_least=0)
     opt_betas: tuple[float, ...] | None = setting(float, None, "its betas; default: its own", many=True)
-    opt_kwargs: dict[str, Any] = setting(
-        dict, {}, "its other arguments, as in caution=true; replaces all of the recipe's, no value clears them"
-    )  # noqa: RUF009
+    opt_kwargs: dict[str, Any] = setting(dict, {}, "its other arguments (caution=true), for all of the recipe's")  # noqa: RUF009
     weight_decay: float = setting(float, 1e-5, "weight decay", at_least=0)
     filter_bias_and_bn: bool = setting(bool, False, "no weight decay of biases, normalisation and alpha")
     layer_decay: float | None = setting(float, None, "learning-rate factor per layer towards the stem", above=0)
