@@ -58,7 +58,7 @@ class RunFolder:
     """A run's folder. Making one only looks; nothing is written before `start`.
 
     Raises:
-        InputError: The folder holds a run, or anything else, and neither `resume` nor `overwrite` is given.
+        InputError: The folder holds a run, and neither `resume` nor `overwrite` is given, or other files and no run.
     """
 
     def __init__(self, path: Path, resume: bool, overwrite: bool) -> None:
@@ -69,11 +69,14 @@ class RunFolder:
         except OSError as error:
             raise write_error(path, error) from error
         content = [name for name in names if not is_temporary(name)]
-        if content and not (self.resume or overwrite):
-            what = "a run" if RECIPE in content else f"other files ({content[0]}, ...)"
+        if content and RECIPE not in content:  # README.md or config.json may be the user's own
             raise InputError(
-                f"{str(path)!r} already holds {what}; give --resume to go on with a run, --overwrite to "
-                f"replace it, or another --output"
+                f"{str(path)!r} already holds other files ({content[0]}, ...) and no run; use another --output"
+            )
+        if content and not (self.resume or overwrite):
+            raise InputError(
+                f"{str(path)!r} already holds a run; give --resume to go on with it, --overwrite to replace it, or "
+                f"another --output"
             )
         self.is_trained = self.resume and (path / TRAINING).exists()
         self.results = Results.load(path) if self.resume and (path / RESULTS).exists() else None
@@ -112,15 +115,12 @@ class RunFolder:
                     f"resume it with its own settings, or use another --output"
                 )
 
-    def start(self, settings: Settings, is_main_process: bool) -> None:
-        """Check that a run can be resumed here, or, in the main process, clear the folder for a new one."""
-        if self.resume:
-            self.check(settings)
-        elif is_main_process:
-            make_folder(self.path)
-            for name in _FILES:
-                remove(self.path / name, within=self.path)
-            write_file(self.path / RECIPE, settings.to_yaml())
+    def start(self, settings: Settings) -> None:
+        """Clear the folder for a new run, whose settings are then what marks it as one that can be resumed."""
+        make_folder(self.path)
+        for name in _FILES[:-1]:  # the recipe, the mark of a run, is replaced as a whole
+            remove(self.path / name, within=self.path)
+        write_file(self.path / RECIPE, settings.to_yaml())
 
     def remove_temporary(self) -> None:
         """Remove what killed processes have not completed; no other process may be at work here."""

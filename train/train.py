@@ -81,15 +81,25 @@ def main() -> None:
 
         print_start(settings, data, options.output, accelerator, measures=not options.skip_benchmark)
         measured = []
-        with ExitStack() as locks, resume_advice(accelerator):
+        runs = [
+            (folder, replace(settings, models=(name,))) for folder, name in zip(folders, settings.models, strict=True)
+        ]
+        with ExitStack() as stack:
             for folder in folders if accelerator.is_main_process else ():
-                locks.enter_context(only_process(folder.path))
+                stack.enter_context(only_process(folder.path))
             accelerator.wait_for_everyone()
-            for folder in folders:  # another run that held the lock a moment ago may have ended since the first look
+            for folder, own in runs:  # another run that held the lock a moment ago may have ended since the first look
                 folder.check_unchanged()
+                if folder.resume:
+                    folder.check(own)
             accelerator.wait_for_everyone()  # every process has looked at the folders before one writes to them
-            for name, folder in zip(settings.models, folders, strict=True):
-                results = run(folder, data, replace(settings, models=(name,)), options, accelerator, baseline)
+            # All now, before hours of training: to a later --resume, an old run would be one that is done.
+            for folder, own in runs if accelerator.is_main_process else ():
+                if not folder.resume:
+                    folder.start(own)
+            stack.enter_context(resume_advice(accelerator))
+            for folder, own in runs:
+                results = run(folder, data, own, options, accelerator, baseline)
                 if results:
                     baseline = baseline or results
                     measured.append((folder, results))
@@ -147,12 +157,10 @@ def run(
     if accelerator.is_main_process:
         folder.remove_temporary()
     if folder.results:
-        folder.check(settings)
         accelerator.print(f"{settings.names[0]}: finished before, in {folder.path}")
         return folder.results
     accelerator.free_memory()  # of the network before this one
     if folder.is_trained:
-        folder.check(settings)
         if accelerator.is_main_process:
             folder.write_benchmark_limit(settings)
         accelerator.print(f"{settings.names[0]}: trained before, in {folder.path}")
@@ -174,7 +182,6 @@ def train(
 ) -> None:
     """Train one network, with --resume from its newest checkpoint on, and write its weights."""
     trainer = Trainer(settings, len(data.train), accelerator)
-    folder.start(settings, accelerator.is_main_process)
     run_identity = {**settings.recorded(), "classes": data.train.images.classes, "images": len(data.train)}
     checkpoints = Checkpoints(folder.path, run_identity, options.save_minutes)
     state = (load_checkpoint(trainer, checkpoints) if folder.resume else None) or trainer.start()

@@ -37,9 +37,7 @@ def test_overwriting_a_run_removes_no_target_of_its_links(tmp_path, victim):
     for name in run_folder._FILES:
         (tmp_path / "run" / name).unlink(missing_ok=True)
         (tmp_path / "run" / name).symlink_to(victim / "file" if "." in name else victim)
-    RunFolder(tmp_path / "run", resume=False, overwrite=True).start(
-        Settings(models=("resnet18_cifar",)), is_main_process=True
-    )
+    RunFolder(tmp_path / "run", resume=False, overwrite=True).start(Settings(models=("resnet18_cifar",)))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
     assert not (tmp_path / "run" / "recipe.yaml").is_symlink()
 

@@ -312,8 +312,8 @@ def test_a_damaged_config_is_refused_or_of_the_right_types(tmp_path):
 
 def test_a_damaged_record_of_a_training_is_refused_or_right(tmp_path):
     weights, path = tmp_path / "model.safetensors", tmp_path / "training.json"
+    folder = RunFolder(tmp_path, resume=False, overwrite=False)
     weights.write_bytes(b"x")
-    folder = RunFolder(tmp_path, resume=False, overwrite=True)
     folder.write_training(sha256(weights), TRAINING)
     whole = path.read_bytes()
     for _, training in outcomes(both(whole, random.Random(0)), path, folder.read_training):

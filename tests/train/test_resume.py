@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.example_training import STEPS, assert_same, folder_arguments, read_checkpoint, start
+from support.example_training import MODEL, STEPS, assert_same, folder_arguments, read_checkpoint, start
 from support.example_training import digits_arguments as arguments
 from support.image_folder import make_image_folder
 from support.processes import assert_one_clear_line, wait_for_all
@@ -24,6 +26,7 @@ from timm_pushpull.utils.json_text import with_checksum
 from train import train
 from train.run_folder import BENCHMARK_LOG, LOG, RECIPE, TRAINING, Checkpoints, copy_trained
 from train.settings import RENAMED, Settings, load_recipe
+from train.trainer import Trainer
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
@@ -240,6 +243,39 @@ def test_without_any_good_state_the_run_says_so_and_changes_nothing(whole, tmp_p
     process = run_inside(train.main, *arguments(tmp_path / "run"), "--resume")
     assert_one_clear_line(process, "no checkpoint in", "start again with --overwrite")
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_several_networks_are_overwritten_and_checked_before_the_first_is_trained(tmp_path, run_inside, monkeypatch):
+    dataset, output, train_step = make_image_folder(tmp_path / "images"), tmp_path / "runs", Trainer.train_step
+    given = [*folder_arguments(dataset, output, epochs=1), "--skip-benchmark"]
+    place = given.index("--model")
+    del given[place : place + 2]
+    first, second = output / "resnet18_cifar", output / MODEL
+
+    def step_with_signal(trainer, *others):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer, *others)
+
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+        for name in (RECIPE, "results.json", WEIGHTS):
+            (folder / name).write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", step_with_signal)
+        process = run_inside(train.main, *given, "--overwrite")
+    assert process.returncode == 143, process.stderr
+    assert {path.name for path in first.iterdir()} == {RECIPE, "state"}
+    assert {path.name for path in second.iterdir()} == {RECIPE}
+    recipe = (second / RECIPE).read_text()
+    (second / RECIPE).write_text(recipe.replace("seed: 1234", "seed: 7"))
+    assert_one_clear_line(run_inside(train.main, *given, "--resume"), f"{str(second)!r} has seed 7, not 1234")
+    assert {path.name for path in first.iterdir()} == {RECIPE, "state"}
+    (second / RECIPE).write_text(recipe)
+    process = run_inside(train.main, *given, "--resume")
+    assert process.returncode == 0, process.stderr
+    assert "resumed in epoch 1, after step 1" in process.stdout
+    assert (second / TRAINING).exists()
+    assert (second / WEIGHTS).read_bytes() != b"old"
 
 
 def test_a_run_with_other_settings_or_data_is_not_taken_up(whole, tmp_path, run_inside):

@@ -235,14 +235,23 @@ def test_the_default_recipe_trains_a_baseline_and_compares_with_it(tmp_path):
 def test_overwrite_replaces_a_run_and_nothing_else(finished, tmp_path, run_inside):
     dataset, _, _ = finished
     (tmp_path / "notes.txt").write_text("mine")
-    process = run_inside(train.main, *arguments(dataset, tmp_path))
-    assert_one_clear_line(process, "already holds other files (notes.txt")
+    (tmp_path / "recipe.yaml").write_text("old")
     (tmp_path / "results.json").write_text("old")
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "last.pt").write_text("old")
     assert run_command(*arguments(dataset, tmp_path), "--overwrite").returncode == 0
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert json.loads((tmp_path / "results.json").read_text())["num_images"] == 4
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"], ["--overwrite"]])
+def test_files_that_are_no_run_are_left_alone(finished, tmp_path, run_inside, more):
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "state").mkdir()
+    process = run_inside(train.main, *arguments(finished[0], tmp_path), *more)
+    assert_one_clear_line(process, "already holds other files (README.md, ...) and no run; use another --output")
+    assert "overwrite" not in process.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "state"}
 
 
 @pytest.mark.parametrize("script", ["train", "release", "study", "run_queue"])
