@@ -48,14 +48,24 @@ class StepSums(NamedTuple):
 
 
 class LogWindow:
-    """The sums of the last steps, kept on the device: reading them waits for it, and for the other processes."""
+    """The sums of the last steps, kept on the device: reading them waits for it, and for the other processes.
+
+    A window has at most `STEPS` steps, and fewer where they would take longer than about `SECONDS`. The processes agree
+    on the next window's when they empty one: each proposes what suits its pace in the window before.
+    """
 
     STEPS = 20
+    SECONDS = 5.0
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
-        self._sums = torch.zeros(self.STEPS, 3, device=accelerator.device)
+        self._sums = torch.zeros(self.STEPS + 1, 2, device=accelerator.device)  # the last row: stop, proposed steps
         self._batches: list[tuple[int, float]] = []
+        self._size = self._proposed = 1  # the pace is not known yet
+        self._since = time.perf_counter()
+
+    def start(self) -> None:
+        """Measure time from now on."""
         self._since = time.perf_counter()
 
     def add(self, loss: Tensor, wrong: Tensor, images: int, lr: float) -> None:
@@ -66,7 +76,7 @@ class LogWindow:
         self._batches.append((images, lr))
 
     def is_full(self) -> bool:
-        return len(self._batches) == self.STEPS
+        return len(self._batches) >= self._size
 
     def reduce(self, stop: bool = False) -> tuple[list[StepSums], float, bool]:
         """Empty the window, in all processes at once.
@@ -78,14 +88,17 @@ class LogWindow:
             The steps since the last call, summed over all processes; the seconds they took; whether any process is to
             stop.
         """
-        self._sums[0, 2] = stop
-        sums = self.accelerator.reduce(self._sums)[: len(self._batches)].tolist()
-        steps = [StepSums(loss, wrong, *batch) for (loss, wrong, _), batch in zip(sums, self._batches, strict=True)]
+        self._sums[-1, 0] = stop
+        self._sums[-1, 1] = self._proposed
+        *sums, (stops, proposed) = self.accelerator.reduce(self._sums).tolist()
+        steps = [StepSums(loss, wrong, *batch) for (loss, wrong), batch in zip(sums, self._batches, strict=False)]
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
+        self._size = int(proposed) // self.accelerator.num_processes  # a sum of whole numbers: the same everywhere
+        self._proposed = max(1, min(self.STEPS, int(self.SECONDS * len(steps) / seconds)))
         self._batches = []
         self._sums.zero_()
-        return steps, seconds, sums[0][2] > 0
+        return steps, seconds, stops > 0
 
 
 class TrainLog:
@@ -99,6 +112,7 @@ class TrainLog:
     def __init__(self, step: int, total: int, settings: Settings, accelerator: Accelerator) -> None:
         self.epochs, self.name, self.total, self.accelerator = settings.epochs, settings.names[0], total, accelerator
         self.bar = progress_bar(total, self.name, "step", show=accelerator.is_main_process, initial=step)
+        self.window = LogWindow(accelerator)
         self._windows = 0
 
     def __enter__(self) -> TrainLog:
@@ -116,7 +130,8 @@ class TrainLog:
         self.bar.set_postfix(shown, refresh=False)
         self._windows += 1
         left = (self.total - global_step) * seconds / len(steps)
-        if self._windows == 2 and left >= _WORTH_TELLING and self.accelerator.is_main_process:  # the first warms up
+        # The first two, of one step, warm up.
+        if self._windows == 3 and left >= _WORTH_TELLING and self.accelerator.is_main_process:
             self.bar.write(f"{self.name}: about {duration(left)} left to train, by the last {len(steps)} steps")
         values = {"loss": loss, "train_error": error, "learning_rate": steps[-1].lr, "images_per_second": speed}
         self.accelerator.log(values, step=global_step)

@@ -38,6 +38,7 @@ from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment import check_size
 from timm_pushpull.models.weights import create_model, save_model, tag_of
 from timm_pushpull.utils import hardware, provenance
+from timm_pushpull.utils.errors import Interrupted
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
 from train.benchmark import check_benchmark, clean_error, evaluation_options, plan_benchmark, run_benchmark
@@ -45,7 +46,7 @@ from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
 from train.initial import check_initial
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
-from train.log import LogWindow, TrainLog, alpha_statistics, check_tracker, print_resume, resume_advice, start_tracker
+from train.log import TrainLog, alpha_statistics, check_tracker, print_resume, resume_advice, start_tracker
 from train.optim import check_optimizer
 from train.run_folder import Checkpoints, RunFolder, TrainState
 from train.settings import Settings
@@ -186,7 +187,7 @@ def train(
     checkpoints = Checkpoints(folder.path, run_identity, options.save_minutes)
     state = (load_checkpoint(trainer, checkpoints) if folder.resume else None) or trainer.start()
     with (
-        stop_on_signal() as stop,
+        stop_on_signal(says_so=accelerator.is_main_process) as stop,
         start_tracker(options.tracker, folder.path, settings, accelerator),
         TrainLog(trainer.global_step(state), trainer.total_steps, settings, accelerator) as log,
     ):
@@ -203,10 +204,14 @@ def train(
             state.log.append(row)
             state.epoch, state.step, state.loss, state.wrong = state.epoch + 1, 0, 0.0, 0
             log.log_epoch(row, trainer.global_step(state))
+            asked = torch.tensor(float(stop.signal is not None), device=accelerator.device)
+            stops = accelerator.reduce(asked).item() > 0 and state.epoch < settings.epochs
             if accelerator.is_main_process:
                 folder.write_log(state.log)
-                if checkpoints.due() or state.epoch == settings.epochs:
+                if not stops and (checkpoints.due() or state.epoch == settings.epochs):
                     save_checkpoint(trainer, state, checkpoints)
+            if stops:
+                raise interrupted(trainer, state, log, checkpoints, stop)
         save_weights(folder, trainer, data, state, options.overrides)
 
 
@@ -225,35 +230,46 @@ def train_epoch(
     shares = process_shares(order, rank, world_size, parts, data.train.group)
     batches = data.train.batches(shares, settings.workers, state.step, parts)
     first, last = trainer.global_step(state), trainer.global_step(state) + len(order) - 1
-    window = LogWindow(accelerator)
+    window = log.window
+    window.start()
     trainer.model.train()
     for global_step, batch in enumerate(order, start=first):
         lr = trainer.next_lr
         loss, wrong = trainer.train_step(global_step, batches, len(batch))
         window.add(loss, wrong, len(batch), lr)
         log.bar.update()
-        if not window.is_full() and global_step < last:
+        # A process on its own stops after any step; several have to agree on one.
+        stops_alone = stop.signal is not None and world_size == 1
+        if not (window.is_full() or stops_alone or global_step == last):
             continue
         steps, seconds, stops = window.reduce(stop.signal is not None)
         for number, step in enumerate(steps):
             if not math.isfinite(step.loss):
                 raise diverged(f"the loss is {step.loss / step.images}", state, state.step + number, step.lr, trainer)
         state.step += len(steps)
-        state.loss += sum(step.loss for step in steps)
+        for step in steps:  # one by one: rounding must not depend on where windows end
+            state.loss += step.loss
         state.wrong += round(sum(step.wrong for step in steps))
         state.seconds += seconds
         state.lr = steps[-1].lr
         log.log_window(steps, seconds, state.epoch, trainer.global_step(state))
         if stops:
-            log.bar.close()
-            if accelerator.is_main_process:
-                save_checkpoint(trainer, state, checkpoints)
-                print_resume(state.epoch, state.step)
-            accelerator.wait_for_everyone()  # a launcher ends all processes as soon as one has ended
-            raise stop.error(message="")
+            raise interrupted(trainer, state, log, checkpoints, stop)
         # At the end of the epoch the checkpoint is saved with the row of the log, after the test.
         if accelerator.is_main_process and checkpoints.due() and global_step < last:
             save_checkpoint(trainer, state, checkpoints)
+
+
+def interrupted(
+    trainer: Trainer, state: TrainState, log: TrainLog, checkpoints: Checkpoints, stop: StopRequest
+) -> Interrupted:
+    """The error that ends all processes, after a checkpoint."""
+    log.bar.close()
+    if trainer.accelerator.is_main_process:
+        save_checkpoint(trainer, state, checkpoints)
+        print_resume(state.epoch, state.step)
+    trainer.accelerator.wait_for_everyone()  # a launcher ends all processes as soon as one has ended
+    return stop.error(message="")
 
 
 def validate(trainer: Trainer, data: Data) -> float:

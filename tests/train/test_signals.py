@@ -9,8 +9,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from support.example_training import assert_same, folder_arguments, read_checkpoint, start
 from support.image_folder import make_image_folder
@@ -38,30 +40,72 @@ def said(command: Command, stream: str = "stderr") -> str:
     return path.read_text() if path.exists() else ""
 
 
-@pytest.mark.parametrize("window", [1, 20])
-def test_a_signal_in_a_step_changes_nothing_but_when_the_run_ends(tmp_path, run_inside, monkeypatch, window):
-    """A run stops in the middle of an epoch, or with a long window at its end, before the test."""
+@pytest.mark.parametrize(("owner", "name", "steps"), [(Trainer, "train_step", 2), (train, "validate", 3)])
+def test_a_signal_changes_nothing_but_when_the_run_ends(tmp_path, run_inside, monkeypatch, owner, name, steps):
+    """A run stops after the second step of three, or after the first test, and says so before."""
     dataset, whole, run = make_image_folder(tmp_path / "images"), tmp_path / "whole", tmp_path / "run"
-    more, train_step = ["--skip-benchmark", "--save-minutes", "100"], Trainer.train_step
+    more, function = ["--skip-benchmark", "--save-minutes", "100"], getattr(owner, name)
 
-    def step_with_signal(trainer, step, *others):
-        if step == 1:
+    def with_signal(trainer, second, *others):
+        if second == 1 or name == "validate":
             os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(trainer, step, *others)
+        return function(trainer, second, *others)
 
     assert run_inside(train.main, *folder_arguments(dataset, whole), *more).returncode == 0
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", step_with_signal)
-        patch.setattr(LogWindow, "STEPS", window)
+        patch.setattr(owner, name, with_signal)
+        patch.setattr(LogWindow, "__init__", of_20_steps)
         process = run_inside(train.main, *folder_arguments(dataset, run), *more)
     assert process.returncode == 143, process.stderr
-    steps = 2 if window == 1 else 3  # of 3 an epoch
-    assert f"train.py: stopped in epoch 1, step {steps}; resume with: " in process.stderr.splitlines()[-1]
+    answer, *_, last = process.stderr.splitlines()
+    assert answer.startswith("train.py: stopping after the current steps or test, with a checkpoint; a second signal")
+    assert f"train.py: stopped in epoch {1 + steps // 3}, step {steps % 3}; resume with: " in last
     assert [path.name for path in (run / "state").iterdir()] == [f"step-{steps:08d}.pt"]
+    monkeypatch.setattr(LogWindow, "SECONDS", 0)  # other windows, the same sums
     assert run_inside(train.main, *folder_arguments(dataset, run), *more, "--resume").returncode == 0
     assert_same(read_checkpoint(run, 6), read_checkpoint(whole, 6))
     assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (run / "log.csv").read_text() == (whole / "log.csv").read_text()
+
+
+def of_20_steps(window: LogWindow, accelerator: object) -> None:
+    ORIGINAL(window, accelerator)
+    window._size = window._proposed = 20
+
+
+ORIGINAL = LogWindow.__init__
+
+
+def test_processes_agree_on_windows_of_five_seconds(monkeypatch):
+    now, theirs = [0.0], [0, 1]  # the clock; what the other process says: stop, steps
+
+    def reduce(sums: torch.Tensor) -> torch.Tensor:
+        other = torch.zeros_like(sums)
+        other[-1] = torch.tensor(theirs)
+        return sums + other
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    window = LogWindow(SimpleNamespace(device=torch.device("cpu"), num_processes=2, reduce=reduce))
+
+    def steps(seconds: float) -> int:
+        """Steps of a window, of so many seconds each."""
+        for count in range(1, 100):
+            now[0] += seconds
+            window.add(torch.tensor(float(count)), torch.tensor(1.0), 8, 0.1)
+            if window.is_full():
+                found, total, stops = window.reduce()
+                assert [step.loss for step in found] == [float(number) for number in range(1, count + 1)]
+                assert (total, stops) == (pytest.approx(count * seconds), bool(theirs[0]))
+                return count
+        return 0
+
+    assert [steps(1), steps(1)] == [1, 1]  # the pace is not known, then only here
+    theirs[1] = 6
+    assert [steps(0.01), steps(0.01)] == [3, 5]  # the means of 1 and 5, of 5 and 6, rounded down
+    theirs[1] = 20
+    assert [steps(0.01), steps(60), steps(60)] == [13, 20, 20]
+    theirs[:] = [1, 1]
+    assert [steps(60), steps(60)] == [10, 1]
 
 
 @pytest.mark.slow
@@ -116,8 +160,8 @@ def test_a_signal_after_the_last_step_says_how_to_resume(
     assert (run / "training.json").exists()
 
 
-def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
-    killed, request = [], StopRequest()
+def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch, capfd):
+    killed, request = [], StopRequest(says_so=True)
     monkeypatch.setattr(os, "kill", lambda *_: killed.append(1))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     request.handle(signal.SIGINT, None)
@@ -127,6 +171,7 @@ def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now + 10)
     request.handle(signal.SIGINT, None)
     assert killed == [1]
+    assert capfd.readouterr().err.count("a second signal ends it at once") == 1
 
 
 @pytest.fixture
