@@ -59,22 +59,51 @@ def read_initial(settings: Settings, name: str) -> Initial | None:
     if settings.pretrained:
         return _pretrained(settings, name)
     source = settings.initial_checkpoint
-    if source is None:
-        return None
+    return None if source is None else _from_file(*_files(source))
+
+
+def stated_preprocessing(source: str) -> dict[str, Any]:
+    """The settings of the images that the config beside initial weights states; none where there is no config.
+
+    Raises:
+        InputError: The weights or the config cannot be read, or it states a mean or std of no images.
+    """
+    _, config, _, _ = _files(source)
+    if config is None or not config.is_file():
+        return {}
+    cfg = parse_config(config.read_bytes(), repr(str(config))).get("pretrained_cfg") or {}
+    mean, std, size = (cfg.get(name) for name in ("mean", "std", "input_size"))
+    for name, values, lowest, highest in (("mean", mean, 0, 1), ("std", std, 1e-3, 10)):
+        if values and not all(lowest <= value <= highest for value in values):
+            raise InputError(
+                f"{str(config)!r} states {name} {values}; correct it to values from {lowest} to {highest}, as of "
+                f"intensities from 0 to 1"
+            )
+    stated = {
+        "img_size": size and size[-1],
+        "interpolation": cfg.get("interpolation"),
+        "mean": mean and tuple(mean),
+        "std": std and tuple(std),
+    }
+    return {name: value for name, value in stated.items() if value}
+
+
+def _files(source: str) -> tuple[Path, Path | None, Path | None, str | None]:
+    """Weights, config and results of a place, and the Hub's repository that it is; all but the first may be missing."""
     if source.startswith("hf-hub:"):
         repository, revision = split_revision(source.removeprefix("hf-hub:"))
         with quiet_hub():
             weights = download(repository, revision=revision)
             config, results = (_download(repository, entry, revision) for entry in (CONFIG, _RESULTS))
-        return _from_file(weights, config, results, repository)
+        return weights, config, results, repository
     path = Path(source.removeprefix("local-dir:"))
     if source.startswith("local-dir:") or path.is_dir():
         if not (path / WEIGHTS).is_file():
             raise InputError(f"{str(path)!r} holds no {WEIGHTS} to start from; give a finished run or a release")
         released = path.resolve().parent == RELEASES.resolve()
         published = f"{NAMESPACE}/{path.resolve().name}" if released else None
-        return _from_file(path / WEIGHTS, path / CONFIG, path / _RESULTS, published)
-    return _from_file(path, None, None, None)
+        return path / WEIGHTS, path / CONFIG, path / _RESULTS, published
+    return path, None, None, None
 
 
 def load_initial(network: nn.Module, initial: Initial) -> None:

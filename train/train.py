@@ -44,12 +44,12 @@ from timm_pushpull.utils.locks import only_process
 from train.benchmark import check_benchmark, clean_error, evaluation_options, plan_benchmark, run_benchmark
 from train.command_line import parse
 from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
-from train.initial import check_initial
+from train.initial import check_initial, stated_preprocessing
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
 from train.log import TrainLog, alpha_statistics, check_tracker, print_resume, resume_advice, start_tracker
 from train.optim import check_optimizer
-from train.run_folder import Checkpoints, RunFolder, TrainState
-from train.settings import Settings
+from train.run_folder import RECIPE, Checkpoints, RunFolder, TrainState
+from train.settings import Settings, load_recipe
 from train.signals import StopRequest, stop_on_signal
 from train.summary import print_start, print_summary
 from train.trainer import Trainer, diverged, load_checkpoint, save_checkpoint
@@ -71,6 +71,7 @@ def main() -> None:
     accelerator = start_accelerator(options.device, settings.precision)
     new = [not (folder.results or folder.is_trained or folder.has_checkpoints) for folder in folders]
     check_initial(settings, [name for name, is_new in zip(settings.models, new, strict=True) if is_new])
+    settings = with_preprocessing(settings, folders)
     with memory_advice(settings):
         train_images, test_images = load_splits(settings)
         settings = resolve(settings, train_images, test_images, accelerator)
@@ -106,6 +107,21 @@ def main() -> None:
                     measured.append((folder, results))
     if accelerator.is_main_process and baseline and measured:
         print_summary(measured, baseline)
+
+
+def with_preprocessing(settings: Settings, folders: list[RunFolder]) -> Settings:
+    """The settings with the preprocessing of the checkpoint that they name, for what they leave open.
+
+    Runs that were begun have it in their recipes: to resume, they need the checkpoint no more.
+    """
+    if settings.initial_checkpoint is None:
+        return settings
+    if begun := next((folder.path / RECIPE for folder in folders if folder.resume), None):
+        recipe = load_recipe(begun)
+        stated = {name: getattr(recipe, name) for name in ("img_size", "interpolation", "mean", "std")}
+    else:
+        stated = stated_preprocessing(settings.initial_checkpoint)
+    return replace(settings, **{name: value for name, value in stated.items() if getattr(settings, name) is None})
 
 
 def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Accelerator) -> Settings:

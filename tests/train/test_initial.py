@@ -30,6 +30,7 @@ from timm_pushpull.utils.files import sha256
 from train import initial, train
 from train.command_line import parse
 from train.initial import check_initial, load_initial, read_initial
+from train.run_folder import RunFolder
 from train.settings import Settings
 
 #: The network of `folder_arguments`.
@@ -192,9 +193,62 @@ def test_a_training_stays_near_the_weights_it_started_from_and_says_which(run, i
     assert "base_model" not in ModelCard(card).data.to_dict()  # it is not on the Hub
     config = json.loads((output / "config.json").read_text())
     assert set(config["model_args"]) == {"layers", "channels", "avg_size"}
-    assert yaml.safe_load((output / "recipe.yaml").read_text())["initial_checkpoint"] == f"local-dir:{run}"
+    recipe = yaml.safe_load((output / "recipe.yaml").read_text())
+    assert recipe["initial_checkpoint"] == f"local-dir:{run}"
+    assert (recipe["mean"], recipe["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     shown = run_inside(command, "timm-pushpull", "info", output)
     assert f"initial_weights: name {MODEL}.photos, weights_sha256 {digest}, dataset photos" in shown.stdout
+
+
+def write_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"].update(changes)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_images_are_prepared_as_the_config_beside_the_weights_states(run, tmp_path, hub):
+    source = tmp_path / "source"
+    shutil.copytree(run, source)
+    write_config(source, input_size=[3, 48, 48], interpolation="lanczos")
+    hub.add("me/a-network", {path.name: path.read_bytes() for path in source.iterdir()})
+    stated = {"img_size": 48, "interpolation": "lanczos", "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    for place in (source, f"local-dir:{source}", "hf-hub:me/a-network@main"):
+        assert train.with_preprocessing(settings(place), []) == settings(place, **stated)
+    given = settings(source, img_size=32, mean=(0.5,) * 3)
+    assert train.with_preprocessing(given, []) == replace(given, std=stated["std"], interpolation="lanczos")
+    alone = settings(source / "model.safetensors")
+    assert train.with_preprocessing(alone, []) == alone
+    # A run that was begun knows it without the weights.
+    begun = RunFolder(tmp_path / "run", resume=False, overwrite=False)
+    begun.start(settings(source, **stated))
+    shutil.rmtree(source)
+    begun = RunFolder(tmp_path / "run", resume=True, overwrite=False)
+    assert train.with_preprocessing(settings(source), [begun]) == settings(source, **stated)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mean": [0.1, 0.2]}, "config.json"),
+        ({"mean": [123.7, 116.3, 103.5]}, r"config.json' states mean \[123.7, 116.3, 103.5\]; correct it"),
+        ({"std": [0.2, 0, 0.2]}, "config.json' states std .*; correct it to values from 0.001 to 10"),
+        ({"input_size": [3, 10**6, 10**6]}, "config.json"),
+        ({"interpolation": 3}, "config.json"),
+    ],
+)
+def test_a_config_that_states_no_preprocessing_is_refused(run, tmp_path, changes, words):
+    shutil.copytree(run, tmp_path / "run")
+    write_config(tmp_path / "run", **changes)
+    with pytest.raises(InputError, match=words):
+        train.with_preprocessing(settings(tmp_path / "run"), [])
+
+
+def test_an_interpolation_that_pillow_lacks_is_refused(run, images, tmp_path, run_inside):
+    shutil.copytree(run, tmp_path / "source")
+    write_config(tmp_path / "source", interpolation="sharp")
+    process = run_inside(train.main, *arguments(images, tmp_path / "run"), "--initial-checkpoint", tmp_path / "source")
+    assert_one_clear_line(process, "interpolation is 'sharp'; use one of")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_release_is_the_base_model_of_the_card():
