@@ -14,7 +14,8 @@ from timm_pushpull.utils.errors import Interrupted
 #: A launcher passes on what the terminal or SLURM has sent to all processes: seconds in which signals count as one.
 _SAME = 2.0
 _ANSWER = (
-    b"train.py: stopping after the current steps or test, with a checkpoint; a second signal ends it at once, without\n"
+    b"train.py: stopping after the current steps or test, with a checkpoint; a second signal stops it at once, "
+    b"without one\n"
 )
 
 

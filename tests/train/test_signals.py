@@ -171,7 +171,7 @@ def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch, c
     monkeypatch.setattr(time, "monotonic", lambda: now + 10)
     request.handle(signal.SIGINT, None)
     assert killed == [1]
-    assert capfd.readouterr().err.count("a second signal ends it at once") == 1
+    assert capfd.readouterr().err.count("a second signal stops it at once") == 1
 
 
 @pytest.fixture
