@@ -273,7 +273,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_hashes(trained, tmp_path, run
         patch.setattr(train, "save_checkpoint", save_and_die)
         assert run_inside(train.main, *training(dataset, run)).returncode == 130
     assert not (run / "results.json").exists()
-    assert "resumed in epoch 2" in run_inside(train.main, *training(dataset, run), "--resume").stdout
+    assert "resumed in epoch 1, after step 1" in run_inside(train.main, *training(dataset, run), "--resume").stdout
     for name in ("model.safetensors", "log.csv", "recipe.yaml"):
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name
     first, second = Results.load(run), Results.load(whole)
