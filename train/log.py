@@ -130,9 +130,10 @@ class TrainLog:
         self.bar.set_postfix(shown, refresh=False)
         self._windows += 1
         left = (self.total - global_step) * seconds / len(steps)
-        # The first two, of one step, warm up.
-        if self._windows == 3 and left >= _WORTH_TELLING and self.accelerator.is_main_process:
-            self.bar.write(f"{self.name}: about {duration(left)} left to train, by the last {len(steps)} steps")
+        # The first two, of one step, warm up, and the third is as long as the first suggested.
+        if self._windows == 4 and left >= _WORTH_TELLING and self.accelerator.is_main_process:
+            last = "step" if len(steps) == 1 else f"{len(steps)} steps"
+            self.bar.write(f"{self.name}: about {duration(left)} left to train, by the last {last}")
         values = {"loss": loss, "train_error": error, "learning_rate": steps[-1].lr, "images_per_second": speed}
         self.accelerator.log(values, step=global_step)
 
