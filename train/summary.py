@@ -15,7 +15,8 @@ from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
 from timm_pushpull.utils import hardware
 from timm_pushpull.utils.markdown import percentage, table
 from timm_pushpull.utils.text import printable
-from train.data import Data, steps_per_epoch
+from train.batches import steps_per_epoch
+from train.data import Data
 from train.run_folder import RunFolder
 from train.settings import Settings
 

@@ -41,9 +41,10 @@ from timm_pushpull.utils import hardware, provenance
 from timm_pushpull.utils.errors import Interrupted
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
+from train.batches import check_batch, check_batch_norm, epoch_order, process_shares, steps_per_epoch
 from train.benchmark import check_benchmark, clean_error, evaluation_options, plan_benchmark, run_benchmark
 from train.command_line import parse
-from train.data import Data, check_batch, epoch_order, load_splits, prepare_data, process_shares, steps_per_epoch
+from train.data import Data, load_splits, prepare_data
 from train.initial import check_initial, stated_preprocessing
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
 from train.log import TrainLog, alpha_statistics, check_tracker, print_resume, resume_advice, start_tracker
@@ -147,6 +148,7 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
     test_img_size = settings.test_img_size or img_size
     for name, model in zip(settings.models, models, strict=True):
         check_outputs(name, model, img_size, test_img_size)
+        check_batch_norm(settings, name, model, img_size, len(train), accelerator.num_processes)
     if settings.augmentation == "prime":
         check_size(img_size, img_size)
     return replace(

@@ -18,7 +18,7 @@ from timm_pushpull.data.preprocessing import normalise
 from timm_pushpull.models.weights import create_model
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.text import printable
-from train.data import steps_per_epoch
+from train.batches import steps_per_epoch
 from train.initial import load_initial, read_initial
 from train.objectives import create_objective
 from train.optim import create_optimizer, create_scheduler

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for the package 
 
 from PIL import Image
 
-import train.data
+import train.training_images
 from timm_pushpull import cli
 from timm_pushpull.utils import hardware
 from train.data import load_splits, prepare_data
@@ -101,8 +101,8 @@ def measure(options: argparse.Namespace, folder: Path, deadline: float = math.in
     splits = load_splits(settings)
     settings = resolve(settings, *splits, accelerator)
     # Without memory as a dataset that is too large, so that decoding counts.
-    kept = 0 if size > 32 and not options.in_memory else train.data._IN_MEMORY
-    with patch.object(train.data, "_IN_MEMORY", kept):
+    kept = 0 if size > 32 and not options.in_memory else train.training_images._IN_MEMORY
+    with patch.object(train.training_images, "_IN_MEMORY", kept):
         data = prepare_data(settings, *splits, accelerator.device)
     trainer = Trainer(settings, len(data.train), accelerator)
     state = TrainState()

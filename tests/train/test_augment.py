@@ -25,10 +25,12 @@ from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import data as train_data
 from train import train
+from train.batches import epoch_order, process_shares
 from train.command_line import parse
-from train.data import Data, TrainingImages, epoch_order, load_splits, prepare_data, process_shares
+from train.data import Data, load_splits, prepare_data
 from train.settings import Settings
 from train.trainer import Trainer
+from train.training_images import TrainingImages
 
 CPU = torch.device("cpu")
 THEIRS = {
@@ -84,7 +86,7 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
     assert sorted(everyone) == sorted(whole)
     assert_all_same(everyone, whole)
     assert_all_same(seen(images, order[2:]), whole)  # as after a resume
-    monkeypatch.setattr("train.data._IN_MEMORY", 0)
+    monkeypatch.setattr("train.training_images._IN_MEMORY", 0)
     assert_all_same(seen(training_images(photos, name), order[:1]), whole)
     plain = seen(training_images(photos, None), order)
     others = (seen(images, order, epoch=1), seen(training_images(photos, name, seed=1), order[:2]), plain)
@@ -120,7 +122,7 @@ def test_prime_gets_crops_between_0_and_1_and_returns_grey_levels(photos, monkey
 
     order = epoch_order(24, 6, 0, 0)
     plain = seen(training_images(photos, None), order)
-    monkeypatch.setattr("train.data.prime", fake)
+    monkeypatch.setattr("train.training_images.prime", fake)
     images = training_images(photos, "prime", data="cifar")
     found = seen(images, order)
     for position, pixels in found.items():

@@ -20,8 +20,9 @@ from support.paths import ROOT
 from support.processes import assert_one_clear_line, free_port, run_command, wait_for_all
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark.results import Results
+from timm_pushpull.models.weights import create_model
 from train import train
-from train.data import check_batch, epoch_order, process_shares
+from train.batches import check_batch, check_batch_norm, epoch_order, process_shares
 from train.settings import Settings
 from train.sync_bn import convert_sync_bn
 
@@ -212,11 +213,18 @@ def test_what_does_not_fit_the_machine_is_one_line(tmp_path, run_inside, changes
 
 
 def test_parts_of_one_image_are_refused_only_where_batch_norm_needs_more():
-    settings = {"batch_size": 6, "grad_accum_steps": 6}
-    for model, changes in (("test_vit", {}), ("resnet18", {"img_size": 64}), ("resnet18", {"sync_bn": True})):
-        check_batch(Settings(models=(model,), **{"img_size": 32, **settings, **changes, "grad_accum_steps": 3}), 24, 2)
+    def check(name: str, world_size: int, size: int = 32, **changes: object) -> None:
+        with torch.device("meta"):
+            model = create_model(name)
+        settings = Settings(models=(name,), batch_size=6, **changes)
+        check_batch(settings, 24, world_size)
+        check_batch_norm(settings, name, model, size, 24, world_size)
+
+    for model, changes in (("test_vit", {}), ("resnet18", {"size": 64}), ("resnet18", {"sync_bn": True})):
+        check(model, 2, grad_accum_steps=3, **changes)
+    check("test_vit", 1, grad_accum_steps=6)
     with pytest.raises(InputError, match="batch norm in resnet18 needs two; use --batch-size 12"):
-        check_batch(Settings(models=("test_vit", "resnet18"), img_size=32, **settings), 24, 1)
+        check("resnet18", 1, grad_accum_steps=6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

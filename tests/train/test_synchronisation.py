@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import train.data
+import train.training_images
 from support.example_run import SMALL_ARGS
 from timm_pushpull.data.augment import primitives
 from train import train as loop
+from train.batches import epoch_order
 from train.command_line import parse
-from train.data import epoch_order, load_splits, prepare_data
+from train.data import load_splits, prepare_data
 from train.launch import start_accelerator
 from train.log import LogWindow
 from train.trainer import Trainer
@@ -136,7 +137,7 @@ def test_a_window_of_steps_reads_nothing(tmp_path, monkeypatch, more):
 @pytest.mark.parametrize("more", [[], _EMA, [*_MIXED, "--reprob", "0.5"], ["--augmentation", "prime"]])
 def test_a_window_of_steps_does_not_wait_for_the_gpu(tmp_path, monkeypatch, where, more):
     if where == "loaded":
-        monkeypatch.setattr(train.data, "_IN_MEMORY", 0)
+        monkeypatch.setattr(train.training_images, "_IN_MEMORY", 0)
     trainer, batches, order = start(tmp_path, "cuda", *more)
     window = LogWindow(trainer.accelerator)
     for step in range(2):  # cuDNN tries its algorithms, Triton compiles, constants are copied

@@ -26,10 +26,11 @@ from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import train
 from train.augment import Erasing, Mixing, RandomResizedCrop, TimmPolicy, color_jitter
+from train.batches import epoch_order, process_shares
 from train.command_line import parse
-from train.data import TrainingImages, epoch_order, process_shares
 from train.objectives import create_objective
 from train.settings import Settings
+from train.training_images import TrainingImages
 
 CPU = torch.device("cpu")
 CROP = RandomResizedCrop(30, (0.35, 1), (3 / 4, 4 / 3), "bilinear")
@@ -112,7 +113,7 @@ def test_draws_depend_on_seed_epoch_and_image_whatever_the_processes_and_workers
         assert sorted(everyone) == sorted(whole)
         assert_all_same(everyone, whole)
         assert_all_same(seen(training, order[2:], first=2), whole)  # as after a resume
-    monkeypatch.setattr("train.data._IN_MEMORY", 0)
+    monkeypatch.setattr("train.training_images._IN_MEMORY", 0)
     assert_all_same(seen(training_images(images, **changes), order[:1]), whole)
     plain = seen(training_images(images), order)
     assert sum(not torch.equal(whole[position][0].float(), plain[position][0].float()) for position in plain) >= 8

@@ -27,11 +27,12 @@ from timm_pushpull.data.images import decode_image
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from train import train
-from train.data import TrainingImages, epoch_order
+from train.batches import epoch_order
 from train.launch import memory_advice
 from train.run_folder import Checkpoints, TrainState
 from train.settings import Settings
 from train.trainer import Trainer, save_checkpoint
+from train.training_images import TrainingImages
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -318,7 +319,7 @@ def test_test_images_are_decoded_once_where_they_fit_into_memory(tmp_path, image
     monkeypatch.setattr("timm_pushpull.data.images.decode_image", counted)
     counts, logs = {}, {}
     for name, memory in (("kept", 2**30), ("read", 0)):
-        monkeypatch.setattr("train.data._IN_MEMORY", memory)
+        monkeypatch.setattr("train.training_images._IN_MEMORY", memory)
         files.clear()
         given = arguments(image_folder, tmp_path / name, epochs=3, workers=0)
         process = run_inside(train.main, *given, "--skip-benchmark")
@@ -378,7 +379,7 @@ class SquareGeometry(ResizeCenterCrop):
 
 @pytest.mark.parametrize("where", ["one tensor", "memory", "disk"])
 def test_training_images_are_crops_of_their_images_some_mirrored(image_folder, where, monkeypatch):
-    monkeypatch.setattr("train.data._IN_MEMORY", 0 if where == "disk" else 2**40)
+    monkeypatch.setattr("train.training_images._IN_MEMORY", 0 if where == "disk" else 2**40)
     geometry = ResizeCenterCrop(30, 34)
     if where == "one tensor":
         geometry = SquareGeometry(30, 34)
