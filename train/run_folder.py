@@ -118,7 +118,7 @@ class RunFolder:
     def start(self, settings: Settings) -> None:
         """Clear the folder for a new run, whose settings are then what marks it as one that can be resumed."""
         make_folder(self.path)
-        for name in _FILES[:-1]:  # the recipe, the mark of a run, is replaced as a whole
+        for name in set(_FILES) - {RECIPE}:  # the mark of a run is replaced as a whole
             remove(self.path / name, within=self.path)
         write_file(self.path / RECIPE, settings.to_yaml())
 

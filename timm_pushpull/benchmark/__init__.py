@@ -1,9 +1,9 @@
 """The corruption benchmark: the errors of a model on clean images and under every corruption and severity.
 
-    >>> evaluation = evaluate(model, load_images("cifar10").subset(1000), preset="cifar10-c")
+    >>> evaluation = evaluate(model, load_images("uoft-cs/cifar10").subset(1000), preset="cifar10-c")
     >>> evaluation.clean_error, evaluation.errors["fog"], evaluation.mce_interval
     >>> task = retrieval(model, load_images("uoft-cs/cifar10", "train"))  # 1 - mAP@200 of a network that hashes images
-    >>> evaluate(model, load_images("cifar10"), task=task, preset="cifar10-c").clean_error
+    >>> evaluate(model, load_images("uoft-cs/cifar10"), task=task, preset="cifar10-c").clean_error
 
 A benchmark is a row of cells: the clean images, then every (corruption, severity). Images are evaluated in blocks, so
 that memory does not grow with their number; a block is decoded once for all its cells. Decoding and corrupting run in

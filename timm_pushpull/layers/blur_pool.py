@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm.layers
 import torch
@@ -31,7 +31,19 @@ class BlurPool2d(timm.layers.BlurPool2d):
         self.padding = [before, after, before, after]
 
 
-class BlurredConv2d(nn.Conv2d):
+class _Blurred(nn.Conv2d):
+    """A convolution with blur pooling after it."""
+
+    if TYPE_CHECKING:  # TorchScript would try to read the annotation
+        blur: BlurPool2d
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if hasattr(self, "blur"):  # nn.Conv2d calls this before there is one
+            self.blur.reset_parameters()
+
+
+class BlurredConv2d(_Blurred):
     """A convolution of stride 1, followed by blur pooling with the given stride.
 
     `weight` has the name and shape of a strided convolution's. Blur pooling adds nothing to the state dict.
@@ -62,16 +74,11 @@ class BlurredConv2d(nn.Conv2d):
         )
         self.blur = blur_pool_after(self, filt_size, stride)
 
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        if hasattr(self, "blur"):  # nn.Conv2d calls this before there is one
-            self.blur.reset_parameters()
-
     def forward(self, input: Tensor) -> Tensor:
         return self.blur(self._conv_forward(input, self.weight, self.bias))
 
 
-class BlurredPushPullConv2d(PushPullConv2d):
+class BlurredPushPullConv2d(_Blurred, PushPullConv2d):
     """A push-pull unit of stride 1, followed by blur pooling with the given stride.
 
     Args:
@@ -94,11 +101,6 @@ class BlurredPushPullConv2d(PushPullConv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, 1, *args, **kwargs)
         self.blur = blur_pool_after(self, filt_size, stride)
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        if hasattr(self, "blur"):  # nn.Conv2d calls this before there is one
-            self.blur.reset_parameters()
 
     def forward(self, input: Tensor) -> Tensor:
         if torch.jit.is_scripting():  # TorchScript does not support super()

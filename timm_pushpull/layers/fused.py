@@ -102,7 +102,10 @@ def is_exporting() -> bool:
 
 def _is_batched(tensor: Tensor) -> bool:
     """Whether vmap made a tensor, which then has no memory of its own."""
-    return torch._C._functorch.is_batchedtensor(tensor) or torch._C._functorch.is_legacy_batchedtensor(tensor)
+    try:
+        return torch._C._functorch.is_batchedtensor(tensor) or torch._C._functorch.is_legacy_batchedtensor(tensor)
+    except AttributeError:  # as below
+        return True
 
 
 def _under_transform() -> bool:

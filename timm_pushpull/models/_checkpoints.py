@@ -134,7 +134,7 @@ def keep_metadata() -> None:
     for home, name, wrap in (
         (_helpers, "load_state_dict", _with_header),
         (_helpers, "clean_state_dict", _with_metadata),
-        (_builder, "load_pretrained", _without_loss),
+        (_builder, "load_pretrained", _refusing_alpha),
     ):
         original = getattr(home, name)
         if hasattr(original, "__wrapped__"):
@@ -165,7 +165,7 @@ def _with_metadata(clean: Callable[[dict[str, Any]], dict[str, Any]]) -> Callabl
     return wrapped
 
 
-def _without_loss(load: Callable[..., None]) -> Callable[..., None]:
+def _refusing_alpha(load: Callable[..., None]) -> Callable[..., None]:
     """timm loads with `strict=False` for another number of classes and for feature maps, and would drop `alpha`."""
 
     @wraps(load)

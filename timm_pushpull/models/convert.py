@@ -50,9 +50,9 @@ def convert_stem(
 
     The first convolution is `first_conv` of timm's `pretrained_cfg`, otherwise the first `nn.Conv2d` of the network. If
     that one is part of a timm network inside, the timm network is converted. If `first_conv` names several parallel
-    convolutions, all of them are replaced. All weights keep their names; the unit
-    adds `alpha`. Do not merge layers afterwards (timm's `fuse` and `reparameterize_model`), nor choose another patch
-    size (`set_input_size(patch_size=...)`): this would drop the unit.
+    convolutions, all of them are replaced. All weights keep their names; the unit adds `alpha`. Do not merge layers
+    afterwards (timm's `fuse` and `reparameterize_model`), nor choose another patch size
+    (`set_input_size(patch_size=...)`): this would drop the unit.
 
     timm's `csatv2` (a fixed cosine transform), `gemma4_vit` and `naflexvit` (linear patch embeddings) do not begin with
     a convolution and raise an error.
@@ -80,11 +80,10 @@ def convert_stem(
     network = _network_inside(model)
     convolutions = _first_convolutions(network)
     options = {"avg_size": avg_size, "alpha": alpha, "trainable_alpha": trainable_alpha}
-    units = {name: push_pull_unit(conv, name, **options) for name, conv in convolutions.items()}
-    named = list(model.named_modules(remove_duplicate=False))  # a convolution may have several names
-    for name, unit in units.items():
-        for other in [entry for entry, module in named if module is convolutions[name]]:
-            model.set_submodule(other, unit)
+    units = {conv: push_pull_unit(conv, name, **options) for name, conv in convolutions.items()}
+    for name, module in list(model.named_modules(remove_duplicate=False)):  # a convolution may have several names
+        if module in units:
+            model.set_submodule(name, units[module])
     _describe(network, avg_size=avg_size, trainable_alpha=trainable_alpha)
     return model
 
