@@ -152,10 +152,11 @@ def _other_network(initial: Initial, what: str) -> InputError:
 
 
 def _from_file(path: Path, config: Path | None, results: Path | None, repository: str | None) -> Initial:
-    state, name, dataset = read_state_dict(path), path.name, None
+    state, name, dataset, licence = read_state_dict(path), path.name, None, None
     if config is not None and config.is_file():
         content = parse_config(config.read_bytes(), repr(str(config)))
-        tag = (content.get("pretrained_cfg") or {}).get("tag")
+        cfg = content.get("pretrained_cfg") or {}
+        tag, licence = cfg.get("tag"), cfg.get("license")
         model_args = content.get("model_args") or {}
         if architecture := content.get("architecture"):
             name = ".".join(part for part in (network_name(architecture, model_args), tag) if part)
@@ -163,7 +164,7 @@ def _from_file(path: Path, config: Path | None, results: Path | None, repository
             state = with_settings(state, stem_settings(content))
     if results is not None and results.is_file():
         dataset = Results.load(results).dataset
-    return Initial(state, InitialWeights(name, sha256(path), dataset, repository))
+    return Initial(state, InitialWeights(name, sha256(path), dataset, repository, licence))
 
 
 def _download(repository: str, name: str, revision: str | None) -> Path | None:
@@ -191,4 +192,4 @@ def _pretrained(settings: Settings, name: str) -> Initial:
     results = RELEASES / str(repository).rpartition("/")[2] / _RESULTS
     dataset = Results.load(results).dataset if repository and results.is_file() else None
     full_name = ".".join(part for part in (split_model_name_tag(name)[0], tag) if part)
-    return Initial(network.state_dict(), InitialWeights(full_name, digest, dataset, repository))
+    return Initial(network.state_dict(), InitialWeights(full_name, digest, dataset, repository, cfg.get("license")))

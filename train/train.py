@@ -309,17 +309,6 @@ def save_weights(folder: RunFolder, trainer: Trainer, data: Data, state: TrainSt
     settings, accelerator = trainer.settings, trainer.accelerator
     retrieves = settings.task == "retrieval"
     if accelerator.is_main_process:
-        weights_sha256 = save_model(
-            trainer.released,
-            folder.path,
-            classes=None if retrieves else data.test.classes,
-            geometry=data.geometry,
-            mean=trainer.mean,
-            std=trainer.std,
-            tag=tag_of(data.test.name) + ("_retrieval" if retrieves else ""),
-            half=settings.half_weights,
-            model_args=settings.model_args,
-        )
         training = Training(
             images=len(data.train),
             epochs=settings.epochs,
@@ -332,6 +321,18 @@ def save_weights(folder: RunFolder, trainer: Trainer, data: Data, state: TrainSt
             initial_weights=InitialWeights(**state.initial_weights) if state.initial_weights else None,
             versions=provenance.versions(),
             commit=provenance.commit(),
+        )
+        weights_sha256 = save_model(
+            trainer.released,
+            folder.path,
+            classes=None if retrieves else data.test.classes,
+            geometry=data.geometry,
+            mean=trainer.mean,
+            std=trainer.std,
+            tag=tag_of(data.test.name) + ("_retrieval" if retrieves else ""),
+            half=settings.half_weights,
+            model_args=settings.model_args,
+            license=training.weights_license,
         )
         folder.write_training(weights_sha256, training)
     accelerator.wait_for_everyone()

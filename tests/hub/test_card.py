@@ -19,7 +19,7 @@ from support.example_card import BASELINE, CONFIG, PAIR, RECIPE, TITLE, card_of,
 from support.example_run import CLASSES, TRAINING, some_results, write_run
 from support.paths import needs_releases
 from timm_pushpull import InputError, metrics
-from timm_pushpull.benchmark.results import Intervals
+from timm_pushpull.benchmark.results import InitialWeights, Intervals
 from timm_pushpull.hub.card import discrepancies, eval_results_yaml, metadata, robustness_figure
 from timm_pushpull.models import RELEASES
 from timm_pushpull.models.weights import load_model
@@ -33,7 +33,7 @@ def body(card: str) -> str:
 
 def test_metadata_round_trip():
     card = ModelCard(card_of(PAIR))
-    assert (card.data.library_name, card.data.license, card.data.datasets) == ("timm", "apache-2.0", ["photos"])
+    assert (card.data.library_name, card.data.license, card.data.datasets) == ("timm", "apache-2.0", None)
     assert {"timm", "image-classification"} <= set(card.data.tags)
     values = {(e.dataset_config, e.metric_type): e.metric_value for e in card.data.eval_results}
     assert values[None, "error"] == PAIR.clean_error
@@ -247,6 +247,53 @@ def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys, release):
 
 
 HOSTILE = "a|b `c` <script>alert(1)</script>\n\n## *No* [x](y) \\|<img src=x> --- ```"
+
+
+def test_only_datasets_of_the_hub_are_listed():
+    for name, listed in (("photos", None), ("cifar10", ["uoft-cs/cifar10"]), ("me/photos", ["me/photos"])):
+        assert metadata(some_results(dataset=name), "title").datasets == listed
+
+
+def test_the_configuration_of_the_dataset_is_on_the_card():
+    card = card_of(some_results(dataset="me/photos", dataset_config="160px"))
+    configs = {entry.dataset_config for entry in ModelCard(card).data.eval_results}
+    assert {"160px", "160px, fog-1"} <= configs
+    assert "images of `me/photos`, configuration `160px`, split" in card
+
+
+@pytest.mark.parametrize(
+    ("licence", "known", "words"),
+    [
+        ("apache-2.0", "apache-2.0", "Weights, code and this card: Apache-2.0."),
+        (
+            "cc-by-nc-4.0",
+            "cc-by-nc-4.0",
+            "Weights: `cc-by-nc-4.0`, the licence of the weights that",
+        ),
+        (None, "unknown", "it was not recorded. Code and this card: Apache-2.0."),
+    ],
+)
+def test_the_licence_is_that_of_the_weights_it_started_from(licence, known, words):
+    initial = InitialWeights("a.b", "0" * 64, license=licence)
+    card = card_of(some_results(training=replace(TRAINING, initial_weights=initial)))
+    assert ModelCard(card).data.license == known
+    assert words in card
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18_cifar", "It is a plain network, the baseline"),
+        ("resnet18_cifar_pushpull2020", "It is a network with the push-pull layer of Strisciuglio et al. (2020)"),
+        ("resnet50_blurconv1", "**First layer:** that of a network anti-aliased as by Zhang (2019)"),
+        ("resnet50_blurconv2", "anti-aliased as by Vasconcelos"),
+    ],
+)
+def test_networks_of_other_papers_are_not_called_plain(name, words):
+    config = {key: value for key, value in CONFIG.items() if key != "model_args"} | {"architecture": name}
+    card = card_of(some_results(name), config=config)
+    assert words in card
+    assert ("plain network, the baseline" in card) == (name == "resnet18_cifar")
 
 
 def test_text_of_strangers_stays_text():

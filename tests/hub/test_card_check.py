@@ -79,6 +79,7 @@ def test_any_digit_of_a_full_card(place, by):
         ("library_name: timm\n", "", "metadata, library_name: the card says None"),
         ("- common-corruptions\n", "", "metadata, tags: the card lacks common-corruptions"),
         ("model-index:\n", "model-index: 3\nx:\n", "metadata, model-index: it is not in the Hub's form"),
+        ("split: test", "split: [1]", "metadata, model-index: it is not in the Hub's form ([1] is not text)"),
         ("license: apache-2.0", "license: [", "front matter is not YAML"),
         ("---\n", "", "front matter is not YAML"),
     ],

@@ -188,6 +188,7 @@ def test_a_training_stays_near_the_weights_it_started_from_and_says_which(run, i
     digest = sha256(run / "model.safetensors")
     initial = Results.load(output).training.initial_weights
     assert (initial.name, initial.weights_sha256, initial.dataset) == (f"{MODEL}.photos", digest, "photos")
+    assert initial.license == "apache-2.0"
     card = (output / "README.md").read_text()
     assert f"**Started from:** `{MODEL}.photos`, trained on `photos`; SHA-256 `{digest}`" in card
     assert "base_model" not in ModelCard(card).data.to_dict()  # it is not on the Hub
@@ -257,6 +258,19 @@ def test_a_release_is_the_base_model_of_the_card():
     assert metadata(results, "title").base_model == "timm-pushpull/a.cifar10"
     assert metadata(some_results(training=TRAINING), "title").base_model is None
     assert Results.from_json(results.to_json()) == results
+
+
+def test_the_licence_of_the_initial_weights_is_recorded(run, images, tmp_path, run_inside):
+    """Of weights that may not be used commercially, and of a file that says nothing of it."""
+    base = shutil.copytree(run, tmp_path / "base")
+    path = base / "config.json"
+    path.write_text(path.read_text().replace('"license": "apache-2.0"', '"license": "cc-by-nc-4.0"'))
+    for source, licence in ((f"local-dir:{base}", "cc-by-nc-4.0"), (str(base / "model.safetensors"), "unknown")):
+        output = tmp_path / licence
+        command_line = (*arguments(images, output, **GENTLE), "--initial-checkpoint", source, "--skip-benchmark")
+        process = run_inside(train.main, *command_line)
+        assert process.returncode == 0, process.stderr
+        assert json.loads((output / "config.json").read_text())["pretrained_cfg"]["license"] == licence
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.files import write_file
 from timm_pushpull.utils.schema import Count, Fraction, Length, Positive, Seconds
 
+#: The licence of the package, and of weights that were trained from scratch.
+APACHE = "apache-2.0"
 TASKS = ("classification", "retrieval")
 Task = Literal["classification", "retrieval"]
 
@@ -97,12 +99,14 @@ class InitialWeights:
         weights_sha256: SHA-256 of the file.
         dataset: What it was trained on, if known.
         repository: Its repository on the Hub, if it has one.
+        license: Its licence as its config states it, an identifier of the Hub such as apache-2.0.
     """
 
     name: str
     weights_sha256: str
     dataset: str | None = None
     repository: str | None = None
+    license: str | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,14 @@ class Training:
     initial_weights: InitialWeights | None = field(default=None, metadata={"omit_none": True})
     versions: dict[str, str] | None = field(default=None, metadata={"omit_none": True})
     commit: str | None = field(default=None, metadata={"omit_none": True})
+
+    @property
+    def weights_license(self) -> str:
+        """The licence of the weights, an identifier of the Hub: that of the weights that the training started from.
+
+        It is Apache-2.0 after a training from scratch, and `unknown` where that of the initial weights is not recorded.
+        """
+        return APACHE if self.initial_weights is None else self.initial_weights.license or "unknown"
 
 
 @dataclass(frozen=True)

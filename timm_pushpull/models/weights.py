@@ -77,6 +77,7 @@ def save_model(
     tag: str,
     model_args: Mapping[str, Any] | None = None,
     half: bool = False,
+    license: str = "apache-2.0",
 ) -> str:
     """Write `model.safetensors` and `config.json`, which `timm.create_model("local-dir:<folder>")` loads.
 
@@ -89,6 +90,7 @@ def save_model(
         model_args: Arguments of `timm.create_model` for this model, without `num_classes`.
         half: Store float32 tensors as float16. Models load them as float32 again. Tensors with values outside float16's
             range stay float32.
+        license: Licence of the weights, an identifier of the Hub.
 
     Returns:
         SHA-256 of `model.safetensors`.
@@ -114,7 +116,7 @@ def save_model(
             "pool_size": None,
             "first_conv": cfg.get("first_conv"),
             "classifier": cfg.get("classifier"),
-            "license": "apache-2.0",
+            "license": license,
         },
     }
     pool: Any = getattr(model, "global_pool", None)

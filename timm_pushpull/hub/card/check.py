@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from itertools import zip_longest
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -89,12 +90,16 @@ def _false_metadata(found: dict[str, Any], right: dict[str, Any]) -> list[str]:
 
 def _entries(metadata: dict[str, Any]) -> list[tuple[tuple[str | None, ...], Any]]:
     """Dataset and metric of every entry in `model-index`, with its value."""
-    return [
+    entries = [
         ((*map(result["dataset"].get, ("name", "type", "config", "split")), metric["type"]), metric["value"])
         for model in metadata.get("model-index") or []
         for result in model["results"]
         for metric in result["metrics"]
     ]
+    for part in (part for key, _ in entries for part in key):
+        if not isinstance(part, (str, NoneType)):
+            raise TypeError(f"{part!r} is not text")
+    return entries
 
 
 def _split(body: str, headers: Collection[Row] | None = None) -> tuple[list[tuple[Row, list[Row]]], list[str]]:

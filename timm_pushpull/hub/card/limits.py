@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import APACHE, Results
+from timm_pushpull.hub.card.metadata import weights_license
 from timm_pushpull.utils.markdown import code
 
 
@@ -33,7 +34,7 @@ def limits(results: Results) -> str:
     """Limitations of the results, and the licences."""
     lines = [
         "- One training run with one seed: differences of a few percent between models may be chance.",
-        "- Weights, code and this card: Apache-2.0.",
+        _licence(results),
         f"- Data: {_terms(results.dataset)}",
     ]
     if results.errors:
@@ -43,6 +44,16 @@ def limits(results: Results) -> str:
             "mean, see the table.",
         )
     return "\n".join(lines)
+
+
+def _licence(results: Results) -> str:
+    licence = weights_license(results)
+    if licence == APACHE:
+        return "- Weights, code and this card: Apache-2.0."
+    weights = f"{code(licence)}, the licence of the weights that the training started from"
+    if licence == "unknown":
+        weights = "the licence of the weights that the training started from applies; it was not recorded"
+    return f"- Weights: {weights}. Code and this card: Apache-2.0."
 
 
 def _terms(dataset: str) -> str:

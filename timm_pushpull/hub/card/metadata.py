@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Results, Training
 from timm_pushpull.hub.card.task import task_of
 from timm_pushpull.utils.errors import InputError
 
@@ -20,16 +20,22 @@ def hub_dataset(name: str) -> str:
     return _HUB_IDS.get(name, name)
 
 
+def weights_license(results: Results) -> str:
+    """The Hub's identifier of the weights' licence, see `Training.weights_license`."""
+    return (results.training or Training()).weights_license
+
+
 def metadata(results: Results, title: str) -> ModelCardData:
     """The metadata block. Its `model-index` lists every measured error, as a fraction."""
-    task = task_of(results)
+    task, dataset = task_of(results), hub_dataset(results.dataset)
 
     def entry(metric: str, name: str, value: float, config: str | None = None) -> EvalResult:
         # The Hub groups results by the dataset's configuration, so corruption and severity go there.
+        config = ", ".join(filter(None, (results.dataset_config, config))) or None
         return EvalResult(
             task_type=task.hub,
             task_name=task.name,
-            dataset_type=hub_dataset(results.dataset),
+            dataset_type=dataset,
             dataset_name=f"{results.dataset}, {config}" if config else results.dataset,
             dataset_config=config,
             dataset_split=results.split,
@@ -50,11 +56,11 @@ def metadata(results: Results, title: str) -> ModelCardData:
     return ModelCardData(
         base_model=initial.repository if initial else None,
         language=None,
-        license="apache-2.0",
+        license=weights_license(results),
         library_name="timm",
         pipeline_tag=task.hub,
         tags=[task.hub, *task.tags, "timm", "timm-pushpull", "robustness", "common-corruptions"],
-        datasets=[hub_dataset(results.dataset)],
+        datasets=[dataset] if "/" in dataset else None,  # ids on the Hub only
         model_name=title,
         eval_results=entries,
     )

@@ -33,6 +33,12 @@ CITATION = """\
 
 _PAPER = "[PushPull-Net: Inhibition-driven ResNet robust to image corruptions](https://arxiv.org/abs/2408.04077)"
 _NAMED_CLASSES = 20
+#: Parts of architectures' names.
+_RIVALS = {
+    "pushpull2020": "a network with the push-pull layer of Strisciuglio et al. (2020)",
+    "blurconv1": "a network anti-aliased as by Zhang (2019)",
+    "blurconv2": "a network anti-aliased as by Vasconcelos et al. (2020)",
+}
 
 
 def model_card(
@@ -124,6 +130,8 @@ def _introduction(results: Results, config: Mapping[str, Any], recipe: Mapping[s
         )
     start = f"{code(results.model)} {purpose} {code(results.dataset)} at {_training_size(config, recipe)}"
     if "avg_size" not in config.get("model_args", {}):
+        if rival := _rival(config["architecture"]):
+            return f"{start}. It is {rival}, with which the paper compares push-pull networks (Table 2)."
         return f"{start}. It is a plain network, the baseline for the push-pull networks."
     if config["architecture"] == CONVERTED:
         base = split_model_name_tag(config["model_args"]["base"])[0]
@@ -135,6 +143,11 @@ def _introduction(results: Results, config: Mapping[str, Any], recipe: Mapping[s
         f"The unit models push-pull inhibition in the visual cortex. The paper reports that it makes networks more "
         f"robust to image corruptions (Bennabhaktula et al., PushPull-Net, ICPR 2024)."
     )
+
+
+def _rival(architecture: str) -> str | None:
+    """The method of a network of another paper, in words; None for other networks."""
+    return next((words for part, words in _RIVALS.items() if part in architecture), None)
 
 
 def _notice(overrides: list[str]) -> str:
@@ -159,6 +172,8 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
     named += f", and {len(labels) - _NAMED_CLASSES} more in `config.json`" if len(labels) > _NAMED_CLASSES else ""
     pooling = config.get("model_args", {}).get("avg_size")
     stem = "convolution" if pooling is None else f"push-pull unit, pull response {_pooled(pooling)}"
+    if pooling is None and (rival := _rival(config["architecture"])):
+        stem = f"that of {rival}"
     outputs = f"- **Classes:** {config['num_classes']:,}" + (f": {named}" if named else "")
     if results.retrieval:
         outputs = f"- **Hash:** {config['num_classes']:,} bits, each 1 where the output is 0 or more"

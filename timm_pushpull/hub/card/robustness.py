@@ -102,8 +102,9 @@ def legend(results: Results, comparison: Comparison | None) -> str:
     if results.corrupted:
         made = f"read from the files {code(results.corrupted)}"
     what = f"Errors ({plain(results.error_name)}) in percent" if results.retrieval else "Top-1 errors in percent"
+    config = f", configuration {code(results.dataset_config)}" if results.dataset_config else ""
     text = (
-        f"{what} at severities 1 to 5, on {results.num_images:,} images of {code(results.dataset)}, "
+        f"{what} at severities 1 to 5, on {results.num_images:,} images of {code(results.dataset)}{config}, "
         f"split {code(results.split)}, {made}. *mean* is the mean over the severities; the mean of that column is mCE "
         f"(Eq. 9 of the paper, not divided by AlexNet's errors)."
     )
@@ -148,7 +149,9 @@ def beside_the_paper(
     ]
     reasons = [
         "the paper measures on the published corrupted files"
-        + ("" if results.corrupted else ", this card on images corrupted on the fly with the same constants"),
+        + ", this card "
+        + ("" if results.corrupted else f"corrupts on the fly with the constants of {code(results.preset)} and ")
+        + f"measures {results.num_images:,} images",
         *([f"in this training, {', '.join(map(plain, overrides))}"] if overrides else []),
         "this is one training run with one seed",
     ]

@@ -56,7 +56,7 @@ def training(results: Results, recipe: Mapping[str, Any]) -> str:
     lines += [f"- **{name}:** {text}" for name, text in described.items() if text]
     if known.overrides:
         lines.append(f"- **Differs from the recipe:** {'; '.join(map(plain, known.overrides))}")
-    settings = [[plain(name), plain(_value(value))] for name, value in recipe.items() if value not in _UNSET]
+    settings = [[plain(name), setting_text(value)] for name, value in recipe.items() if value not in _UNSET]
     if not settings:
         return "\n".join(lines)
     return "\n".join(lines) + (
@@ -80,7 +80,8 @@ def _optimizer(recipe: Mapping[str, Any]) -> str:
     if one_cycle and recipe.get("cycle_momentum"):
         momentum = "cycled from 0.95 to 0.85 and back"  # the defaults of torch's OneCycleLR
     opt = recipe.get("opt", "momentum")
-    name = f"SGD, momentum {momentum}" if opt in ("momentum", "sgd") else f"{plain(opt)} (timm)"
+    sgd = {"momentum": "SGD, momentum", "sgd": "SGD with Nesterov momentum"}  # as timm names them
+    name = f"{sgd[opt]} {momentum}" if opt in sgd else f"{plain(opt)} (timm)"
     line = f"{name}, weight decay {plain(values['weight_decay'])}, batch size {plain(values['batch_size'])}; "
     if not one_cycle:
         warmup = f", {plain(recipe['warmup_epochs'])} epochs of warmup" if recipe.get("warmup_epochs") else ""
@@ -132,5 +133,6 @@ def _augmentation(recipe: Mapping[str, Any]) -> str:
     return "; ".join(found)
 
 
-def _value(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+def setting_text(value: object) -> str:
+    """A setting as the table of settings shows it."""
+    return plain(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))

@@ -50,7 +50,7 @@ for features in maps:
 
 _EMBED = """\
     embedding = model(transform(image).unsqueeze(0))
-print(tuple(embedding.shape))  # (1, {features})
+print(tuple(embedding.shape))  # (1, features)
 """
 
 _TRANSFORMERS = """\
@@ -111,7 +111,7 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
         "### Feature maps",
         snippet(", features_only=True", _FEATURES),
         "### Image embeddings",
-        snippet(", num_classes=0", _EMBED.format(features=int(config["num_features"]))),
+        snippet(", num_classes=0", _EMBED),
     ]
     if source.startswith(_HUB):
         name = json.dumps(source.removeprefix(_HUB))
@@ -121,6 +121,7 @@ def usage(source: str, config: Mapping[str, Any], hashes: bool = False) -> str:
         parts += [
             "### With transformers",
             f"```python\n{_TRANSFORMERS.format(name=name, imports=imports, rest=rest)}```",
-            "It needs `pip install transformers`. Without `dtype`, the model would run in float16.",
+            "It needs `pip install transformers`. Without `dtype`, the model would run in the precision of the file, "
+            "which may be float16.",
         ]
     return "\n\n".join(parts)
