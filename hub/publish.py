@@ -49,30 +49,40 @@ def main() -> None:
 
     if missing := [name for name in ("matplotlib", "transformers") if find_spec(name) is None]:
         raise InputError(f"publishing needs {' and '.join(missing)}: pip install 'timm-pushpull[hub]'")
-    folders = sorted(RELEASES.glob("[!.]*")) if options.all else options.folders
     if options.all == bool(options.folders):
         raise InputError("give folders, or --all for all releases" if not options.all else "--all takes no folders")
+    folders = sorted(RELEASES.glob("[!.]*")) if options.all else options.folders
+    if not folders:
+        raise InputError(f"there are no releases in {str(RELEASES)!r}; run --all in a clone of the repository")
     if options.repo_id and len(folders) != 1:
         raise InputError(f"--repo-id {options.repo_id} is for one folder, not for {len(folders)}; use --namespace")
     if options.create_pr and options.collection:
         raise InputError("--collection is for what is on main; leave it out with --create-pr")
     if options.tag and len(folders) != 1:
         raise InputError(f"--tag {options.tag} is for one run, not for {len(folders)}")
+    publish_all(folders, options)
+
+
+def publish_all(folders: list[Path], options: argparse.Namespace) -> None:
+    """Verify these folders, then publish them."""
     releases = [Release.load(folder, options.tag) for folder in folders]
     if options.tag and HERE not in releases[0].card:
         raise InputError(f"--tag is for runs, and {str(folders[0])!r} is a release; make it anew with stage.py --tag")
     ids = [check_repo_id(options.repo_id or f"{options.namespace}/{release.name}") for release in releases]
+    for number, repo_id in enumerate(ids):
+        if repo_id in ids[:number]:
+            first = str(folders[ids.index(repo_id)])
+            raise InputError(f"{first!r} and {str(folders[number])!r} are both {repo_id}; publish one of them")
     with tempfile.TemporaryDirectory() as folder:
+        uploads = []
         for number, (release, repo_id) in enumerate(zip(releases, ids, strict=True)):
-            if HERE in release.card:  # a run's folder
-                releases[number] = prepare_upload(
-                    release, make_folder(Path(folder) / str(number)), ROOT / "LICENSE", repo_id
-                )
             print(f"verifying {release.name}")
-            for line in verify(releases[number]):
+            for line in verify(release):
                 print(f"  {line}")
+            upload = make_folder(Path(folder) / str(number))
+            uploads.append(prepare_upload(release, upload, ROOT / "LICENSE", repo_id))
         # Nothing is uploaded before all have passed.
-        for release, repo_id in zip(releases, ids, strict=True):
+        for release, repo_id in zip(uploads, ids, strict=True):
             send(release, repo_id, options)
 
 

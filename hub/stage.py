@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = cli.Parser(prog="stage.py", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="run folder, as train/train.py --half-weights writes it")
-    parser.add_argument("--tag", help="part of the release's name after the dot (default: the dataset)")
+    parser.add_argument("--tag", help="part of the release's name after the dot (default: the run's)")
     parser.add_argument(
         "--eval-results", action="store_true", help="also write the Hub's .eval_results (a draft format)"
     )

@@ -47,6 +47,11 @@ from train.run_folder import RECIPE, RESULTS, TRAINING, copy_trained
 from train.settings import Settings, find_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Flags of train.py that `--measure` gives itself, or that would leave nothing measured.
+_DECIDED = {
+    *("--recipe", "--config", "-c", "--model", "--output", "--baseline", "--model-args"),
+    *("--resume", "--overwrite", "--skip-benchmark"),
+}
 PLANNED = ROOT / "train" / "releases.yaml"
 STUDIES = ROOT / "train" / "studies"
 _PATIENCE = 10.0  # seconds
@@ -232,8 +237,15 @@ def measure(plan: PlannedRelease, run: Path, releases: Path, baseline: Path | No
     """Measure the weights of a release in a run folder of their own; ends with the exit code of train.py if it fails.
 
     Raises:
-        InputError: The release or its baseline is missing, or `run` holds another run.
+        InputError: The release or its baseline is missing, `run` holds another run, or an argument is one that the
+            release decides.
     """
+    for argument in more:
+        flag = argument.split("=")[0]
+        if (
+            flag.startswith("-") and flag != "--" and any(own.startswith(flag) for own in _DECIDED)
+        ):  # or its abbreviation
+            raise InputError(f"--measure decides {flag} itself; leave it out")
     if not plan.weights:
         raise InputError(f"the weights of {plan.name} are not kept; train it again")
     if baseline and not baseline.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
 import publish as script
 from support.example_run import SMALL, write_run
@@ -142,16 +143,86 @@ def test_a_pull_request_is_left_for_others(release, hub):
     assert hub[REPO].files("refs/pr/1")["recipe.yaml"].endswith(b"# once more\n")
 
 
-@pytest.mark.parametrize("collection", ["Robust networks", "slug"])
+def test_snippets_that_its_owner_has_edited_change_nothing_else(release, hub, run_inside):
+    """The licence comes along, and what the recipe must not tell is replaced in the recipe and on the card."""
+    (release.path / "recipe.yaml").write_text(
+        "dataset: https://me:hunter2@host/data\nepochs: 1\nnum_classes: 2\nseed: 7\n"
+    )
+    card = Release.load(release.path).render(f"hf-hub:{REPO}")
+    assert "hunter2" in card
+    (release.path / "README.md").write_text(card)
+    process = run_inside(script.main, "publish.py", release.path, "--namespace", "me")
+    assert process.returncode == 0, process.stderr
+    files = hub[REPO].files()
+    assert "LICENSE" in files
+    assert not any(b"hunter2" in content for content in files.values())
+    assert b"@host/data" in files["README.md"]
+
+
+def test_the_base_model_keeps_its_name(release):
+    card = release.card + "\nbase_model: timm-pushpull/resnet18_cifar_pushpull.photos10\n"
+    card = card.replace('"local-dir:."', '"hf-hub:timm-pushpull/resnet18_cifar_pushpull.photos"')
+    found = dataclasses.replace(release, card=card).card_for("me/mine")
+    assert "base_model: timm-pushpull/resnet18_cifar_pushpull.photos10" in found
+    assert '"hf-hub:me/mine"' in found
+    assert '"hf-hub:timm-pushpull' not in found
+
+
+def test_two_folders_of_one_name_are_refused(release, finished, hub, run_inside):
+    process = run_inside(script.main, "publish.py", release.path, finished, "--namespace", "me")
+    assert_one_clear_line(process, f"{str(release.path)!r} and {str(finished)!r} are both {REPO}")
+    assert hub.repositories == {}
+
+
+def test_all_without_releases_is_an_error(run_inside, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "RELEASES", tmp_path)
+    assert_one_clear_line(run_inside(script.main, "publish.py", "--all", "--namespace", "me"), "there are no releases")
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_namespace_decides_whether_it_is_private_unless_asked(release, hub, monkeypatch, private):
+    asked = []
+    create = HfApi.create_repo
+    monkeypatch.setattr(HfApi, "create_repo", lambda *args, **kw: asked.append(kw["private"]) or create(*args, **kw))
+    quietly(release, private=private)
+    assert asked == [True if private else None]
+
+
+def test_files_of_an_earlier_version_are_removed(release, hub):
+    path = release.path / ".eval_results" / "timm-pushpull.yaml"
+    path.parent.mkdir()
+    path.write_text("[]\n")
+    quietly(Release.load(release.path))
+    assert ".eval_results/timm-pushpull.yaml" in hub[REPO].files()
+    shutil.rmtree(path.parent)
+    assert quietly(release).uploaded == (".eval_results/timm-pushpull.yaml",)
+    assert ".eval_results/timm-pushpull.yaml" not in hub[REPO].files()
+    assert quietly(release).uploaded == ()
+
+
+def test_a_wrong_collection_is_found_before_anything_is_uploaded(release, hub):
+    with pytest.raises(InputError):
+        quietly(release, collection=f"me/nothing-{'0' * 24}")
+    assert hub.repositories == {}
+
+
+def test_what_fails_after_the_commit_says_that_it_is_published(release, hub, fast):
+    hub.fail("tag", status=500, times=None)
+    with pytest.raises(InputError, match=f"cannot tag {REPO}, whose files are published"):
+        quietly(release)
+    hub.heal()
+    with pytest.raises(InputError, match=f"cannot add {REPO}@v1, which is published .* to a collection"):
+        quietly(release, collection="x" * 99)
+
+
+@pytest.mark.parametrize("collection", ["Robust networks", "PushPull 3/5", "slug"])
 def test_collections(release, hub, collection):
     if collection == "slug":
-        from huggingface_hub import HfApi
-
         collection = HfApi(hub.endpoint, TOKEN).create_collection("Of mine").slug
     for _ in range(2):
         quietly(release, collection=collection)
     (found,) = hub.collections.values()
-    assert ("push-pull unit" in found.description) == (found.title == "Robust networks")
+    assert ("push-pull unit" in found.description) == (found.title != "Of mine")
     assert [item["id"] for item in found.items] == [REPO]
 
 

@@ -173,6 +173,7 @@ def test_the_list_names_what_is_missing(tmp_path, run_inside, monkeypatch):
         (("--stage", "resnet18_cifar.cifar10", "--epochs", "3"), ["--epochs 3", "--measure NAME"]),
         (("--stage", "resnet18_cifar.cifar10"), ["resnet18_cifar.cifar10", "no"]),
         (("--measure", "resnet18_cifar.cifar10"), ["is no finished run: it lacks recipe.yaml"]),
+        (("--measure", "resnet18_cifar.cifar10", "--outp", "x"), ["--measure decides --outp itself"]),
         (("--measure", "resnet18_cifar_pushpull.cifar10"), ["compared with resnet18_cifar.cifar10, which is missing"]),
     ],
 )

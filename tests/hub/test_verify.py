@@ -23,6 +23,8 @@ from timm_pushpull.benchmark import evaluate
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.data.loading import load_images
 from timm_pushpull.hub import Release, verify
+from timm_pushpull.hub.card import eval_results_yaml
+from timm_pushpull.hub.release import EVAL_RESULTS
 from timm_pushpull.hub.staging import save_robustness_image
 from timm_pushpull.hub.verification import load_each_way, tolerance
 from timm_pushpull.models.weights import load_model
@@ -108,6 +110,16 @@ def test_a_good_run_and_what_is_said_of_it(run, run_inside):
 def test_what_is_wrong_is_named(run, run_inside, spoil, words):
     spoil(run)
     assert_one_clear_line(run_inside(script.main, "verify.py", run), *words)
+
+
+def test_eval_results_are_compared_with_the_results(run, run_inside):
+    release = Release.load(run)
+    path = run / EVAL_RESULTS
+    path.parent.mkdir()
+    path.write_text(eval_results_yaml(release.results, release.name))
+    assert f"{EVAL_RESULTS} agrees with results.json" in list(verify(release))
+    path.write_text(path.read_text().replace("value: 0.05", "value: 0.04", 1))
+    assert_one_clear_line(run_inside(script.main, "verify.py", run), EVAL_RESULTS, "holds other results")
 
 
 def test_the_owner_s_own_words_are_welcome(run):

@@ -12,16 +12,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, constants, get_token
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_token,
+)
 from huggingface_hub.hf_api import RepoFile
 
-from timm_pushpull.hub.release import CARD, Release
+from timm_pushpull.hub.release import CARD, FILES, Release
 from timm_pushpull.hub.verification import load_each_way, logits
 from timm_pushpull.models.weights import CONFIG
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import clear_errors, download, git_hash
 
 _VERSION = re.compile(r"v(\d+)")
+_SLUG = re.compile(r"[\w.-]+/[\w.-]+-[0-9a-f]{24}")  # of a collection
 #: Of a new collection; the Hub takes 150 characters.
 _DESCRIPTION = "timm networks with a push-pull unit (PushPull-Net, ICPR 2024), and their errors under 75 corruptions"
 
@@ -34,7 +43,7 @@ class Published:
         url: Page of the repository, the commit or the pull request.
         commit: Hash of the commit.
         tag: Name of the version; None for a pull request.
-        uploaded: Names of the files that were new or had changed.
+        uploaded: Names of the files that were new or had changed, or that were removed.
     """
 
     url: str
@@ -59,12 +68,13 @@ def publish(
     2. Download them into an empty cache. They must be the same bytes and give the same logits.
     3. Commit them to main, provided that main has not changed meanwhile, and tag the commit `v1`, `v2`, ...
 
-    If a step fails, main stays as it was and the branch is removed. If no file has changed, nothing is uploaded. Other
-    files in the repository are left alone.
+    If a step before the commit to main fails, main stays as it was. The branch is always removed. If no file has
+    changed, nothing is uploaded. Files of an earlier version that this one lacks, such as its plot, are removed; files
+    that are not a release's are left alone.
 
     Args:
         repo_id: NAMESPACE/NAME; created if it does not exist.
-        private: Create it as a private repository.
+        private: Create it as a private repository. Otherwise the namespace's default decides.
         create_pr: Open a pull request instead of committing to main. Its files are downloaded and compared too.
         collection: Slug of a collection to add the model to, or the title of one; a missing one is created.
         endpoint: URL of the Hub; by default that of HF_ENDPOINT, or the public one.
@@ -80,7 +90,9 @@ def publish(
         raise InputError("no Hub token found; run `hf auth login` or set HF_TOKEN")
     api = HfApi(endpoint, token, library_name="timm-pushpull")
     with clear_errors(f"publish {repo_id}", endpoint):
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        if collection and _SLUG.fullmatch(collection):
+            api.get_collection(collection)  # a wrong one is reported before anything is uploaded
+        url = api.create_repo(repo_id, private=private or None, exist_ok=True)
         info = api.repo_info(repo_id)
         if private and not info.private:
             raise InputError(f"{repo_id} is already public; leave --private out, or make it private in its settings")
@@ -88,8 +100,9 @@ def publish(
         content = release.read()
         content[CARD] = release.card_for(repo_id).encode()
         listed = _listed(api, repo_id, head)
-        changed = tuple(name for name, data in content.items() if listed.get(name) not in _hashes(data))
-        additions = {name: content[name] for name in changed}
+        added = {name: data for name, data in content.items() if listed.get(name) not in _hashes(data)}
+        removed = [name for name in FILES if name in listed and name not in content]
+        changed = (*added, *removed)
         message = f"{release.name}, by timm-pushpull"
         if not changed:
             commit, page = head, str(url)
@@ -97,19 +110,21 @@ def publish(
             if create_pr:
                 return Published(page, commit, None, changed)
         elif create_pr:
-            made = _commit(api, repo_id, additions, message, head, create_pr=True)
+            made = _commit(api, repo_id, added, removed, message, head, create_pr=True)
             _check_download(repo_id, made.oid, content, release, endpoint, token)
             return Published(str(made.pr_url), made.oid, None, changed)
         else:
             with _branch(api, repo_id, head) as branch:
-                log(f"uploading {', '.join(changed)}")
-                made = _commit(api, repo_id, additions, message, head, revision=branch)
+                log(f"uploading {', '.join(added)}" + (f"; removing {', '.join(removed)}" if removed else ""))
+                made = _commit(api, repo_id, added, removed, message, head, revision=branch)
                 _check_download(repo_id, made.oid, content, release, endpoint, token)
                 log("downloaded again: same files, same logits")
-                made = _commit(api, repo_id, additions, message, head)
+                made = _commit(api, repo_id, added, removed, message, head)
             commit, page = made.oid, made.commit_url
+    with clear_errors(f"tag {repo_id}, whose files are published ({page})", endpoint):
         tag = _tag(api, repo_id, commit)
-        if collection:
+    if collection:
+        with clear_errors(f"add {repo_id}@{tag}, which is published ({page}), to a collection", endpoint):
             _add_to_collection(api, repo_id, collection)
     return Published(page, commit, tag, changed)
 
@@ -131,15 +146,19 @@ def _commit(
     api: HfApi,
     repo_id: str,
     files: dict[str, bytes],
+    removed: list[str],
     message: str,
     parent: str,
     *,
     revision: str | None = None,
     create_pr: bool = False,
 ) -> CommitInfo:
-    additions = [CommitOperationAdd(name, io.BytesIO(content)) for name, content in files.items()]
+    operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
+        *(CommitOperationAdd(name, io.BytesIO(content)) for name, content in files.items()),
+        *map(CommitOperationDelete, removed),
+    ]
     return api.create_commit(
-        repo_id, additions, commit_message=message, parent_commit=parent, revision=revision, create_pr=create_pr
+        repo_id, operations, commit_message=message, parent_commit=parent, revision=revision, create_pr=create_pr
     )
 
 
@@ -192,7 +211,7 @@ def _tag(api: HfApi, repo_id: str, commit: str) -> str:
 
 def _add_to_collection(api: HfApi, repo_id: str, collection: str) -> None:
     """Add the repository to a collection, given by its slug or title."""
-    if "/" not in collection:
+    if not _SLUG.fullmatch(collection):
         namespace = repo_id.split("/")[0]
         found = api.create_collection(collection, namespace=namespace, description=_DESCRIPTION, exists_ok=True)
         collection = found.slug

@@ -131,7 +131,10 @@ class Release:
 
     def card_for(self, repo_id: str) -> str:
         """The card, with snippets that load the model from this repository."""
-        return self.card.replace(f'"{HERE}"', f'"hf-hub:{repo_id}"').replace(f"{NAMESPACE}/{self.name}", repo_id)
+        card = self.card.replace(f'"{HERE}"', f'"hf-hub:{repo_id}"')
+        for prefix in ("hf-hub:", ""):  # in snippets only; base_model may have the same name
+            card = card.replace(f'"{prefix}{NAMESPACE}/{self.name}"', f'"{prefix}{repo_id}"')
+        return card
 
 
 def with_tag(config: dict[str, Any], tag: str | None) -> dict[str, Any]:

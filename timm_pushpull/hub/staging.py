@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from timm_pushpull import figures
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import APACHE, Results
 from timm_pushpull.data.images import UNREADABLE
-from timm_pushpull.hub.card import eval_results_yaml, robustness_figure
+from timm_pushpull.hub.card import eval_results_yaml, robustness_figure, setting_text, weights_license
 from timm_pushpull.hub.contents import read_file
 from timm_pushpull.hub.release import (
     CARD,
@@ -31,6 +31,7 @@ from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, to_half
 from timm_pushpull.utils.errors import InputError, one_line
 from timm_pushpull.utils.files import (
+    check_output,
     copy_file,
     copy_files,
     make_folder,
@@ -77,6 +78,7 @@ def stage(
             raise InputError(f"{str(run / WEIGHTS)!r} holds float32 weights; finish the run with --half-weights")
     name = found.name
     make_folder(cards)
+    check_output(cards / f"{name}.md")
     with only_process(releases / name):
         with new_folder(releases / name) as folder:
             _copy(found, folder, license_file)
@@ -92,10 +94,11 @@ def stage(
 def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str) -> Release:
     """Copy a run into an empty folder and add what a Hub repository also holds: image of its errors, licence, card.
 
-    The card's snippets load the model from the Hub. A card that its owner has edited is copied unchanged.
+    The card's snippets load the model from the Hub. A card that its owner has edited is copied, and the settings in it
+    are replaced where the recipe's are (see `shareable`).
 
     Args:
-        run: A run folder.
+        run: A run folder, or a release, which is copied.
         folder: Where to write.
         license_file: File with the licence's text.
         repo_id: NAMESPACE/NAME of the repository.
@@ -109,7 +112,15 @@ def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str)
         if run.card == replace(run, config=config).render():  # with the tag that it was written with
             _write_card(folder, repo_id)
         else:
-            write_file(folder / CARD, run.card)
+            for name in (ROBUSTNESS_IMAGE, EVAL_RESULTS):
+                if name in run.files:
+                    make_folder((folder / name).parent)
+                    copy_file(run.path / name, folder / name)
+            card = run.card
+            for value in run.recipe.values():
+                if (shared := shareable(value)) != value:
+                    card = card.replace(setting_text(value), setting_text(shared))
+            write_file(folder / CARD, card)
     except OSError as error:
         raise write_error(folder, error) from error
     return Release.load(folder)
@@ -122,7 +133,8 @@ def _copy(run: Release, folder: Path, license_file: Path) -> None:
     if recipe != run.recipe:  # such as the folder of a dataset
         write_file(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None))
     write_file(folder / CONFIG, json.dumps(run.config, indent=2) + "\n")
-    copy_file(license_file, folder / LICENSE)
+    if weights_license(run.results) == APACHE:  # others keep that of the weights they started from
+        copy_file(license_file, folder / LICENSE)
 
 
 def _write_card(folder: Path, repo_id: str) -> str:

@@ -18,8 +18,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 from timm_pushpull.benchmark import evaluate, restrict_to_classes, retrieval
 from timm_pushpull.data.loading import DIGITS, load_images
-from timm_pushpull.hub.card import discrepancies
-from timm_pushpull.hub.release import CARD, RESULTS, ROBUSTNESS_IMAGE, Release
+from timm_pushpull.hub.card import discrepancies, eval_results_yaml
+from timm_pushpull.hub.release import CARD, EVAL_RESULTS, RESULTS, ROBUSTNESS_IMAGE, Release
 from timm_pushpull.hub.staging import shown_results_sha256
 from timm_pushpull.models.complexity import multiply_adds
 from timm_pushpull.models.size_limit import limited_by
@@ -137,7 +137,7 @@ def _by_transformers(folder: Path, release: Release) -> nn.Module:
 
 
 def check_card(release: Release) -> Iterator[str]:
-    """Compare the card and its plot with the results.
+    """Compare the card, its plot and `.eval_results` with the results.
 
     Raises:
         InputError: They differ.
@@ -154,6 +154,10 @@ def check_card(release: Release) -> Iterator[str]:
                 f"{str(release.path / ROBUSTNESS_IMAGE)!r} shows other results; write it again with hub/stage.py"
             )
         yield f"{ROBUSTNESS_IMAGE} shows {RESULTS}"
+    if (path := release.path / EVAL_RESULTS).is_file():
+        if path.read_bytes() != eval_results_yaml(release.results, release.name).encode():
+            raise InputError(f"{str(path)!r} holds other results; write it again with hub/stage.py --eval-results")
+        yield f"{EVAL_RESULTS} agrees with {RESULTS}"
 
 
 def _check_errors(model: nn.Module, release: Release, dataset: str | None, count: int) -> Iterator[str]:
