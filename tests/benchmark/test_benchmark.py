@@ -89,6 +89,23 @@ def test_intervals_hold_what_resampling_the_images_gives():
     assert high - low == pytest.approx(2 * 1.96 * (0.25 / 400) ** 0.5, rel=0.05)
 
 
+def test_every_corruption_has_the_same_weight_in_the_interval_of_the_mce():
+    """Whatever the number of its severities that were measured."""
+    rng = np.random.default_rng(0)
+    always, often = np.ones(400, bool), rng.uniform(size=400) < 0.5
+    evaluation = Evaluation({("fog", severity): always for severity in (1, 2, 3, 4)} | {("snow", 1): often})
+    low, high = evaluation.mce_interval
+    assert (low + high) / 2 == pytest.approx(evaluation.mce)
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 * often.std(ddof=1) / 20, rel=0.01)
+
+
+def test_an_error_rate_has_the_interval_of_wilson():
+    few = np.arange(20) == 0
+    assert Evaluation({CLEAN: few}).interval(CLEAN) == metrics.confidence_interval(0.05, 20)
+    low, _ = Evaluation({CLEAN: few.astype(float)}).interval(CLEAN)  # of a mean
+    assert low == 0
+
+
 def test_the_interval_of_the_mce_is_that_of_the_test_corruptions():
     rng = np.random.default_rng(0)
     test = {(name, severity): rng.uniform(size=40) < 0.3 for name in CORRUPTIONS for severity in range(1, 6)}

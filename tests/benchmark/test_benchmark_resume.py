@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from support.example_run import write_run
+from support.example_run import some_results, write_run
 from support.processes import Command, assert_one_clear_line, launch, run_command, wait_for_all
 from timm_pushpull import InputError, cli
 from timm_pushpull.benchmark import CLEAN, ProgressLog
+from timm_pushpull.benchmark.progress_log import identity
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import CORRUPTIONS
 from timm_pushpull.data.corrupted import generate, open_corrupted
@@ -115,6 +117,20 @@ def test_a_finished_or_another_measurement_is_told_apart(tmp_path, image_folder,
     assert output.read_bytes() == before
     assert run("--seed", "5", "--overwrite").returncode == 0
     assert json.loads(output.read_text())["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"weights_sha256": "1" * 64}, {"dataset_config": "160px"}, {"split": "val"}, {"preset": "imagenet-c"}),
+        *({"frost": "procedural"}, {"jpeg_quality": 70}, {"image_size": 99}, {"precision": "bf16"}),
+        {"versions": {"torch": "1.0"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_errors_makes_another_measurement(change):
+    results = some_results()
+    assert identity(replace(results, **change)) != identity(results)
 
 
 def test_a_progress_log_of_something_else_is_refused(tmp_path):

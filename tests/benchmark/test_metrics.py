@@ -108,6 +108,13 @@ def test_groups_cover_the_corruptions_once():
         assert sorted(name for members in groups.values() for name in members) == sorted(CORRUPTIONS)
 
 
+def test_alexnet_errors_are_the_published_ones():
+    """From the evaluation script of Hendrycks and Dietterich; noise, blur, weather, digital."""
+    published = (0.886428, 0.894468, 0.922640, 0.819880, 0.826268, 0.785948, 0.798360, 0.866816)
+    published += (0.826572, 0.819324, 0.564592, 0.853204, 0.646056, 0.717840, 0.606500)
+    assert dict(zip(CORRUPTIONS, published, strict=True)) == metrics.ALEXNET_ERRORS
+
+
 def test_alexnet_has_errors_of_one():
     alexnet = {name: [error] * 5 for name, error in metrics.ALEXNET_ERRORS.items()}
     assert metrics.alexnet_normalised_mce(alexnet) == 1

@@ -109,7 +109,11 @@ def test_other_files_are_refused(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     "change",
-    [{"dataset": "others"}, {"preset": "imagenet-c"}, {"seed": 1}, {"num_images": 3}, {"errors": {"fog": [0.1] * 5}}],
+    [
+        *({"dataset": "others"}, {"dataset_config": "160px"}, {"split": "val"}, {"preset": "imagenet-c"}, {"seed": 1}),
+        *({"num_images": 3}, {"frost": "procedural"}, {"jpeg_quality": 70}, {"corrupted": "CIFAR-10-C"}),
+        {"errors": {"fog": [0.1] * 5}},
+    ],
 )
 def test_unlike_measurements_are_not_compared(change):
     with pytest.raises(InputError, match="cannot be compared"):

@@ -19,7 +19,7 @@ from support.example_run import SMALL, write_run
 from support.hub_server import OTHER_TOKEN, READ_TOKEN, TOKEN
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError
-from timm_pushpull.hub import Release, publish
+from timm_pushpull.hub import Release, publish, publishing
 
 REPO = "me/resnet18_cifar_pushpull.photos"
 FILES = {"model.safetensors", "config.json", "README.md", "results.json", "recipe.yaml"}
@@ -335,6 +335,26 @@ def test_what_comes_back_is_compared_with_what_was_sent(release, hub, monkeypatc
     with pytest.raises(InputError, match=r"returns a recipe.yaml that differs from the uploaded one"):
         quietly(release)
     assert hub[REPO].files() == {}
+
+
+@pytest.mark.parametrize("create_pr", [False, True])
+def test_logits_of_what_comes_back_are_compared(release, hub, monkeypatch, create_pr):
+    given = iter([torch.zeros(2, 2), torch.ones(2, 2)])
+    monkeypatch.setattr(publishing, "logits", lambda model, release: next(given))
+    with pytest.raises(InputError, match="returns a model with other logits"):
+        quietly(release, create_pr=create_pr)
+    assert "README.md" not in hub[REPO].files()
+
+
+def test_nothing_is_uploaded_before_all_are_verified(release, finished, hub, run_inside, tmp_path):
+    second = shutil.copytree(finished, tmp_path / "second")
+    config = (second / "config.json").read_text()
+    (second / "config.json").write_text(config.replace('"tag": "photos"', '"tag": "second"'))
+    card = (second / "README.md").read_text()
+    (second / "README.md").write_text(card.replace("5.00%", "4.00%"))
+    process = run_inside(script.main, "publish.py", release.path, second, "--namespace", "me")
+    assert (process.returncode, "4.00" in process.stderr) == (2, True)
+    assert hub.repositories == {}
 
 
 def test_no_token_is_left_anywhere(finished, hub, run_inside, tmp_path, caplog):

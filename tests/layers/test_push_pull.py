@@ -169,6 +169,23 @@ def test_from_conv_refuses_what_is_more_than_a_convolution(conv, message):
             layer.from_conv(conv)
 
 
+@pytest.mark.parametrize("layer", [PushPullConv2d, PushPull2020Conv2d])
+@pytest.mark.parametrize(("training", "dtype"), [(False, torch.float64), (True, torch.bfloat16)])
+def test_from_conv_keeps_training_mode_and_dtype(layer, training, dtype):
+    unit = layer.from_conv(nn.Conv2d(3, 4, 3).to(dtype).train(training))
+    assert unit.training == training
+    assert {parameter.dtype for parameter in unit.parameters()} == {dtype}
+
+
+def test_alpha_is_initialised_over_its_whole_range():
+    """Uniform in [0, 1), as in the published code; of the layer of 2020 within 1 / sqrt(in * out) of 0.5."""
+    alpha = PushPullConv2d(1, 4096, 1).alpha.detach()
+    for level in (0.1, 0.5, 0.9):
+        assert alpha.quantile(level).item() == pytest.approx(level, abs=0.05)
+    older = PushPull2020Conv2d(4, 256, 3, trainable_alpha=True).alpha.detach()
+    assert 0.9 / 32 < (older - 0.5).abs().max() <= 1 / 32
+
+
 def test_from_conv_keeps_what_is_frozen():
     conv = nn.Conv2d(3, 4, 3).requires_grad_(False)
     unit = PushPullConv2d.from_conv(conv)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.paths import ROOT
 from support.processes import Command, assert_one_clear_line
@@ -248,6 +249,18 @@ def test_a_plan_becomes_jobs_in_its_order(plan):
     assert jobs[4].needs == tuple(
         Path("runs/releases") / name for name in ("unit.digits/training.json", "small.digits/results.json")
     )
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_dataset_config_is_left_out_where_the_dataset_is_a_folder(plan, elsewhere):
+    study = plan.parent / "studies" / "small" / "plan.yaml"
+    content = yaml.safe_load(study.read_text())
+    name, row = next(iter(content["rows"].items()))
+    row["settings"] = {**row.get("settings", {}), "dataset_config": "160px"}
+    study.write_text(yaml.safe_dump(content))
+    jobs = plan_jobs(plan, Path("runs"), {"digits": "elsewhere"} if elsewhere else {})
+    found = [settings_of(job)[1].dataset_config for job in jobs if job.name == f"study small {name}.1"]
+    assert found == [None if elsewhere else "160px"]
 
 
 def test_our_own_plan_can_be_read_and_listed(run_inside):
