@@ -60,10 +60,10 @@ def main() -> None:
         raise InputError("--collection is for what is on main; leave it out with --create-pr")
     if options.tag and len(folders) != 1:
         raise InputError(f"--tag {options.tag} is for one run, not for {len(folders)}")
-    publish_all(folders, options)
+    publish_folders(folders, options)
 
 
-def publish_all(folders: list[Path], options: argparse.Namespace) -> None:
+def publish_folders(folders: list[Path], options: argparse.Namespace) -> None:
     """Verify these folders, then publish them."""
     releases = [Release.load(folder, options.tag) for folder in folders]
     if options.tag and HERE not in releases[0].card:

@@ -240,11 +240,8 @@ def measure(plan: PlannedRelease, run: Path, releases: Path, baseline: Path | No
         InputError: The release or its baseline is missing, `run` holds another run, or an argument is one that the
             release decides.
     """
-    for argument in more:
-        flag = argument.split("=")[0]
-        if (
-            flag.startswith("-") and flag != "--" and any(own.startswith(flag) for own in _DECIDED)
-        ):  # or its abbreviation
+    for flag in (argument.split("=")[0] for argument in more if argument.startswith("-") and argument != "--"):
+        if any(own.startswith(flag) for own in _DECIDED):  # argparse takes abbreviations, too
             raise InputError(f"--measure decides {flag} itself; leave it out")
     if not plan.weights:
         raise InputError(f"the weights of {plan.name} are not kept; train it again")

@@ -246,9 +246,6 @@ def test_snippet_for_transformers_runs(tmp_path, monkeypatch, capsys, release):
     assert capsys.readouterr().out.strip() in words
 
 
-HOSTILE = "a|b `c` <script>alert(1)</script>\n\n## *No* [x](y) \\|<img src=x> --- ```"
-
-
 def test_only_datasets_of_the_hub_are_listed():
     for name, listed in (("photos", None), ("cifar10", ["uoft-cs/cifar10"]), ("me/photos", ["me/photos"])):
         assert metadata(some_results(dataset=name), "title").datasets == listed
@@ -265,11 +262,7 @@ def test_the_configuration_of_the_dataset_is_on_the_card():
     ("licence", "known", "words"),
     [
         ("apache-2.0", "apache-2.0", "Weights, code and this card: Apache-2.0."),
-        (
-            "cc-by-nc-4.0",
-            "cc-by-nc-4.0",
-            "Weights: `cc-by-nc-4.0`, the licence of the weights that",
-        ),
+        ("cc-by-nc-4.0", "cc-by-nc-4.0", "Weights: `cc-by-nc-4.0`, the licence of the weights that"),
         (None, "unknown", "it was not recorded. Code and this card: Apache-2.0."),
     ],
 )
@@ -294,6 +287,9 @@ def test_networks_of_other_papers_are_not_called_plain(name, words):
     card = card_of(some_results(name), config=config)
     assert words in card
     assert ("plain network, the baseline" in card) == (name == "resnet18_cifar")
+
+
+HOSTILE = "a|b `c` <script>alert(1)</script>\n\n## *No* [x](y) \\|<img src=x> --- ```"
 
 
 def test_text_of_strangers_stays_text():

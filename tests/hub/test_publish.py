@@ -49,6 +49,15 @@ def fast(monkeypatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
 
 
+def tagged(run: Path, folder: Path, tag: str) -> Path:
+    """A copy of a run under another tag."""
+    shutil.copytree(run, folder)
+    for name, written in (("config.json", '"tag": "{}"'), ("README.md", "pushpull.{}")):
+        path = folder / name
+        path.write_text(path.read_text().replace(written.format("photos"), written.format(tag)))
+    return folder
+
+
 def again(release: Release) -> Release:
     """The same release with another recipe: a newer version."""
     recipe = release.path / "recipe.yaml"
@@ -347,9 +356,7 @@ def test_logits_of_what_comes_back_are_compared(release, hub, monkeypatch, creat
 
 
 def test_nothing_is_uploaded_before_all_are_verified(release, finished, hub, run_inside, tmp_path):
-    second = shutil.copytree(finished, tmp_path / "second")
-    config = (second / "config.json").read_text()
-    (second / "config.json").write_text(config.replace('"tag": "photos"', '"tag": "second"'))
+    second = tagged(finished, tmp_path / "second", "second")
     card = (second / "README.md").read_text()
     (second / "README.md").write_text(card.replace("5.00%", "4.00%"))
     process = run_inside(script.main, "publish.py", release.path, second, "--namespace", "me")
@@ -428,11 +435,7 @@ def test_what_does_not_verify_is_not_published(release, hub, run_inside, name):
 def test_the_whole_checkout_at_once(hub, run_inside, monkeypatch, tmp_path, finished):
     monkeypatch.setattr(script, "RELEASES", tmp_path)
     for number in range(2):
-        shutil.copytree(finished, tmp_path / f"run{number}")
-        path = tmp_path / f"run{number}" / "config.json"
-        path.write_text(path.read_text().replace('"tag": "photos"', f'"tag": "photos{number}"'))
-        card = tmp_path / f"run{number}" / "README.md"
-        card.write_text(card.read_text().replace("pushpull.photos", f"pushpull.photos{number}"))
+        tagged(finished, tmp_path / f"run{number}", f"photos{number}")
     process = run_inside(script.main, "publish.py", "--all", "--namespace", "lab", "--collection", "All")
     assert process.returncode == 0, process.stderr
     names = {f"lab/resnet18_cifar_pushpull.photos{number}" for number in range(2)}

@@ -269,6 +269,11 @@ class Results(Measurement):
     baseline: Baseline | None = None
 
     @property
+    def weights_license(self) -> str:
+        """See `Training.weights_license`; Apache-2.0 where the training is not recorded."""
+        return (self.training or Training()).weights_license
+
+    @property
     def mce(self) -> float | None:
         """Absolute mCE (Eq. 9) over what was measured; None without any of the test corruptions."""
         return metrics.mean_corruption_error(self.errors) if metrics.without_validation(self.errors) else None

@@ -115,7 +115,9 @@ def publish(
             return Published(str(made.pr_url), made.oid, None, changed)
         else:
             with _branch(api, repo_id, head) as branch:
-                log(f"uploading {', '.join(added)}" + (f"; removing {', '.join(removed)}" if removed else ""))
+                for verb, names in (("uploading", added), ("removing", removed)):
+                    if names:
+                        log(f"{verb} {', '.join(names)}")
                 made = _commit(api, repo_id, added, removed, message, head, revision=branch)
                 _check_download(repo_id, made.oid, content, release, endpoint, token)
                 log("downloaded again: same files, same logits")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from timm_pushpull import figures
 from timm_pushpull.benchmark.results import APACHE, Results
 from timm_pushpull.data.images import UNREADABLE
-from timm_pushpull.hub.card import eval_results_yaml, robustness_figure, setting_text, weights_license
+from timm_pushpull.hub.card import HERE, eval_results_yaml, robustness_figure, setting_text
 from timm_pushpull.hub.contents import read_file
 from timm_pushpull.hub.release import (
     CARD,
@@ -109,7 +109,8 @@ def prepare_upload(run: Release, folder: Path, license_file: Path, repo_id: str)
     try:
         _copy(run, folder, license_file)
         config = parse_config(read_file(run.path, CONFIG), CONFIG)
-        if run.card == replace(run, config=config).render():  # with the tag that it was written with
+        # With the tag that it was written with. The card of a release loads from the Hub; none is rendered for it.
+        if HERE in run.card and run.card == replace(run, config=config).render():
             _write_card(folder, repo_id)
         else:
             for name in (ROBUSTNESS_IMAGE, EVAL_RESULTS):
@@ -133,7 +134,7 @@ def _copy(run: Release, folder: Path, license_file: Path) -> None:
     if recipe != run.recipe:  # such as the folder of a dataset
         write_file(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None))
     write_file(folder / CONFIG, json.dumps(run.config, indent=2) + "\n")
-    if weights_license(run.results) == APACHE:  # others keep that of the weights they started from
+    if run.results.weights_license == APACHE:  # others keep that of the weights they started from
         copy_file(license_file, folder / LICENSE)
 
 

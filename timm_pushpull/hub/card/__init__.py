@@ -2,7 +2,7 @@
 
 from timm_pushpull.hub.card.check import discrepancies
 from timm_pushpull.hub.card.figure import robustness_figure
-from timm_pushpull.hub.card.metadata import eval_results_yaml, metadata, weights_license
+from timm_pushpull.hub.card.metadata import eval_results_yaml, metadata
 from timm_pushpull.hub.card.page import CITATION, card_of, model_card
 from timm_pushpull.hub.card.training import setting_text
 from timm_pushpull.hub.card.usage import HERE
@@ -17,5 +17,4 @@ __all__ = [
     "model_card",
     "robustness_figure",
     "setting_text",
-    "weights_license",
 ]

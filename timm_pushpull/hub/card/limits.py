@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm_pushpull.benchmark.results import APACHE, Results
-from timm_pushpull.hub.card.metadata import weights_license
 from timm_pushpull.utils.markdown import code
 
 
@@ -47,7 +46,7 @@ def limits(results: Results) -> str:
 
 
 def _licence(results: Results) -> str:
-    licence = weights_license(results)
+    licence = results.weights_license
     if licence == APACHE:
         return "- Weights, code and this card: Apache-2.0."
     weights = f"{code(licence)}, the licence of the weights that the training started from"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from timm_pushpull.benchmark.results import Results, Training
+from timm_pushpull.benchmark.results import Results
 from timm_pushpull.hub.card.task import task_of
 from timm_pushpull.utils.errors import InputError
 
@@ -18,11 +18,6 @@ _HUB_IDS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "image
 def hub_dataset(name: str) -> str:
     """The Hub id of a well-known dataset that was read from a folder with its name; any other name as it is."""
     return _HUB_IDS.get(name, name)
-
-
-def weights_license(results: Results) -> str:
-    """The Hub's identifier of the weights' licence, see `Training.weights_license`."""
-    return (results.training or Training()).weights_license
 
 
 def metadata(results: Results, title: str) -> ModelCardData:
@@ -56,7 +51,7 @@ def metadata(results: Results, title: str) -> ModelCardData:
     return ModelCardData(
         base_model=initial.repository if initial else None,
         language=None,
-        license=weights_license(results),
+        license=results.weights_license,
         library_name="timm",
         pipeline_tag=task.hub,
         tags=[task.hub, *task.tags, "timm", "timm-pushpull", "robustness", "common-corruptions"],

@@ -171,9 +171,11 @@ def _details(results: Results, config: Mapping[str, Any], parameters: int, macs:
     named = ", ".join(plain(label) for label in labels[:_NAMED_CLASSES])
     named += f", and {len(labels) - _NAMED_CLASSES} more in `config.json`" if len(labels) > _NAMED_CLASSES else ""
     pooling = config.get("model_args", {}).get("avg_size")
-    stem = "convolution" if pooling is None else f"push-pull unit, pull response {_pooled(pooling)}"
-    if pooling is None and (rival := _rival(config["architecture"])):
-        stem = f"that of {rival}"
+    if pooling is not None:
+        stem = f"push-pull unit, pull response {_pooled(pooling)}"
+    else:
+        rival = _rival(config["architecture"])
+        stem = f"that of {rival}" if rival else "convolution"
     outputs = f"- **Classes:** {config['num_classes']:,}" + (f": {named}" if named else "")
     if results.retrieval:
         outputs = f"- **Hash:** {config['num_classes']:,} bits, each 1 where the output is 0 or more"

@@ -148,8 +148,7 @@ def beside_the_paper(
         percent(entry.r_net, 1),
     ]
     reasons = [
-        "the paper measures on the published corrupted files"
-        + ", this card "
+        "the paper measures on the published corrupted files, this card "
         + ("" if results.corrupted else f"corrupts on the fly with the constants of {code(results.preset)} and ")
         + f"measures {results.num_images:,} images",
         *([f"in this training, {', '.join(map(plain, overrides))}"] if overrides else []),
