@@ -254,7 +254,7 @@ def page(study: Study) -> str:
     run = "`python train/run_queue.py --datasets FILE` runs what is missing of the studies in `train/queue.yaml`"
     if not done:
         return "\n\n".join([*parts, f"Nothing has been run yet. {run}."]) + "\n"
-    parts.append(_methods(done))
+    parts.append(" ".join([_methods(done), *_precisions(study)]))
     parts += ["## What follows", conclusion(study)]
     if study.compared():
         parts += [
@@ -285,6 +285,24 @@ def page(study: Study) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _precisions(study: Study) -> list[str]:
+    """A sentence on the precision of the training and of the measurement, by row where it differs."""
+    rows: dict[str, list[str]] = {}
+    for row in study.rows.values():
+        for precision in sorted({name for results in row.results.values() for name in _precision(results)}):
+            rows.setdefault(precision, []).append(study.name(row))
+    if not rows:
+        return []
+    usual, *others = sorted(rows, key=lambda precision: -len(rows[precision]))
+    exceptions = "".join(f"; {_listed(rows[precision])} in {precision}" for precision in others)
+    return [f"Training and measurement are in {usual}{exceptions}."]
+
+
+def _precision(results: Results) -> set[str]:
+    known = (results.training or Training()).precision
+    return {results.precision, known or results.precision}
+
+
 def _other_hardware(study: Study) -> list[str]:
     """A paragraph on the rows that were not trained on the hardware of their baseline; none where there are none."""
     names = [
@@ -295,13 +313,13 @@ def _other_hardware(study: Study) -> list[str]:
     if not names:
         return []
     return [
-        f"Some or all runs of {_listed(names)} were on other hardware than the baseline's with the same seed. Rounding "
-        f"differs there, so pairing removes less of the chance."
+        f"Some or all runs of {_listed(names)} were on other hardware than the baseline's with the same seed, or in "
+        f"another precision. Rounding differs there, so pairing removes less of the chance."
     ]
 
 
-def _hardware(results: Results) -> str | None:
-    return results.training.hardware if results.training else None
+def _hardware(results: Results) -> tuple[str | None, set[str]]:
+    return (results.training or Training()).hardware, _precision(results)
 
 
 def _methods(done: Sequence[Results]) -> str:

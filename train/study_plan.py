@@ -136,6 +136,8 @@ class Study:
     @classmethod
     def load(cls, folder: Path) -> Study:
         path = folder / "plan.yaml"
+        if not path.is_file():
+            raise InputError(f"{str(folder)!r} holds no plan.yaml; give the folder of a study, as in train/studies")
         try:
             text = path.read_text(encoding="utf-8")
             plan = load_yaml(text)

@@ -286,7 +286,7 @@ def test_names_of_jobs_cannot_steer_the_terminal(plan, run_inside):
     ("name", "content", "words"),
     [
         ("queue.yaml", "- release: smal.digits", ["unknown release 'smal.digits'", "'small.digits'"]),
-        ("queue.yaml", "- study: smal", ["no plan of a study", "smal/plan.yaml"]),
+        ("queue.yaml", "- study: smal", ["smal", "no plan.yaml"]),
         ("queue.yaml", "- {study: small, rows: [plan]}", ["unknown row of the study small 'plan'", "'plain'"]),
         ("queue.yaml", "- something", ["holds 'something'", "release: NAME"]),
         ("queue.yaml", "release: small", ["holds no list"]),

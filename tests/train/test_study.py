@@ -129,6 +129,19 @@ def test_the_page_names_rows_of_other_hardware_than_their_baseline(folder):
     assert said in study.page(study.Study.load(folder))
 
 
+def test_the_page_names_the_precision_and_the_rows_with_another(folder):
+    for seed in (1, 2):
+        measured(folder, "plain", "resnet18_cifar", seed, [0.2] * 5)
+        unit = measured(folder, "unit", "resnet18_cifar_pushpull", seed, [0.1] * 5)
+    page = study.page(study.Study.load(folder))
+    assert "Training and measurement are in fp32." in page
+    assert "another precision" not in page
+    replace(unit, precision="bf16", training=replace(unit.training, precision="bf16")).save(folder / "unit.2.json")
+    page = study.page(study.Study.load(folder))
+    assert "Training and measurement are in fp32; `resnet18_cifar_pushpull`, `alpha=1.5` in bf16." in page
+    assert "with the same seed, or in another precision." in page
+
+
 @pytest.mark.parametrize(("count", "listed"), [(1, "a"), (2, "a and b"), (4, "a, b, c and d")])
 def test_networks_are_listed_as_in_a_sentence(count, listed):
     assert study._listed("abcd"[:count]) == listed
@@ -247,7 +260,9 @@ def test_bad_plans_end_with_one_line(folder, run_inside, change, words):
 
 
 def test_bad_commands_end_with_one_line(folder, tmp_path, run_inside):
-    for given, word in ((("--study", tmp_path / "none"), "no plan"), (("--study", folder, "--all"), "unrecognized")):
+    missing, file = tmp_path / "none", folder / "plan.yaml"
+    commands = [("--study", missing), ("--study", file), ("--study", folder, "--all")]
+    for given, word in zip(commands, ["no plan.yaml", "no plan.yaml", "unrecognized"], strict=True):
         assert_one_clear_line(run_inside(study.main, "study.py", *given), word)
 
 
