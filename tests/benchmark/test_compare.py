@@ -290,8 +290,12 @@ def test_a_difference_may_be_chance_if_its_interval_says_so():
     assert found.mrce_interval == pytest.approx((0.95 * (1 - reach), 0.95 * (1 + reach)), abs=1e-4)
     found = compared(0.065, 0.45, (0.43, 0.47))
     assert (found.may_be_chance, found.clean_may_be_chance) == (False, False)
-    # Of a baseline that only the results hold, no interval is known: it is taken to be as wide.
-    recorded = Comparison.recorded(replace(found.results, baseline=base.as_baseline()))
+    # The interval is the same with the baseline that the results hold.
+    results = replace(found.results, baseline=base.as_baseline())
+    results = Results.from_json(results.to_json(), "results.json")
+    assert Comparison.recorded(results).mrce_interval == pytest.approx(found.mrce_interval)
+    # Files of older versions hold no interval of their baseline: it is taken to be as wide.
+    recorded = Comparison.recorded(replace(results, baseline=replace(results.baseline, intervals=None)))
     assert recorded.mrce_interval == pytest.approx((0.9 * (1 - 0.0598), 0.9 * (1 + 0.0598)), abs=1e-3)
     assert not recorded.may_be_chance
 

@@ -228,8 +228,8 @@ def _caveats(results: Results) -> list[Caveat]:
 
 
 def _reach(results: Results, baseline: Results, name: str) -> tuple[float, float] | None:
-    """Half the lengths of the two intervals of a figure; that of a baseline which only the results hold is taken to be
-    that of the model. None where the model's is not known."""
+    """Half the lengths of the two intervals of a figure; None where the model's is not known. That of the baseline is
+    taken to be as long where it is not known, as in results files of older versions."""
     ends = [getattr(one.intervals or Intervals(), name) for one in (results, baseline)]
     if ends[0] is None:
         return None

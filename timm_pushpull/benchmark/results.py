@@ -152,6 +152,7 @@ class Baseline:
 
     Attributes:
         differences: What else differs between the two networks, besides the push-pull unit, in words.
+        intervals: Those of its clean error and mCE; None in files of older versions.
     """
 
     model: str
@@ -159,6 +160,7 @@ class Baseline:
     clean_error: Fraction | None
     errors: dict[str, Row]
     differences: list[str] | None = field(default=None, metadata={"omit_none": True})
+    intervals: Intervals | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +301,8 @@ class Results(Measurement):
             ours, theirs = getattr(training, name, None), getattr(self.training, name, None)
             if None not in (ours, theirs) and ours != theirs:
                 found.append(f"it was trained with {theirs}{unit}, this model with {ours}{unit}")
-        return Baseline(self.model, self.weights_sha256, self.clean_error, self.errors, found or None)
+        intervals = replace(self.intervals, errors={}) if self.intervals else None
+        return Baseline(self.model, self.weights_sha256, self.clean_error, self.errors, found or None, intervals)
 
     def recorded_baseline(self) -> Results | None:
         """The results of the baseline, as far as these hold them; None where they name none.
@@ -312,7 +315,6 @@ class Results(Measurement):
         recorded = replace(
             self,
             **{name: value for name, value in vars(self.baseline).items() if name != "differences"},
-            intervals=None,
             top5_errors=None,
             calibration_errors=None,
             seconds=None,
