@@ -252,6 +252,9 @@ def test_one_file_is_compared_with_the_baseline_that_it_names(run_inside, files,
     alone = compare(run_inside, tmp_path / "alone.json")
     assert alone.returncode == 0, alone.stderr
     assert alone.stdout == compare(run_inside, *files).stdout
+    in_paper = compare(run_inside, tmp_path / "alone.json", "--paper", "table1").stdout
+    assert in_paper == compare(run_inside, *files, "--paper", "table1").stdout
+    assert compare(run_inside, files[0], "--paper", "table1").returncode == 0
     message = ("base.json' names no baseline, and a comparison needs one", "timm-pushpull info")
     assert_one_clear_line(compare(run_inside, files[0]), *message)
 

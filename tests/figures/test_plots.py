@@ -345,3 +345,7 @@ def test_series_on_the_command_line(tmp_path, run_inside, monkeypatch):
     assert_one_clear_line(
         plot(run_inside, "tradeoff", paths[0], "-o", tmp_path / "f.png", "--series", "avg 3"), "'avg 3' has no results"
     )
+    twice = [argument for path in paths[1:3] for argument in ("--series", "avg 3", path)]
+    assert_one_clear_line(
+        plot(run_inside, "tradeoff", paths[0], "-o", tmp_path / "f.png", *twice), "'avg 3' is given twice"
+    )

@@ -16,6 +16,7 @@ from support.example_run import SMALL, write_run
 from support.processes import assert_one_clear_line
 from timm_pushpull import InputError, figures
 from timm_pushpull.figures import canvas
+from timm_pushpull.layers import PushPullConv2d
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -68,6 +69,14 @@ def test_kernels_are_drawn_in_pairs_on_one_scale():
         assert (image.norm.vmin, image.norm.vmax) == (-1, 1)
     assert "3 of the 8 filters in the push-pull layer of a_model" in caption(figure)
     assert "(seed 4), input channel 2" in caption(figure)
+
+
+def test_many_kernels_are_in_several_rows():
+    figure = figures.plot_kernel_pairs(figures.kernel_pairs(PushPullConv2d(3, 40, 3), 30), "a_model")
+    assert sum(bool(axes.get_title()) for axes in figure.axes) == 30
+    width, height = figure.get_size_inches()
+    assert width < 18
+    assert height < 12
 
 
 def test_signal_to_noise_shows_a_filter_and_all_of_them():

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
 
-from support.browser import chromium, complaints, until
+from support.browser import Browser, Page, chromium, complaints, until
 from support.example_report import EVIL, write_results
 from timm_pushpull.figures import report
 

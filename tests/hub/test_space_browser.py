@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
 
-from support.browser import chromium, complaints
+from support.browser import Browser, Page, chromium, complaints, expect
 from support.example_space import CIFAR, IMAGENETTE, PLAIN_CIFAR, app, example_image, networks
 from support.paths import needs_releases
 from support.processes import Command

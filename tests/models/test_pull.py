@@ -265,13 +265,13 @@ def test_a_file_that_is_named_is_not_replaced_by_the_release_of_a_checkout(hub, 
     assert not equal(model, tmp_path / "releases" / NAME)
 
 
-@pytest.mark.parametrize("name", ["../../outside.json", "/tmp/outside.json", "a/../../../outside.json"])
+@pytest.mark.parametrize("name", ["../../outside.json", "/{}/outside.json", "a/../../../outside.json"])
 def test_a_file_name_cannot_leave_the_cache(hub, installed, tmp_path, name):
+    name = name.format(str(tmp_path)[1:])
     hub.add(MINE, {name: b"{}"})
     with pytest.raises(InputError):
         download(MINE, name, cache_dir=tmp_path / "cache")
     assert not list(tmp_path.rglob("outside.json"))
-    assert not Path("/tmp/outside.json").exists()
 
 
 def test_transformers_and_another_process_pull_the_same(hub, run, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -258,11 +258,13 @@ def test_what_does_not_fit_is_named(tmp_path):
         ("resnet18_cifar_pushpull", str(pickle), "weights.pth' cannot be read"),
         ("resnet18_cifar_pushpull", str(truncated), "truncated.safetensors' cannot be read"),
         ("resnet18_cifar", str(folder / "model.safetensors"), "conv1.alpha"),
+        (f"local-dir:{folder}", str(tmp_path / "other.pth"), "has weights of its own; leave out .*other.pth"),
     ):
         with pytest.raises(InputError, match=message):
             load_model(name, weights)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_a_tag_can_be_published_whatever_the_dataset_is_called(dataset):
     assert re.fullmatch("[A-Za-z0-9_-]{1,40}", tag_of(dataset))

@@ -61,6 +61,8 @@ def python(*arguments: str | Path, **options) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A folder with the source distribution, and the wheel that is built from it."""
+    for needed in ("build", "hatchling"):
+        pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("dist")
     python("-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     return folder

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
 
+pytest.importorskip("playwright.sync_api")  # so that a test module that imports this one is skipped
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+__all__ = ["Browser", "Page", "chromium", "complaints", "expect", "until"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

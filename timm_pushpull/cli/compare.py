@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timm_pushpull.cli.measured import load_compared, load_results
+from timm_pushpull.cli.measured import load_compared
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
@@ -62,7 +62,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.paper not in (None, *paper.TABLES):
         raise InputError(f"--paper is {options.paper!r}; use {' or '.join(paper.TABLES)}")
     paths = [options.baseline, *options.results]
-    measured = load_results(paths) if options.paper else load_compared(paths, "a comparison")
+    measured = load_compared(paths, None if options.paper else "a comparison")
     require_errors(measured[0])
     task = measured[0].task
     if options.paper and paper.TABLES[options.paper] != task:

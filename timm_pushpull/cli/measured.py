@@ -11,11 +11,11 @@ from timm_pushpull.benchmark.results import Results
 from timm_pushpull.utils.errors import InputError
 
 
-def load_compared(paths: Sequence[Path], what: str) -> list[Results]:
+def load_compared(paths: Sequence[Path], what: str | None = None) -> list[Results]:
     """As `load_results`; for a single model, its baseline as its results hold it comes first.
 
     Args:
-        what: What needs two models, for the error.
+        what: What needs two models, for the error; None if a model without a baseline is enough.
 
     Raises:
         InputError: As `load_results`, or a single model without a recorded baseline.
@@ -26,6 +26,8 @@ def load_compared(paths: Sequence[Path], what: str) -> list[Results]:
     (single,) = measured
     baseline = single.recorded_baseline()
     if baseline is None:
+        if what is None:
+            return measured
         raise InputError(
             f"{str(paths[0])!r} names no baseline, and {what} needs one; give results of two models, or show these "
             f"alone: timm-pushpull info {paths[0]}"

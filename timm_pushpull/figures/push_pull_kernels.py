@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_COLUMNS = 12
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def kernel_pairs(layer: PushPullBase, count: int = 5, channel: int = 0, seed: in
 
 
 def plot_kernel_pairs(pairs: KernelPairs, model: str) -> Figure:
-    """Plot push kernels in the upper row and pull kernels in the lower row. Each pair has its own scale.
+    """Plot each push kernel above its pull kernel, up to twelve pairs in a row. Each pair has its own scale.
 
     Args:
         model: Name of the network in the caption.
@@ -69,24 +72,31 @@ def plot_kernel_pairs(pairs: KernelPairs, model: str) -> Figure:
     """
     count = len(pairs.filters)
     limits = np.maximum(*(np.abs(weights).max(axis=(1, 2)) for weights in (pairs.push, pairs.pull)))
-    figure = new_figure(max(5, 1.15 * count + 1.4), 3.1, "constrained")
-    panels = figure.subplots(2, count, squeeze=False)
-    for index, (name, weights) in enumerate((("push", pairs.push), ("pull", pairs.pull))):
-        height, width = (side / 2 for side in weights.shape[1:])
-        row = panels[index]
-        for panel, kernel, limit in zip(row, weights, limits, strict=True):
-            scaled = kernel / limit if limit else kernel
+    columns = min(count, _COLUMNS)
+    rows = math.ceil(count / columns)
+    figure = new_figure(max(5, 1.15 * columns + 1.4), 3.1 + 2.7 * (rows - 1), "constrained")
+    panels = figure.subplots(2 * rows, columns, squeeze=False)
+    for index in range(count):
+        row, column = divmod(index, columns)
+        limit = limits[index]
+        for lower, (name, weights) in enumerate((("push", pairs.push[index]), ("pull", pairs.pull[index]))):
+            panel = panels[2 * row + lower, column]
+            height, width = (side / 2 for side in weights.shape)
+            scaled = weights / limit if limit else weights
             image = panel.imshow(scaled, SIGNED, vmin=-1, vmax=1, extent=(-width, width, height, -height))
             panel.locator_params(nbins=5, integer=True)
-            panel.tick_params(labelsize=7, length=2, labelleft=panel is row[0], labelbottom=index == 1)
-        row[0].set_ylabel(f"{name} kernel", size=9)
-    for panel, number, alpha, limit in zip(panels[0], pairs.filters, pairs.alpha, limits, strict=True):
-        panel.set_title(minus(f"filter {number}\nα = {alpha:.2f}\nw* = {limit:.2g}"), size=8)
-    figure.supxlabel("horizontal offset (px)", size=9)
-    figure.supylabel("vertical offset (px)", size=9)
-    bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=25)
+            panel.tick_params(labelsize=7, length=2, labelleft=column == 0, labelbottom=lower == 1)
+            if column == 0:
+                panel.set_ylabel(f"{name} kernel", size=9)
+        title = f"filter {pairs.filters[index]}\nα = {round(float(pairs.alpha[index]), 2) + 0.0:.2f}\nw* = {limit:.2g}"
+        panels[2 * row, column].set_title(minus(title), size=8)
+    for panel in panels[2 * rows - 2 :, (count - 1) % columns + 1 :].flat:
+        panel.set_axis_off()
+    bar = figure.colorbar(image, ax=panels, shrink=0.8 / rows, aspect=25)
     bar.set_label("weight / w*", size=9)
     bar.ax.tick_params(labelsize=8)
+    figure.supxlabel("horizontal offset (px)", size=9)
+    figure.supylabel("vertical offset (px)", size=9)
     wider = pairs.pull.shape != pairs.push.shape
     add_caption(
         figure,

@@ -157,8 +157,13 @@ def load_model(
         (model, sha256): The model, and the SHA-256 of its weights file as 64 hexadecimal digits.
 
     Raises:
-        InputError: The name is unknown, or the weights are missing, damaged or of another network.
+        InputError: The name is unknown, both arguments name weights, or they are missing, damaged or of another
+            network.
     """
+    if weights and name.startswith(_SOURCES):
+        raise InputError(
+            f"{name!r} has weights of its own; leave out {weights!r}, or give the name of an architecture with it"
+        )
     source = next((text for text in (weights, name) if text and text.startswith(_SOURCES)), None)
     if not name.startswith(_SOURCES) and not is_model(split_model_name_tag(name)[0]):
         raise unknown("model", name, list_models(), "timm.list_models()")

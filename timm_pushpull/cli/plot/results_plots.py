@@ -99,6 +99,8 @@ def _tradeoff(options: argparse.Namespace) -> Figure:
     for label, *paths in options.series:
         if not paths:
             raise InputError(f"--series {label!r} has no results; give a label, then results files or run folders")
+        if label in series:
+            raise InputError(f"--series {label!r} is given twice; give all its results at once, or another label")
         _, *found = load_results([options.baseline, *map(Path, paths)])
         alphas = [_fixed_alpha(Path(path)) for path in paths]
         members = list(zip(alphas, found, strict=True))
