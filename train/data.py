@@ -57,7 +57,10 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
     if set(test.classes) <= set(train.classes):
         test = test.renumbered(train.classes)  # test images may lack some classes
     else:
-        raise InputError(f"splits {train.split!r} and {test.split!r} of {train.name!r} have different classes")
+        raise InputError(
+            f"split {test.split!r} of {train.name!r} has the class {min(set(test.classes) - set(train.classes))!r}, which "
+            f"split {train.split!r} lacks; add training images of it, or remove the class"
+        )
     if settings.classes:
         named = RECIPES / "classes" / f"{settings.classes}.txt"
         names = read_classes(named if named.is_file() else Path(settings.classes))
