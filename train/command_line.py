@@ -13,7 +13,7 @@ from typing import Any
 from timm_pushpull.cli.parser import KeyValues, Parser
 from timm_pushpull.models.convert import CONVERTED
 from timm_pushpull.utils.errors import InputError, unknown
-from train.settings import RECIPES, Settings, find_recipe, load_recipe, recipe_names
+from train.settings import ONE_CYCLE, RECIPES, SCHEDULES, Settings, find_recipe, load_recipe, recipe_names
 
 #: Groups of the help text, each from this setting on.
 _GROUPS = {
@@ -44,6 +44,17 @@ _MODEL_FLAGS = {
     "--drop-block": ("drop_block_rate", float, "drop block rate"),
     "--gp": ("global_pool", str, "global pooling, as in avg or max"),
 }
+#: Settings that only some learning rate schedules have.
+_OF_SCHEDULES = {
+    "warmup": (ONE_CYCLE,),
+    "three_phase": (ONE_CYCLE,),
+    "cycle_momentum": (ONE_CYCLE,),
+    "warmup_epochs": tuple(name for name in SCHEDULES if name != ONE_CYCLE),
+    "decay_epochs": ("step",),
+    "decay_milestones": ("multistep",),
+    "decay_rate": ("step", "multistep", "poly"),
+}
+_DEFAULT = "digits"
 _EMA_DECAY = 0.9998  # timm's default
 
 _EXAMPLES = """\
@@ -78,12 +89,26 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
         default = settings.model_ema_decay or _EMA_DECAY
         given["model_ema_decay"] = given.get("model_ema_decay", default) if options.model_ema else None
     changed = load_recipe(recipe, given)
+    _check_schedule(given, changed.sched)
+    if not options.save_minutes > 0:  # NaN neither
+        raise InputError(f"--save-minutes is {options.save_minutes:g}; use a number above 0")
     options.overrides = changed.overrides(settings)
     options.output = options.output or Path("runs") / Path(options.recipe).stem
     options.single = "model" in options
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other; give one")
     return options, changed
+
+
+def _check_schedule(given: Mapping[str, Any], schedule: str) -> None:
+    """Raise InputError for a flag that the learning rate schedule has no use for."""
+    for name in given:
+        if name in _OF_SCHEDULES and schedule not in _OF_SCHEDULES[name]:
+            instead = "; --warmup is its fraction of the steps" if name == "warmup_epochs" else ""
+            raise InputError(
+                f"--{name.replace('_', '-')} is for --sched {' or '.join(_OF_SCHEDULES[name])}, and sched is "
+                f"{schedule}{instead}; leave it out"
+            )
 
 
 def training_command(recipe: str, model: str, output: Path, changes: Mapping[str, Any]) -> list[str]:
@@ -181,7 +206,7 @@ def _parser() -> Parser:
 def _add_run_options(parser: Parser) -> None:
     add = parser.add_argument_group("run").add_argument
     names = ", ".join(recipe_names())
-    add("-c", "--recipe", "--config", default="digits", help=f"one of {names}, or a YAML file (default: digits)")
+    add("-c", "--recipe", "--config", default=_DEFAULT, help=f"one of {names}, or a YAML file (default: %(default)s)")
     add("--output", type=Path, default=None, help="folder of the run (default: runs/RECIPE)")
     add(
         "--baseline", type=Path, default=None,

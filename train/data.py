@@ -57,9 +57,10 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
     if set(test.classes) <= set(train.classes):
         test = test.renumbered(train.classes)  # test images may lack some classes
     else:
+        other = min(set(test.classes) - set(train.classes))
         raise InputError(
-            f"split {test.split!r} of {train.name!r} has the class {min(set(test.classes) - set(train.classes))!r}, which "
-            f"split {train.split!r} lacks; add training images of it, or remove the class"
+            f"split {test.split!r} of {train.name!r} has the class {other!r}, which split {train.split!r} lacks; add "
+            f"training images of it, or remove the class"
         )
     if settings.classes:
         named = RECIPES / "classes" / f"{settings.classes}.txt"

@@ -47,7 +47,7 @@ def check_initial(settings: Settings, names: list[str]) -> None:
             return
         with torch.device("meta"):
             network = create_model(name, **settings.model_args)
-        load_initial(network, initial)
+        load_initial(network, initial, settings)
 
 
 def read_initial(settings: Settings, name: str) -> Initial | None:
@@ -106,10 +106,11 @@ def _files(source: str) -> tuple[Path, Path | None, Path | None, str | None]:
     return path, None, None, None
 
 
-def load_initial(network: nn.Module, initial: Initial) -> None:
+def load_initial(network: nn.Module, initial: Initial, settings: Settings) -> None:
     """Load weights into a network, which keeps its own classifier where the number of classes differs.
 
-    A push-pull network keeps its own alpha where the weights are those of the plain network.
+    A push-pull network keeps its own alpha where the weights are those of the plain network, and where the settings
+    give one.
 
     Raises:
         InputError: The weights are of another network, pooling or number of channels; names what differs.
@@ -123,11 +124,10 @@ def load_initial(network: nn.Module, initial: Initial) -> None:
         new_head = set()
     plain = not any(name.endswith(".alpha") for name in given)
     layers = [name for name, layer in network.named_modules() if isinstance(layer, PushPullBase)]
-    kept = {f"{name}.{part}" for name in layers for part in ("alpha", "bias")}
-    state = OrderedDict(
-        (name, own[name] if name in new_head or (plain and name in kept and name not in given) else given.get(name))
-        for name in own
-    )
+    kept = {f"{name}.{part}" for name in layers for part in ("alpha", "bias") if plain} - set(given)
+    if "alpha" in settings.model_args:
+        kept |= {f"{name}.alpha" for name in layers}
+    state = OrderedDict((name, own[name] if name in new_head | kept else given.get(name)) for name in own)
     for name in sorted(set(given) - set(own) - new_head):
         raise _other_network(initial, f"they have {name!r}, which the model lacks")
     for name, tensor in state.items():

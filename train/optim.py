@@ -52,6 +52,11 @@ def create_optimizer(settings: Settings, network: nn.Module, device: torch.devic
         InputError: timm has no such optimizer, or it does not take these arguments.
     """
     name = settings.opt.lower()
+    if name.removeprefix(_LOOKAHEAD) in _EXCLUDED:
+        raise InputError(
+            f"optimizer {settings.opt!r} is not supported, because it needs second derivatives, or random numbers that "
+            f"no checkpoint holds; use another, such as adamw"
+        )
     known = [entry for entry in list_optimizers() if entry not in _EXCLUDED]
     if name.removeprefix(_LOOKAHEAD) not in known:
         raise unknown("optimizer", settings.opt, known)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from timm_pushpull.benchmark.comparison import MCE, RELATIVE, Comparison, caveats
 from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.corruptions import CORRUPTIONS, SEVERITIES
+from timm_pushpull.data.loading import DIGITS
 from timm_pushpull.utils import hardware
 from timm_pushpull.utils.markdown import percentage, table
 from timm_pushpull.utils.text import printable
@@ -23,17 +24,24 @@ from train.settings import Settings
 _WIDTH = 100
 
 
-def print_start(settings: Settings, data: Data, output: Path, accelerator: Accelerator, measures: bool) -> None:
+def print_start(
+    settings: Settings, data: Data, recipe: str, output: Path, accelerator: Accelerator, measures: bool
+) -> None:
     """Say what is going to happen, and on what machine.
 
     Args:
+        recipe: Its name or file.
         measures: Whether the networks are measured after training.
     """
     images, cells = len(data.train), 1 + len(CORRUPTIONS) * len(SEVERITIES)
     processes = f"{accelerator.num_processes} processes" if accelerator.num_processes > 1 else "1 process"
     steps = steps_per_epoch(images, settings.batch_size)
     epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    if recipe == "digits" and settings.dataset != DIGITS:
+        recipe += f", made for handwritten digits (hflip {settings.hflip:g}, crop_padding {settings.crop_padding})"
+        recipe += "; for photographs: --recipe imagenette"
     lines = [
+        f"recipe:   {recipe}",
         f"networks: {', '.join(settings.names)}",
         f"images:   {images:,} to train and {len(data.test):,} to test, of {data.test.name}, {settings.img_size} px, "
         f"{len(data.test.classes):,} classes",
@@ -43,9 +51,9 @@ def print_start(settings: Settings, data: Data, output: Path, accelerator: Accel
     ]
     if measures:
         measured = len(data.test.subset(settings.benchmark_limit))
-        lines[3] += f"; then {measured:,} test images, clean and under {cells - 1} corruptions"
+        lines[4] += f"; then {measured:,} test images, clean and under {cells - 1} corruptions"
     if len(settings.models) > 1:
-        lines[3] += "; for each network"
+        lines[4] += "; for each network"
     accelerator.print("\n".join(map(printable, lines)) + "\n")
 
 

@@ -36,7 +36,8 @@ from timm_pushpull.benchmark.tasks import check_top
 from timm_pushpull.corruptions.presets import preset_of_size
 from timm_pushpull.data import ImageSet
 from timm_pushpull.data.augment import check_size
-from timm_pushpull.models.weights import create_model, save_model, tag_of
+from timm_pushpull.models import weights_name
+from timm_pushpull.models.weights import check_model_name, create_model, save_model, tag_of
 from timm_pushpull.utils import hardware, provenance
 from timm_pushpull.utils.errors import Interrupted
 from timm_pushpull.utils.files import check_name
@@ -60,6 +61,8 @@ def main() -> None:
     options, settings = parse()
     check_tracker(options.tracker)
     check_gpus(options.device)
+    for name in settings.models:
+        check_model_name(name)
     folders = [
         RunFolder(
             options.output if options.single else options.output / check_name(name, "a model of the recipe"),
@@ -82,7 +85,7 @@ def main() -> None:
         if baseline:
             baseline.comparable_with(plan_benchmark(data, settings, accelerator.device))
 
-        print_start(settings, data, options.output, accelerator, measures=not options.skip_benchmark)
+        print_start(settings, data, options.recipe, options.output, accelerator, measures=not options.skip_benchmark)
         measured = []
         runs = [
             (folder, replace(settings, models=(name,))) for folder, name in zip(folders, settings.models, strict=True)
@@ -141,7 +144,9 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
         check_top(settings.top, len(train))
         hash_targets(len(train.classes), settings.hash_bits)  # raises now if there are none
     with torch.device("meta"):  # all models, so that a wrong name of the last one is not found after hours
-        models = [create_model(name, **settings.model_args) for name in settings.models]
+        # With the tag of pretrained weights, for their preprocessing.
+        names = [weights_name(name) if settings.pretrained else name for name in settings.models]
+        models = [create_model(name, **settings.model_args) for name in names]
     check_optimizer(settings, models[0], steps_per_epoch(len(train), settings.batch_size))
     cfg: dict[str, Any] = models[0].pretrained_cfg  # type: ignore[assignment]
     img_size = settings.img_size or cfg["input_size"][-1]

@@ -70,7 +70,7 @@ class Trainer:
         initial = read_initial(self.settings, self.settings.models[0])
         if initial is None:
             return TrainState()
-        load_initial(self.network, initial)
+        load_initial(self.network, initial, self.settings)
         if self.model_ema:
             self.model_ema.set(self.network)
         self.accelerator.print(printable(f"started from {initial.record.repository or initial.record.name}"))

@@ -175,6 +175,8 @@ def test_severities_that_were_not_asked_for_are_none():
         ({"model": "resnet18"}, "the model is 'resnet18'; give the network itself"),
         ({"geometry": lambda image: np.zeros((32, 32, 3))}, r"the geometry gives float64 of shape \(32, 32, 3\)"),
         ({"workers": 0}, "workers is 0"),
+        ({"model": torch.nn.Linear(1, 1).half()}, r"the model's weights are float16; use model.float\(\)"),
+        ({"model": torch.nn.Linear(1, 1, device="meta")}, r"the model is on meta, and device is cpu; use model.to"),
         ({"preset": "imagenet-c", "geometry": ResizeCenterCrop(28, 32)}, "needs at least 32 px"),
     ],
 )

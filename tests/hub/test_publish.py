@@ -124,14 +124,14 @@ def test_a_card_that_its_owner_has_edited_is_published_as_it_is(release, hub, ru
 
 def test_publishing_twice_uploads_nothing_and_a_change_is_a_new_version(release, hub):
     first = quietly(release)
-    assert set(first.uploaded) == FILES
+    assert set(first.changed) == FILES
     before = len(hub.asked("commit"))
     second = quietly(release)
-    assert (second.commit, second.tag, second.uploaded) == (first.commit, "v1", ())
+    assert (second.commit, second.tag, second.changed) == (first.commit, "v1", ())
     assert len(hub.asked("commit")) == before
     assert not hub.asked("upload")[1:]
     third = quietly(again(release))
-    assert (third.tag, third.uploaded) == ("v2", ("recipe.yaml",))
+    assert (third.tag, third.changed) == ("v2", ("recipe.yaml",))
     assert hub[REPO].tags == {"v1": first.commit, "v2": third.commit}
     assert len(hub[REPO].log()) == 3
 
@@ -204,9 +204,9 @@ def test_files_of_an_earlier_version_are_removed(release, hub):
     quietly(Release.load(release.path))
     assert ".eval_results/timm-pushpull.yaml" in hub[REPO].files()
     shutil.rmtree(path.parent)
-    assert quietly(release).uploaded == (".eval_results/timm-pushpull.yaml",)
+    assert quietly(release).changed == (".eval_results/timm-pushpull.yaml",)
     assert ".eval_results/timm-pushpull.yaml" not in hub[REPO].files()
-    assert quietly(release).uploaded == ()
+    assert quietly(release).changed == ()
 
 
 def test_a_wrong_collection_is_found_before_anything_is_uploaded(release, hub):

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the core run as written."""
+"""The examples in docstrings run as written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from support.paths import ROOT
 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for room in ("corruptions", "layers", "models")
-    for path in (ROOT / "timm_pushpull" / room).rglob("*.py")
+    for path in (ROOT / "timm_pushpull").rglob("*.py")
     if ">>>" in path.read_text(encoding="utf-8")
 )
 

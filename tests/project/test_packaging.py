@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -61,7 +62,7 @@ def python(*arguments: str | Path, **options) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A folder with the source distribution, and the wheel that is built from it."""
-    for needed in ("build", "hatchling"):
+    for needed in ("build", "hatchling", "hatch_fancy_pypi_readme"):
         pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("dist")
     python("-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
@@ -76,6 +77,10 @@ def test_the_wheel_is_small_and_holds_no_weights(built):
     assert not [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth", ".pkl", ".npz"))]
     assert {name.split("/")[0].split("-")[0] for name in names} == {"timm_pushpull"}
     with zipfile.ZipFile(wheel) as file:
+        (metadata,) = (file.read(name).decode() for name in names if name.endswith("/METADATA"))
+        links = re.findall(r'\]\(([^)]*)\)|src="([^"]*)"', metadata)  # PyPI has none of the files that README.md links
+        assert len(links) > 30
+        assert all("".join(link).startswith(("https://", "#")) for link in links)
         assert any(name.endswith("licenses/LICENSE") for name in names)
         packed = {name for name in names if name.startswith("timm_pushpull/")}
         assert all(file.read(name) == (ROOT / name).read_bytes() for name in packed)

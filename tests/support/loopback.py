@@ -25,6 +25,8 @@ _FOREIGN += ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GIT_", "WA
 for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
     del os.environ[name]
 os.environ |= {
+    "NO_PROXY": "127.0.0.1,localhost",  # a proxy does not reach this machine's own Hub
+    "no_proxy": "127.0.0.1,localhost",
     "HF_HOME": str(HOME),
     "HF_ENDPOINT": HUB.endpoint,
     "HF_HUB_DISABLE_XET": "1",  # it asks servers of its own; the Hub takes Git LFS too

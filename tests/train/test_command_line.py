@@ -27,7 +27,8 @@ def setting(*arguments: str) -> Settings:
     ("flags", "ours"),
     [
         ("--data-dir x --input-key i --target-key l", "--dataset x --image-column i --label-column l"),
-        ("-b 8 -j 2 --dr 0.3", "--batch-size 8 --workers 2 --decay-rate 0.3"),
+        ("-b 8 -j 2", "--batch-size 8 --workers 2"),
+        ("--sched step --dr 0.3", "--sched step --decay-rate 0.3"),
         ("--pretrained-path x.pth", "--initial-checkpoint x.pth"),
         ("--model-kwargs alpha=2", "--model-args alpha=2"),
         ("--amp", "--precision bf16"),
@@ -50,6 +51,11 @@ def test_flags_of_timm_are_settings_of_ours(flags, ours):
 def test_flags_for_the_model_are_added_to_the_arguments_of_the_recipe():
     given = parse(["--recipe", "imagenet100", "--drop-path", "0.05"])[1]
     assert given.model_args == {"zero_init_last": False, "drop_path_rate": 0.05}
+
+
+def test_arguments_of_the_model_may_be_given_in_parts():
+    assert setting("--model-args", "alpha=2", "--model-args", "avg_size=5").model_args == {"alpha": 2, "avg_size": 5}
+    assert setting("--model-args", "alpha=2", "--model-args").model_args == {}
 
 
 def test_a_recipe_s_average_of_the_weights_can_be_left_out(tmp_path):
@@ -125,6 +131,13 @@ def test_wandb_has_timm_s_flag():
         ("--model vgg11 --convert-stem --model-args b=1", ["cannot create vgg11: it has no argument b"]),
         ("--grad-checkpointing", ["--grad-checkpointing is not supported; --grad-accum-steps"]),
         ("--vflip 2", ["vflip is 2.0; use at least 0 and at most 1"]),
+        ("--warmup-epochs 5", ["--warmup-epochs is for --sched cosine", "sched is onecycle; --warmup is its fraction"]),
+        ("--sched step --three-phase", ["--three-phase is for --sched onecycle, and sched is step; leave it out"]),
+        ("--save-minutes nan", ["--save-minutes is nan; use a number above 0"]),
+        ("--opt lookahead_kron", ["optimizer 'lookahead_kron' is not supported"]),
+        ("--model resnet18_cifar_pushpul --dataset nowhere", ["unknown model 'resnet18_cifar_pushpul'; did you mean"]),
+        ("--model resnet18_cifar_pushpull --model-args alpha=foo", ["alpha is 'foo'; give one number or 64"]),
+        ("--model resnet18_cifar_pushpull --model-args avg_size=3.0", ["avg_size is 3.0; use 0"]),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, run_inside, given, words):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
@@ -29,6 +30,7 @@ from timm_pushpull.models.weights import create_model, load_model
 from timm_pushpull.utils.files import sha256
 from train import initial, train
 from train.command_line import parse
+from train.data import load_splits
 from train.initial import check_initial, load_initial, read_initial
 from train.run_folder import RunFolder
 from train.settings import Settings
@@ -56,10 +58,11 @@ def settings(source: object, model: str = MODEL, **changes: object) -> Settings:
 
 
 def loaded(source: object, model: str = MODEL, classes: int = 2, **args: object) -> torch.nn.Module:
+    own = replace(settings(source, model), model_args={**ARGS, **{k: v for k, v in args.items() if k != "in_chans"}})
     network = create_model(model, num_classes=classes, **{**ARGS, **args})
-    weights = read_initial(settings(source, model), model)
+    weights = read_initial(own, model)
     assert weights
-    load_initial(network, weights)
+    load_initial(network, weights, own)
     return network
 
 
@@ -119,7 +122,7 @@ def test_another_number_of_classes_gets_a_new_head_with_the_draws_of_its_seed(ru
     torch.manual_seed(3)
     network = create_model(MODEL, num_classes=5, **ARGS)
     head = network.fc.weight.detach().clone()
-    load_initial(network, read_initial(settings(run), MODEL))
+    load_initial(network, read_initial(settings(run), MODEL), settings(run))
     assert torch.equal(network.fc.weight, head)
     assert torch.equal(network.conv1.weight, load_file(run / "model.safetensors")["conv1.weight"])
 
@@ -129,6 +132,12 @@ def test_plain_weights_go_into_a_push_pull_network_which_keeps_its_alpha(tmp_pat
     network = loaded(tmp_path / "plain", alpha=0.7)
     assert torch.equal(network.conv1.weight, load_file(tmp_path / "plain" / "model.safetensors")["conv1.weight"])
     assert torch.equal(network.conv1.alpha, torch.full_like(network.conv1.alpha, 0.7))
+
+
+def test_an_alpha_among_the_arguments_is_tuned_instead_of_the_weights_own(run):
+    network = loaded(run, alpha=3.0, trainable_alpha=False)
+    assert torch.equal(network.conv1.alpha, torch.full_like(network.conv1.alpha, 3.0))
+    assert torch.equal(network.conv1.weight, load_file(run / "model.safetensors")["conv1.weight"])
 
 
 @pytest.mark.parametrize(
@@ -153,6 +162,14 @@ def test_other_networks_are_refused(run, tmp_path, model, args, words, form):
 def test_another_number_of_channels_is_refused(run):
     with pytest.raises(InputError, match=r"the shape of their 'conv1.weight' is .*3, 3, 3.*, not .*1, 3, 3"):
         loaded(run, in_chans=1)
+
+
+def test_images_are_prepared_as_for_the_pretrained_weights_of_a_name_without_tag(images):
+    given = Settings(models=("resnet18_pushpull",), dataset=str(images), batch_size=2)
+    for pretrained, size in ((False, 224), (True, 160)):
+        own = replace(given, pretrained=pretrained)
+        resolved = train.resolve(own, *load_splits(own), Accelerator(cpu=True))
+        assert (resolved.img_size, resolved.models) == (size, ("resnet18_pushpull",))
 
 
 @needs_releases

@@ -54,7 +54,7 @@ def test_networks_that_are_divided_among_processes(kind, monkeypatch):
         (["pretrained=true"], ["model_args has pretrained", "--pretrained"]),
         (["checkpoint_path=x.pth"], ["model_args has checkpoint_path", "--initial-checkpoint"]),
         (["avg_size=2"], ["avg_size is 2", "odd size"]),
-        (["avg_size=two"], [f"cannot create {MODEL}"]),
+        (["avg_size=two"], ["avg_size is 'two'; use 0"]),
         (["act_layer=foo"], [f"cannot create {MODEL}"]),
         (["drop_rate=2"], [f"{MODEL} fails on images of 32 px", "dropout probability"]),
         (["layers=[1]"], [f"cannot create {MODEL}"]),

@@ -210,8 +210,9 @@ def test_resnet_strikes_back():
         (("--img-size", "160", "--preset", "cifar10-c"), "cifar10-c"),
     ],
 )
-def test_fine_tuned_networks_are_measured_with_the_constants_of_their_image_size(sizes, preset):
+@pytest.mark.parametrize("recipe", ["finetune", "digits"])
+def test_networks_are_measured_with_the_constants_of_their_image_size(recipe, sizes, preset):
     """Photographs of 160 px were measured with the constants for 32 px unless --preset was given."""
-    _, settings = parse(["--recipe", "finetune", *sizes])
+    _, settings = parse(["--recipe", recipe, *sizes])
     resolved = train.resolve(settings, *load_splits(settings), Accelerator(cpu=True))
     assert resolved.preset == preset

@@ -45,7 +45,7 @@ def test_images_of_one_class_are_refused(tmp_path):
 
 def test_test_images_of_a_class_that_was_not_trained_are_refused(tmp_path):
     write(tmp_path, "train/bird/0.png", "train/cat/0.png", "test/bird/0.png", "test/dog/0.png")
-    with pytest.raises(InputError, match="split 'test' of .* has the class 'dog', which split 'train' lacks"):
+    with pytest.raises(InputError, match=r"split 'test' of .* has the class 'dog', which split 'train' lacks"):
         load_splits(settings(tmp_path))
 
 

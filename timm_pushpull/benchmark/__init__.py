@@ -1,9 +1,17 @@
 """The corruption benchmark: the errors of a model on clean images and under every corruption and severity.
 
-    >>> evaluation = evaluate(model, load_images("uoft-cs/cifar10").subset(1000), preset="cifar10-c")
-    >>> evaluation.clean_error, evaluation.errors["fog"], evaluation.mce_interval
-    >>> task = retrieval(model, load_images("uoft-cs/cifar10", "train"))  # 1 - mAP@200 of a network that hashes images
-    >>> evaluate(model, load_images("uoft-cs/cifar10"), task=task, preset="cifar10-c").clean_error
+    >>> import timm
+    >>> from timm_pushpull.data import load_images
+    >>> model, images = timm.create_model("resnet18_cifar", num_classes=10), load_images("digits").subset(10)
+    >>> evaluation = evaluate(model, images, preset="cifar10-c", corruptions=["fog"], progress=False)
+    >>> 0 <= evaluation.clean_error <= 1, len(evaluation.errors["fog"])
+    (True, 5)
+
+The error of a network that hashes images is 1 - mAP:
+
+    >>> hashing = timm.create_model("resnet18_cifar", num_classes=16)
+    >>> task = retrieval(hashing, load_images("digits", "train").subset(20), top=5, progress=False)
+    >>> evaluation = evaluate(hashing, images, task=task, preset="cifar10-c", corruptions=["fog"], progress=False)
 
 A benchmark is a row of cells: the clean images, then every (corruption, severity). Images are evaluated in blocks, so
 that memory does not grow with their number; a block is decoded once for all its cells. Decoding and corrupting run in

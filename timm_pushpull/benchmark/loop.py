@@ -14,7 +14,14 @@ from torch import Tensor
 
 from timm_pushpull.benchmark.distributed import Distributed
 from timm_pushpull.benchmark.evaluation import CLEAN, DETAILS, Evaluation, detail
-from timm_pushpull.benchmark.inference import choose_batch_size, eval_mode, forward, geometry_of, normalisation
+from timm_pushpull.benchmark.inference import (
+    check_module,
+    choose_batch_size,
+    eval_mode,
+    forward,
+    geometry_of,
+    normalisation,
+)
 from timm_pushpull.benchmark.progress_log import ProgressLog, unpack_errors
 from timm_pushpull.benchmark.sources import OnTheFlyCorruptions, Source
 from timm_pushpull.benchmark.tasks import UNIT, Cell, Classification, Retrieval, Task
@@ -68,10 +75,10 @@ def evaluate(
         options: For an `ImageSet`: preset, seed, frost_dir, jpeg_quality, clean and workers of `OnTheFlyCorruptions`.
 
     Raises:
-        InputError: Before anything is measured: an unknown corruption or preset, a severity, seed or quality out of
-            range, a `frost_dir` without the textures, images that are too small. Then: outputs of the wrong shape or
-            not finite, with the cell they come from; images other than those of the log; details of another task than
-            classification.
+        InputError: Before anything is measured: a model on another device or in half precision; an unknown corruption
+            or preset; a severity, seed or quality out of range; a `frost_dir` without the textures; images that are too
+            small. Then: outputs of the wrong shape or not finite, with the cell they come from; images other than those
+            of the log; details of another task than classification.
 
     Examples:
         >>> from timm_pushpull.data import ResizeCenterCrop, load_images
@@ -86,6 +93,7 @@ def evaluate(
     """
     if not callable(model):
         raise InputError(f"the model is {model!r}; give the network itself, such as timm.create_model(NAME)")
+    check_module(model, device)
     images = _source(model, images, geometry, options)
     mean, std = normalisation(model, mean, std)
     distributed = distributed or Distributed()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timm_pushpull.cli.measured import load_compared
+from timm_pushpull.cli.measured import add_compared_arguments, load_compared
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.cli.tables import retrieval_note
 from timm_pushpull.utils.errors import InputError, unknown
@@ -33,13 +33,7 @@ def add(commands) -> None:
             "timm-pushpull compare plain.json pushpull.json --paper table1 -o table.tex",
         ),
     )
-    parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
-    parser.add_argument(
-        "results",
-        type=Path,
-        nargs="*",
-        help="results files or run folders (default: those of the first file, beside the baseline that they name)",
-    )
+    add_compared_arguments(parser)
     parser.add_argument(
         "--format", help=f"{', '.join(FORMATS)} (default: by the suffix of -o, else table on a terminal, else markdown)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,17 @@ from pathlib import Path
 
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.utils.errors import InputError
+
+
+def add_compared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments `baseline` and `results`, which `load_compared` reads."""
+    parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="*",
+        help="results files or run folders (default: those of the first file, beside the baseline that they name)",
+    )
 
 
 def load_compared(paths: Sequence[Path], what: str | None = None) -> list[Results]:

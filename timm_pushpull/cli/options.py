@@ -97,8 +97,12 @@ def check_corruption_options(options: argparse.Namespace) -> None:
     preset that was asked for, if any.
 
     Raises:
-        InputError: An unknown name, severity or quality, or a folder without the textures.
+        InputError: An unknown name, severity or quality, a number out of range, or a folder without the textures.
     """
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit is {options.limit}; use at least one image")
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}; use 0 or more")
     quality = options.jpeg_quality
     if quality not in (None, "none") and not (quality.isdecimal() and 1 <= int(quality) <= 100):
         raise InputError(f"--jpeg-quality is {quality!r}; use 1 to 100 or none")

@@ -51,10 +51,10 @@ def add_command(
 
 
 class KeyValues(argparse.Action):
-    """KEY=VALUE arguments as a dictionary; values are read as in YAML."""
+    """KEY=VALUE arguments as a dictionary; values are read as in YAML. A repeated option adds to the first."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        mapping: dict[str, Any] = {}
+        mapping: dict[str, Any] = dict(getattr(namespace, self.dest, None) or {}) if values else {}
         for text in values:
             key, equals, value = text.partition("=")
             try:

@@ -109,6 +109,8 @@ def corrupt(
         if image.ndim > 3:
             raise InputError(f"the image has shape {np.shape(image)}; use corrupt_batch for several images")
         pixels = _as_rgb(image, settings)
+    if legacy_rng is not None and not isinstance(legacy_rng, np.random.RandomState):
+        raise InputError(f"legacy_rng is {legacy_rng!r}; use np.random.RandomState(SEED), or None")
     draws = Replay(legacy_rng) if legacy_rng else _streams(seed, name, severity, [index])
     corrupted = _apply(function, pixels[None], constants, draws, jpeg_quality)[0]
     return Image.fromarray(corrupted) if isinstance(image, Image.Image) else corrupted

@@ -2,11 +2,12 @@
 
 The analyses return arrays and need no matplotlib; the functions `plot_...` draw them and do.
 
->>> layer = push_pull_layer(timm.create_model("resnet18_pushpull.imagenette", pretrained=True))
+>>> import timm
+>>> layer = push_pull_layer(timm.create_model("resnet18_pushpull"))
 >>> pairs = kernel_pairs(layer)
 >>> pairs.pull.shape
 (5, 7, 7)
->>> save_figure(plot_kernel_pairs(pairs, "resnet18_pushpull"), Path("kernels.png"))
+>>> save_figure(plot_kernel_pairs(pairs, "resnet18_pushpull"), Path("kernels.png"))  # doctest: +SKIP
 
 The report page is in `timm_pushpull.figures.report`.
 """

@@ -43,13 +43,13 @@ class Published:
         url: Page of the repository, the commit or the pull request.
         commit: Hash of the commit.
         tag: Name of the version; None for a pull request.
-        uploaded: Names of the files that were new or had changed, or that were removed.
+        changed: Names of the files that were new, had changed or were removed.
     """
 
     url: str
     commit: str
     tag: str | None
-    uploaded: tuple[str, ...]
+    changed: tuple[str, ...]
 
 
 def publish(

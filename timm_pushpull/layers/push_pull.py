@@ -64,8 +64,8 @@ class PushPullConv2d(PushPullBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if avg_size < 0 or (avg_size > 0 and avg_size % 2 == 0):
-            raise ValueError(f"avg_size is {avg_size}; use 0 for no pooling or an odd size such as 3 or 5")
+        if not isinstance(avg_size, int) or avg_size < 0 or (avg_size > 0 and avg_size % 2 == 0):
+            raise ValueError(f"avg_size is {avg_size!r}; use 0 for no pooling or an odd size such as 3 or 5")
         super().__init__(
             in_channels,
             out_channels,

@@ -154,7 +154,10 @@ def alpha_tensor(alpha: Alpha, channels: int) -> Tensor:
         InputError: It is neither one number nor one per channel, or infinite or NaN.
     """
     # On the CPU, whatever torch's default device: on the meta device, the values would be lost.
-    tensor = alpha.detach() if isinstance(alpha, Tensor) else torch.tensor(alpha, dtype=torch.float64, device="cpu")
+    try:
+        tensor = alpha.detach() if isinstance(alpha, Tensor) else torch.tensor(alpha, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"alpha is {alpha!r}; give one number or {channels} of them") from None
     if tensor.numel() != 1 and tensor.shape != (channels,):
         raise InputError(f"alpha has shape {tuple(tensor.shape)}; give one number or {channels} of them")
     if not (tensor.is_meta or tensor.isfinite().all()):

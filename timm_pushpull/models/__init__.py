@@ -2,7 +2,7 @@
 
 from timm_pushpull.models import converted, convnext, efficientnet, mobilenetv3, regnet, resnet, rivals
 from timm_pushpull.models._checkpoints import keep_metadata
-from timm_pushpull.models._pretrained import NAMESPACE, RELEASES
+from timm_pushpull.models._pretrained import NAMESPACE, RELEASES, weights_name
 
 keep_metadata()
 
@@ -16,4 +16,5 @@ __all__ = [
     "regnet",
     "resnet",
     "rivals",
+    "weights_name",
 ]

@@ -32,6 +32,14 @@ def published(name: str, cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {**cfg, "hf_hub_id": f"{NAMESPACE}/{name}"}}
 
 
+def weights_name(name: str) -> str:
+    """The name, with its tag, of the weights that `pretrained=True` gives a network: the first published ones.
+
+    A name with a tag, and one without published weights, stays as it is.
+    """
+    return next((published for published in PUBLISHED if published.partition(".")[0] == name), name)
+
+
 def build_model(model_cls: type[nn.Module], variant: str, pretrained: bool, kwargs: dict[str, Any]) -> Any:
     """Build a registered model: timm's `build_model_with_cfg` with our two hooks.
 
@@ -75,9 +83,9 @@ def with_weights(variant: str, pretrained: bool, kwargs: dict[str, Any]) -> dict
     if not cfg.hf_hub_id:
         if cfg.url:
             return kwargs
-        # The default cfg of an ImageNet network has ImageNet's classes and no weights: use the first published tag.
-        tag = next((name.partition(".")[2] for name in PUBLISHED if name.partition(".")[0] == variant), None)
-        if tag is None or kwargs.get("pretrained_cfg"):
+        # The default cfg of an ImageNet network has ImageNet's classes and no weights.
+        tag = weights_name(variant).partition(".")[2]
+        if not tag or kwargs.get("pretrained_cfg"):
             raise _not_published(variant)
         return with_weights(variant, pretrained, {**kwargs, "pretrained_cfg": tag})
     namespace, _, name = cfg.hf_hub_id.partition("/")

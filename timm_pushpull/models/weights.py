@@ -36,12 +36,8 @@ _SOURCES = ("local-dir:", "hf-hub:")
 _MAX_TAG = 40  # characters; the Hub allows 96 for the name of a repository
 
 
-def create_model(name: str, **kwargs: Any) -> nn.Module:
-    """`timm.create_model` with errors of one line; an unknown name gets the nearest known one as a hint.
-
-    Raises:
-        InputError: The name is not registered, or the network does not accept the arguments.
-    """
+def check_model_name(name: str) -> None:
+    """Raise InputError unless `timm.create_model` knows the architecture; names the nearest known one."""
     if name.startswith(_SOURCES):
         raise InputError(
             f"the model is {name!r}, a place with weights; give the name of an architecture, such as resnet18_pushpull "
@@ -49,6 +45,15 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         )
     if not is_model(split_model_name_tag(name)[0]):
         raise unknown("model", name, list_models(), "timm.list_models()")
+
+
+def create_model(name: str, **kwargs: Any) -> nn.Module:
+    """`timm.create_model` with errors of one line.
+
+    Raises:
+        InputError: The name is not registered, or the network does not accept the arguments.
+    """
+    check_model_name(name)
     try:
         return timm.create_model(name, **kwargs)
     except InputError:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timm_pushpull.cli.measured import load_compared, load_results
+from timm_pushpull.cli.measured import add_compared_arguments, load_compared, load_results
 from timm_pushpull.cli.options import add_frost_option
 from timm_pushpull.cli.plot.shared import add_figure, add_seed
 from timm_pushpull.corruptions import CORRUPTIONS, PRESETS
@@ -49,7 +49,7 @@ def add(commands) -> None:
         _tradeoff,
         example="plain.json pushpull.json -o tradeoff.png",
     )
-    _add_compared(tradeoff)
+    add_compared_arguments(tradeoff)
     tradeoff.add_argument(
         "--series",
         nargs="+",
@@ -66,17 +66,7 @@ def add(commands) -> None:
         _bars,
         example="plain.json pushpull.json -o bars.png",
     )
-    _add_compared(bars)
-
-
-def _add_compared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("baseline", type=Path, help="results file or run folder of the baseline")
-    parser.add_argument(
-        "results",
-        type=Path,
-        nargs="*",
-        help="results files or run folders (default: those of the first file, beside the baseline that they name)",
-    )
+    add_compared_arguments(bars)
 
 
 def _corruptions(options: argparse.Namespace) -> Figure:

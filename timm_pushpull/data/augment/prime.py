@@ -1,5 +1,6 @@
 """PRIME (Modas et al., ECCV 2022): chains of three random primitives, mixed with the image they came from.
 
+    >>> images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     >>> augmented = prime(images, torch.Generator().manual_seed(0))
 
 This follows the paper and its published configurations without the Jensen-Shannon loss: three chains of one to three
