@@ -63,7 +63,7 @@ examples:
   accelerate launch train/train.py --recipe cifar10 --dataset FOLDER_OR_HUB_ID
   python train/train.py --recipe finetune --model resnet18_cifar_pushpull.cifar10 \\
       --dataset my_images --output runs/mine
-  python train/train.py --model convnext_atto --convert-stem --opt adamw --lr 1e-3
+  python train/train.py --recipe convnext --model convnext_atto --convert-stem --opt adamw --lr 1e-3
 """
 
 
@@ -90,8 +90,8 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Setti
         given["model_ema_decay"] = given.get("model_ema_decay", default) if options.model_ema else None
     changed = load_recipe(recipe, given)
     _check_schedule(given, changed.sched)
-    if not options.save_minutes > 0:  # NaN neither
-        raise InputError(f"--save-minutes is {options.save_minutes:g}; use a number above 0")
+    if not options.save_minutes >= 0:  # NaN neither
+        raise InputError(f"--save-minutes is {options.save_minutes:g}; use at least 0")
     options.overrides = changed.overrides(settings)
     options.output = options.output or Path("runs") / Path(options.recipe).stem
     options.single = "model" in options

@@ -42,6 +42,10 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: Splits that cannot be read or do not go together, or that have another number of classes.
     """
+    names = None
+    if settings.classes:  # before images are downloaded
+        named = RECIPES / "classes" / f"{settings.classes}.txt"
+        names = read_classes(named if named.is_file() else Path(settings.classes))
     columns: dict[str, Any] = {
         "config": settings.dataset_config,
         "image_column": settings.image_column,
@@ -62,9 +66,7 @@ def load_splits(settings: Settings) -> tuple[ImageSet, ImageSet]:
             f"split {test.split!r} of {train.name!r} has the class {other!r}, which split {train.split!r} lacks; add "
             f"training images of it, or remove the class"
         )
-    if settings.classes:
-        named = RECIPES / "classes" / f"{settings.classes}.txt"
-        names = read_classes(named if named.is_file() else Path(settings.classes))
+    if names:
         train, test = train.select_classes(names), test.select_classes(names)
     if len(train.classes) < 2:
         raise InputError(

@@ -108,8 +108,9 @@ def _check_outputs(name: str, model: nn.Module, img_size: int, flag: str) -> Non
     except Exception as error:
         if "meta" in str(error):  # it needs the numbers
             return
+        advice = f"add --model-args img_size={img_size}" if "match model" in str(error) else "check --model-args"
         raise InputError(
-            f"{name} fails on images of {img_size} px: {one_line(error)}; check {flag} and --model-args"
+            f"{name} fails on images of {img_size} px: {one_line(error)}; use another {flag}, or {advice}"
         ) from error
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
         shape = tuple(outputs.shape[1:]) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

@@ -42,6 +42,19 @@ def check_optimizer(settings: Settings, network: nn.Module, steps_per_epoch: int
     create_scheduler(settings, create_optimizer(settings, network, torch.device("meta")), steps_per_epoch)
 
 
+def check_optimizer_name(given: str) -> None:
+    """Raise InputError unless this is an optimizer of timm that can be resumed."""
+    name = given.lower().removeprefix(_LOOKAHEAD)
+    if name in _EXCLUDED:
+        raise InputError(
+            f"optimizer {given!r} is not supported, because it needs second derivatives, or random numbers that no "
+            f"checkpoint holds; use another, such as adamw"
+        )
+    known = [entry for entry in list_optimizers() if entry not in _EXCLUDED]
+    if name not in known:
+        raise unknown("optimizer", given, known)
+
+
 def create_optimizer(settings: Settings, network: nn.Module, device: torch.device) -> Optimizer:
     """The optimizer of a network.
 
@@ -51,15 +64,8 @@ def create_optimizer(settings: Settings, network: nn.Module, device: torch.devic
     Raises:
         InputError: timm has no such optimizer, or it does not take these arguments.
     """
+    check_optimizer_name(settings.opt)
     name = settings.opt.lower()
-    if name.removeprefix(_LOOKAHEAD) in _EXCLUDED:
-        raise InputError(
-            f"optimizer {settings.opt!r} is not supported, because it needs second derivatives, or random numbers that "
-            f"no checkpoint holds; use another, such as adamw"
-        )
-    known = [entry for entry in list_optimizers() if entry not in _EXCLUDED]
-    if name.removeprefix(_LOOKAHEAD) not in known:
-        raise unknown("optimizer", settings.opt, known)
     arguments: dict[str, Any] = dict(settings.opt_kwargs)
     if settings.opt_eps is not None:
         arguments["eps"] = settings.opt_eps
@@ -90,7 +96,7 @@ def create_scheduler(settings: Settings, optimizer: Optimizer, steps_per_epoch: 
         InputError: It does not fit the number of steps, begins or ends above its highest rate, or the optimizer has no
             momentum to cycle.
     """
-    _check_rates(settings)
+    check_rates(settings)
     if settings.sched == ONE_CYCLE:
         return _one_cycle(settings, optimizer, settings.epochs * steps_per_epoch)
     if settings.warmup_epochs >= settings.epochs:
@@ -113,7 +119,7 @@ def create_scheduler(settings: Settings, optimizer: Optimizer, steps_per_epoch: 
     return _TimmScheduler(scheduler)
 
 
-def _check_rates(settings: Settings) -> None:
+def check_rates(settings: Settings) -> None:
     """Raise InputError for a first or last learning rate above the highest."""
     warms_up = settings.sched == ONE_CYCLE or settings.warmup_epochs
     for name in ("warmup_lr", "min_lr") if warms_up else ("min_lr",):

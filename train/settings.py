@@ -14,6 +14,7 @@ from timm_pushpull.benchmark.hashing import BITS, TOP
 from timm_pushpull.benchmark.results import TASKS
 from timm_pushpull.corruptions import PRESETS
 from timm_pushpull.data.augment import AUGMENTATIONS
+from timm_pushpull.data.preprocessing import INTERPOLATIONS
 from timm_pushpull.models.convert import network_name
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.hardware import PRECISIONS
@@ -22,7 +23,7 @@ from timm_pushpull.utils.yaml_text import load_yaml
 from train.fields import check_bounds, convert, setting
 
 RECIPES = Path(__file__).parent / "recipes"
-CROP_INTERPOLATIONS = ("random", "nearest", "bilinear", "bicubic", "lanczos")
+CROP_INTERPOLATIONS = ("random", *INTERPOLATIONS)
 ONE_CYCLE = "onecycle"
 SCHEDULES = (ONE_CYCLE, "cosine", "tanh", "poly", "step", "multistep")
 ERASING = ("pixel", "rand", "const")
@@ -178,7 +179,9 @@ class Settings:
     mixup_prob: float = setting(float, 1.0, "probability of a batch to be mixed", at_least=0, at_most=1)
     mixup_switch_prob: float = setting(float, 0.5, "probability of cutmix where both are on", at_least=0, at_most=1)
     mixup_off_epoch: int = setting(int, 0, "mix up to this epoch; 0 for all", at_least=0)
-    interpolation: str | None = setting(str, None, "nearest, bilinear, bicubic or lanczos; default: the model's own")
+    interpolation: str | None = setting(
+        str, None, f"{', '.join(INTERPOLATIONS)}; default: the model's own", choices=INTERPOLATIONS
+    )
     mean: tuple[float, ...] | None = setting(float, None, "channel means, 0 to 1; default: the model's own", many=True)
     std: tuple[float, ...] | None = setting(
         float, None, "channel standard deviations; default: the model's own", many=True

@@ -39,7 +39,7 @@ from timm_pushpull.data.augment import check_size
 from timm_pushpull.models import weights_name
 from timm_pushpull.models.weights import check_model_name, create_model, save_model, tag_of
 from timm_pushpull.utils import hardware, provenance
-from timm_pushpull.utils.errors import Interrupted
+from timm_pushpull.utils.errors import InputError, Interrupted
 from timm_pushpull.utils.files import check_name
 from timm_pushpull.utils.locks import only_process
 from train.batches import check_batch, check_batch_norm, epoch_order, process_shares, steps_per_epoch
@@ -49,7 +49,7 @@ from train.data import Data, load_splits, prepare_data
 from train.initial import check_initial, stated_preprocessing
 from train.launch import check_gpus, check_outputs, grad_accum_steps, memory_advice, start_accelerator
 from train.log import TrainLog, alpha_statistics, check_tracker, print_resume, resume_advice, start_tracker
-from train.optim import check_optimizer
+from train.optim import check_optimizer, check_optimizer_name, check_rates
 from train.run_folder import RECIPE, Checkpoints, RunFolder, TrainState
 from train.settings import Settings, load_recipe
 from train.signals import StopRequest, stop_on_signal
@@ -59,10 +59,7 @@ from train.trainer import Trainer, diverged, load_checkpoint, save_checkpoint
 
 def main() -> None:
     options, settings = parse()
-    check_tracker(options.tracker)
-    check_gpus(options.device)
-    for name in settings.models:
-        check_model_name(name)
+    check_options(options, settings)
     folders = [
         RunFolder(
             options.output if options.single else options.output / check_name(name, "a model of the recipe"),
@@ -111,6 +108,22 @@ def main() -> None:
                     measured.append((folder, results))
     if accelerator.is_main_process and baseline and measured:
         print_summary(measured, baseline)
+
+
+def check_options(options: argparse.Namespace, settings: Settings) -> None:
+    """Raise InputError for what is wrong whatever the data, before they are loaded."""
+    check_tracker(options.tracker)
+    check_gpus(options.device)
+    for name in settings.models:
+        check_model_name(name)
+    check_optimizer_name(settings.opt)
+    check_rates(settings)
+    if not options.single and (options.output / RECIPE).exists():
+        name = load_recipe(options.output / RECIPE).models[0]
+        raise InputError(
+            f"{str(options.output)!r} holds a run of one network; add --model {name} to go on with it, or use another "
+            f"--output"
+        )
 
 
 def with_preprocessing(settings: Settings, folders: list[RunFolder]) -> Settings:

@@ -237,8 +237,8 @@ def test_unlike_results_are_refused(run_inside, files, tmp_path, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"errors": {**BASE_ERRORS, "snow": [0.0] * 5}}, ("error on snow is 0",)),
-        ({"errors": {}}, ("empty",)),
+        ({"errors": {**BASE_ERRORS, "snow": [0.0] * 5}}, ("makes no error on snow", "leave the corruption out")),
+        ({"errors": {}}, ("measured on clean images only",)),
     ],
 )
 def test_nothing_is_relative_to_no_error(run_inside, tmp_path, change, words):
@@ -301,6 +301,16 @@ def test_a_difference_may_be_chance_if_its_interval_says_so():
     recorded = Comparison.recorded(replace(results, baseline=replace(results.baseline, intervals=None)))
     assert recorded.mrce_interval == pytest.approx((0.9 * (1 - 0.0598), 0.9 * (1 + 0.0598)), abs=1e-3)
     assert not recorded.may_be_chance
+
+
+def test_nothing_is_said_of_a_recorded_baseline_that_is_not_shown():
+    base = replace(some_results("plain", training=Training(epochs=30)), weights_sha256="a" * 64)
+    first, second = (
+        some_results(f"unit{digit}", weights_sha256=digit * 64, baseline=base.as_baseline(Training(epochs=5)))
+        for digit in "bc"
+    )
+    assert len(caveats(first)) == len(caveats(base, first)) == 1
+    assert caveats(first, second) == []
 
 
 def test_what_makes_figures_incomparable_is_said():

@@ -265,7 +265,7 @@ def test_an_interpolation_that_pillow_lacks_is_refused(run, images, tmp_path, ru
     shutil.copytree(run, tmp_path / "source")
     write_config(tmp_path / "source", interpolation="sharp")
     process = run_inside(train.main, *arguments(images, tmp_path / "run"), "--initial-checkpoint", tmp_path / "source")
-    assert_one_clear_line(process, "interpolation is 'sharp'; use one of")
+    assert_one_clear_line(process, "unknown interpolation 'sharp'")
     assert not (tmp_path / "run").exists()
 
 

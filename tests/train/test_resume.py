@@ -285,3 +285,6 @@ def test_a_run_with_other_settings_or_data_is_not_taken_up(whole, tmp_path, run_
     process = run_inside(train.main, *arguments(tmp_path / "run"))
     assert_one_clear_line(process, "already holds a run")
     assert "finished before" in run_inside(train.main, *arguments(whole[1]), "--resume").stdout
+    several = ["train.py", "--recipe", tmp_path / "run" / "recipe.yaml", "--output", tmp_path / "run", "--resume"]
+    process = run_inside(train.main, *several)  # it would train all networks of the recipe, in folders of their own
+    assert_one_clear_line(process, "holds a run of one network; add --model resnet18_cifar_pushpull")

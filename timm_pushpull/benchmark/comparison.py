@@ -6,7 +6,7 @@ Model cards, `timm-pushpull compare`, the report, the Space and the page on the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from timm_pushpull import metrics
@@ -169,7 +169,14 @@ def paper_entry(results: Results) -> ComparisonRow | None:
 
 def require_errors(baseline: Results) -> None:
     """Raise InputError where the baseline makes no error, so that nothing can be relative to it."""
-    metrics.relative_corruption_errors(baseline.errors, baseline.errors)
+    if not baseline.errors:
+        raise InputError(f"{baseline.model} was measured on clean images only, so there is nothing to compare")
+    for corruption, row in baseline.errors.items():
+        if metrics.mean_error(row) == 0:
+            raise InputError(
+                f"{baseline.model} makes no error on {corruption}, so that none can be relative to it; measure more "
+                f"images, or leave the corruption out"
+            )
 
 
 @dataclass(frozen=True)
@@ -185,10 +192,16 @@ class Caveat:
 
 def caveats(*measured: Results) -> list[Caveat]:
     """Reasons why results cannot be compared with published ones or with one another, each once."""
-    return list(dict.fromkeys(caveat for results in measured for caveat in _caveats(results)))
+    shown = {results.weights_sha256 for results in measured} if len(measured) > 1 else None
+    return list(dict.fromkeys(caveat for results in measured for caveat in _caveats(results, shown)))
 
 
-def _caveats(results: Results) -> list[Caveat]:
+def _caveats(results: Results, shown: Collection[str] | None) -> list[Caveat]:
+    """Those of one model.
+
+    Args:
+        shown: The weights beside which it is shown; about another baseline nothing is said. None for it alone.
+    """
     found = []
     if results.frost not in (None, "original"):
         found.append(
@@ -216,7 +229,8 @@ def _caveats(results: Results) -> list[Caveat]:
                 f"blur of a given radius is stronger in a smaller image. Compare mCE at equal sizes only.",
             )
         )
-    if results.baseline and results.baseline.differences:
+    is_shown = results.baseline and (shown is None or results.baseline.weights_sha256 in shown)
+    if results.baseline and results.baseline.differences and is_shown:
         found.append(
             Caveat(
                 "Baseline",

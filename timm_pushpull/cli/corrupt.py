@@ -61,12 +61,17 @@ def _corrupt(options: argparse.Namespace) -> int:
     shard = re.fullmatch(r"(\d+)/(\d+)", options.shard)
     if not shard:
         raise InputError(f"--shard is {options.shard!r}; use i/N, such as 1/4")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}; use at least 1")
     size = _number("--size", options.size, "keep")
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a file; give a folder")
 
     from timm_pushpull.data.corrupted import LAYOUTS, generate
+    from timm_pushpull.data.corrupted.generation import check_shard
 
+    number, shards = map(int, shard.groups())
+    check_shard(number, shards)
     if options.format not in LAYOUTS:
         raise unknown("format", options.format, LAYOUTS)
     images = load(options, options.source, options.split).subset(options.limit)

@@ -25,7 +25,7 @@ from timm_pushpull.utils.hardware import upload
 KEEP = "keep"
 _MAX_ASPECT = 16
 _CROP_MODES = ("center", "squash", "border")
-_INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 class Geometry(Protocol):
@@ -57,8 +57,8 @@ class ResizeCenterCrop:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in _INTERPOLATIONS:
-            raise InputError(f"interpolation is {self.interpolation!r}; use one of {', '.join(_INTERPOLATIONS)}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(f"interpolation is {self.interpolation!r}; use one of {', '.join(INTERPOLATIONS)}")
         if not 1 <= self.size <= self.resize:
             raise InputError(f"image size {self.size} does not fit into a resized side of {self.resize}")
 
@@ -73,7 +73,7 @@ class ResizeCenterCrop:
         if shorter != self.resize:
             # In torchvision's order of operations: others round the longer side to another px now and then.
             width, height = (int(self.resize * side / shorter) for side in image.size)
-            image = image.resize((width, height), _INTERPOLATIONS[self.interpolation])
+            image = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
         return np.asarray(image)
 
     def __call__(self, image: Image.Image) -> np.ndarray:

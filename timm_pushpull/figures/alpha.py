@@ -35,6 +35,12 @@ def alpha_values(model: nn.Module) -> np.ndarray:
     return alpha.cpu().numpy()
 
 
+def _short(value: float) -> str:
+    """Two digits behind the point, or one that is not 0."""
+    text = f"{value:.2f}"
+    return text if float(text) or not value else f"{value:.1g}"
+
+
 def plot_alpha(alpha_of: Mapping[str, np.ndarray]) -> Figure:
     """Plot a histogram of alpha per network, all with the same bins and scales, and a tick for each channel.
 
@@ -64,9 +70,9 @@ def plot_alpha(alpha_of: Mapping[str, np.ndarray]) -> Figure:
         panel.tick_params(labelsize=8)
         panel.tick_params(axis="x", pad=9)
         tidy(panel)
-        low, high = np.quantile(alpha, (0.05, 0.95)).round(2) + 0.0  # no -0.00
+        low, high = map(_short, np.quantile(alpha, (0.05, 0.95)))
         summaries.append(
-            f"{model}, {len(alpha)} channels: median {median:.2f}, 90 % between {low:.2f} and {high:.2f}, "
+            f"{model}, {len(alpha)} channels: median {median:.2f}, 90 % between {low} and {high}, "
             f"{100 * (alpha < 0).mean():.0f} % below 0, {100 * (np.abs(alpha) <= 1).mean():.0f} % with |α| ≤ 1"
         )
     figure.supxlabel("inhibition strength α", size=10)

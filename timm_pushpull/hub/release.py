@@ -74,7 +74,10 @@ class Release:
         held = present(path, FILES)
         missing = [name for name in REQUIRED if name not in held]
         if missing:
-            raise InputError(f"{str(path)!r} is not a finished run: it lacks {', '.join(missing)}")
+            raise InputError(
+                f"{str(path)!r} is not a finished run: it lacks {', '.join(missing)}; repeat its training command with "
+                f"--resume, and without --skip-benchmark"
+            )
         check_files(path, held)
         texts = {name: read_file(path, name).decode() for name in (CONFIG, RECIPE, RESULTS, CARD)}
         config, recipe, card = (

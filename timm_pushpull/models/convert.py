@@ -12,7 +12,7 @@ from timm.models import register_notrace_module, split_model_name_tag
 from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull import PushPullConv2d
-from timm_pushpull.layers.push_pull_base import Alpha, alpha_tensor, push_pull_layers
+from timm_pushpull.layers.push_pull_base import Alpha, PushPullBase, alpha_tensor, push_pull_layers
 from timm_pushpull.utils.errors import InputError
 
 #: The registered name of networks with a converted stem; see `timm_pushpull.models.converted`.
@@ -206,6 +206,8 @@ def push_pull_unit(conv: Any, name: str, **kwargs: Any) -> PushPullConv2d:
         InputError: It is something else.
     """
     if type(conv) not in (nn.Conv2d, *AdaptedPushPullConv2d.convertible):
+        if isinstance(conv, PushPullBase):
+            raise InputError(f"{name} is a {type(conv).__name__} already; leave the conversion out")
         raise InputError(f"{name} is a {type(conv).__name__}; only plain and timm's own convolutions can be converted")
     try:
         if type(conv) is nn.Conv2d:

@@ -19,7 +19,7 @@ from torch import nn
 
 from timm_pushpull.layers.push_pull import push_pull_units
 from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size, read_state_dict
-from timm_pushpull.models._pretrained import weights_file
+from timm_pushpull.models._pretrained import RELEASES, weights_file
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED, network_name
 from timm_pushpull.models.size_limit import limited_by
@@ -59,10 +59,29 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
     except InputError:
         raise
     except Exception as error:  # networks raise many kinds for bad arguments
+        if "Invalid pretrained tag" in str(error):
+            raise _unknown_tag(name) from error
         if unexpected := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             network = kwargs.get("base", name)  # of a converted stem
-            raise InputError(f"cannot create {network}: it has no argument {unexpected[1]}; leave it out") from error
+            raise InputError(
+                f"cannot create {network}: it has no argument {unexpected[1]}; leave it out (an empty --model-args "
+                f"clears those of a recipe)"
+            ) from error
+        if kwargs.get("pretrained"):
+            raise InputError(f"cannot load the pretrained weights of {name}: {one_line(error)}") from error
         raise InputError(f"cannot create {name}: {one_line(error)}; check the model's arguments") from error
+
+
+def _unknown_tag(name: str) -> InputError:
+    """The error for a name with an unknown tag, with advice for the released weights of timm's own networks."""
+    architecture = split_model_name_tag(name)[0]
+    if (RELEASES / name / WEIGHTS).is_file():
+        place = RELEASES / name
+        return InputError(
+            f"timm's {architecture} has no weights {name}; use local-dir:{place} as the model, or, to train, --model "
+            f"{architecture} --no-pretrained --initial-checkpoint {place}"
+        )
+    return InputError(f"{name} has no such weights; timm.list_pretrained('{architecture}.*') names them")
 
 
 def _crop_pct(geometry: ResizeCenterCrop) -> float:
@@ -178,6 +197,8 @@ def load_model(
     except InputError:
         raise
     except Exception as error:  # timm, torch, huggingface_hub and the file system raise many kinds
+        if "Invalid pretrained tag" in str(error):
+            raise _unknown_tag(name) from error
         raise InputError(
             f"cannot load weights of {name!r} from {weights or source or 'the registry'}: {one_line(error)}"
         ) from error

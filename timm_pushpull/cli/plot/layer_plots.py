@@ -115,6 +115,10 @@ def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
     from timm_pushpull import figures, set_inhibition
     from timm_pushpull.data.preprocessing import model_geometry
 
+    if not 0 < abs(options.contrast) <= 1:
+        raise InputError(f"--contrast is {options.contrast:g}; use -1 to 1, but not 0")
+    if not (options.sigma > 0 and math.isfinite(options.sigma)):
+        raise InputError(f"--sigma is {options.sigma:g}; use noise above 0")
     model, name = load_named(options.model, options.weights)
     layer = figures.push_pull_layer(model)
     if options.alpha is not None:
@@ -126,8 +130,6 @@ def _snr(options: argparse.Namespace) -> tuple[Figure, dict[str, Any]]:
         image, signal, what = (pixels / 255 - mean) / std, None, f"image {options.image.name}"
     else:
         signal = figures.vertical_bar(layer)
-        if not math.isfinite(options.contrast):
-            raise InputError(f"--contrast is {options.contrast}; use a finite number")
         image = options.contrast * signal / std
         what = f"a vertical bar 5 px wide of contrast {options.contrast:g} on the mean colour"
     ratios = figures.signal_to_noise(layer, image, options.sigma / std.ravel(), signal, options.seed)

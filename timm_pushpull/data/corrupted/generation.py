@@ -69,6 +69,12 @@ class Outcome:
         return cls(manifest, 0, len(manifest["unreadable"]), before)
 
 
+def check_shard(number: int, shards: int) -> None:
+    """Raise InputError unless this is one of the shards 1/N to N/N."""
+    if not 1 <= number <= shards:
+        raise InputError(f"shard is {number}/{shards}; use 1/{max(shards, 1)} to {max(shards, 1)}/{max(shards, 1)}")
+
+
 def generate(
     images: ImageSet,
     output: Path | str,
@@ -109,9 +115,8 @@ def generate(
             works on, unless on another shard; images of several sizes for `npy`; no readable image; a place that cannot
             be written to or is full.
     """
+    check_shard(*shard)
     number, shards = shard
-    if not 1 <= number <= shards:
-        raise InputError(f"shard is {number}/{shards}; use 1/{max(shards, 1)} to {max(shards, 1)}/{max(shards, 1)}")
     if overwrite and shards > 1:
         raise InputError("overwriting would remove what other shards have made; remove the folder instead")
     workers = (os.cpu_count() or 1) if workers is None else workers
