@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from timm_pushpull.benchmark.results import InitialWeights, Results
 from timm_pushpull.layers.push_pull_base import PushPullBase
 from timm_pushpull.models import NAMESPACE, RELEASES
-from timm_pushpull.models._checkpoints import read_state_dict, stem_settings, with_settings
+from timm_pushpull.models.checkpoints import read_state_dict, stem_settings, with_settings
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED, UNIT_ARGUMENTS, network_name
 from timm_pushpull.models.weights import CONFIG, WEIGHTS, create_model, weights_hash

@@ -17,7 +17,7 @@ from support.hub_server import OTHER_TOKEN, TOKEN
 from support.paths import ROOT
 from support.processes import run_command
 from timm_pushpull import InputError
-from timm_pushpull.models import NAMESPACE, _pretrained
+from timm_pushpull.models import NAMESPACE, pretrained
 from timm_pushpull.models.weights import load_model
 from timm_pushpull.utils.files import sha256
 from timm_pushpull.utils.hub_client import download
@@ -42,7 +42,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def installed(monkeypatch, tmp_path) -> None:
     """Act like an installed package, without the releases of a source checkout."""
-    monkeypatch.setattr(_pretrained, "RELEASES", tmp_path / "nowhere")
+    monkeypatch.setattr(pretrained, "RELEASES", tmp_path / "nowhere")
 
 
 @pytest.fixture
@@ -112,14 +112,14 @@ def test_offline_from_the_cache(published, hub, run, monkeypatch):
 
 def test_a_source_checkout_asks_nobody(hub, run, monkeypatch, tmp_path):
     (tmp_path / NAME).symlink_to(run)
-    monkeypatch.setattr(_pretrained, "RELEASES", tmp_path)
+    monkeypatch.setattr(pretrained, "RELEASES", tmp_path)
     assert equal(timm.create_model(NAME, pretrained=True), run)
     assert hub.requests == []
 
 
 def test_a_source_checkout_does_not_stand_in_for_what_is_asked_by_its_address(hub, run, monkeypatch, tmp_path):
     (tmp_path / NAME).symlink_to(run)
-    monkeypatch.setattr(_pretrained, "RELEASES", tmp_path)
+    monkeypatch.setattr(pretrained, "RELEASES", tmp_path)
     write_run(tmp_path / "other", classes=tuple("abcdefghij"))
     for place in (REPO, f"lab/{NAME}"):
         hub.add(place, files(tmp_path / "other"))
@@ -138,7 +138,7 @@ def test_another_cache_and_another_pooling(published, tmp_path):
 
 @pytest.mark.parametrize("name", ["efficientnet_b0_pushpull", "resnet50_pushpull5", "resnet18_cifar.in1k"])
 def test_what_has_no_weights_yet_says_what_has(hub, name):
-    if name in _pretrained.PUBLISHED or any(one.startswith(f"{name}.") for one in _pretrained.PUBLISHED):
+    if name in pretrained.PUBLISHED or any(one.startswith(f"{name}.") for one in pretrained.PUBLISHED):
         pytest.skip("has weights by now")
     with pytest.raises(InputError, match=f"{name} has no published weights yet; there are .*{NAME}"):
         timm.create_model(name, pretrained=True)
@@ -255,7 +255,7 @@ def test_the_file_that_is_named_is_the_one_that_loads(hub, installed, run, tmp_p
 
 
 def test_a_file_that_is_named_is_not_replaced_by_the_release_of_a_checkout(hub, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(_pretrained, "RELEASES", tmp_path / "releases")
+    monkeypatch.setattr(pretrained, "RELEASES", tmp_path / "releases")
     write_run(tmp_path / "releases" / NAME, classes=tuple("abcdefghij"))
     hub.add(REPO, {"other.safetensors": (run / "model.safetensors").read_bytes()})
     assert equal(timm.create_model(NAME, pretrained=True), tmp_path / "releases" / NAME)

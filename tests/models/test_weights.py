@@ -20,7 +20,7 @@ from support.example_run import CLASSES, SMALL, write_run
 from timm_pushpull import InputError, convert_stem
 from timm_pushpull.data.preprocessing import ResizeCenterCrop
 from timm_pushpull.layers.push_pull_base import push_pull_layers
-from timm_pushpull.models._checkpoints import stem_settings
+from timm_pushpull.models.checkpoints import stem_settings
 from timm_pushpull.models.weights import create_model, label_names, load_model, save_model, stem_avg_size, tag_of
 
 

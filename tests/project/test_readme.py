@@ -17,7 +17,7 @@ import timm_pushpull
 from support.example_run import SMALL, write_run
 from support.hub_server import TOKEN
 from support.paths import ROOT
-from timm_pushpull.models import NAMESPACE, _pretrained
+from timm_pushpull.models import NAMESPACE, pretrained
 
 README = (ROOT / "README.md").read_text()
 
@@ -35,7 +35,7 @@ def test_use_our_weights(hub, monkeypatch, tmp_path):
         files = {path.name: path.read_bytes() for path in (tmp_path / architecture).iterdir()}
         repo = hub.add(f"{NAMESPACE}/{architecture}.{tag}", files)
         repo.tags["v1"] = repo.head()
-    monkeypatch.setattr(_pretrained, "RELEASES", tmp_path / "nowhere")
+    monkeypatch.setattr(pretrained, "RELEASES", tmp_path / "nowhere")
     models = []
     for statement in ast.parse(code("Weights", "python")).body:
         scope = {"timm": timm, "timm_pushpull": timm_pushpull}

@@ -1,8 +1,8 @@
 """The registered architectures. Importing this package registers them in timm."""
 
 from timm_pushpull.models import converted, convnext, efficientnet, mobilenetv3, regnet, resnet, rivals
-from timm_pushpull.models._checkpoints import keep_metadata
-from timm_pushpull.models._pretrained import NAMESPACE, RELEASES, weights_name
+from timm_pushpull.models.checkpoints import keep_metadata
+from timm_pushpull.models.pretrained import NAMESPACE, RELEASES, weights_name
 
 keep_metadata()
 

@@ -17,9 +17,9 @@ from timm.models import (
 from torch import nn
 
 from timm_pushpull.layers.push_pull_base import Alpha
-from timm_pushpull.models._pretrained import push_pull_filter_fn, with_weights
-from timm_pushpull.models._stem import imagenet_cfg
 from timm_pushpull.models.convert import CONVERTED, SOURCES, convert_stem, without_sources
+from timm_pushpull.models.pretrained import push_pull_filter_fn, with_weights
+from timm_pushpull.models.stem import imagenet_cfg
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 
 default_cfgs = generate_default_cfgs({CONVERTED: imagenet_cfg(first_conv="conv1", classifier="fc")})

@@ -7,8 +7,8 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
-from timm_pushpull.models._pretrained import build_model
-from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
+from timm_pushpull.models.pretrained import build_model
+from timm_pushpull.models.stem import PushPullStem, imagenet_cfg
 
 
 class PushPullConvNeXt(PushPullStem, ConvNeXt):

@@ -10,8 +10,8 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from timm_pushpull.models._pretrained import build_model
-from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
+from timm_pushpull.models.pretrained import build_model
+from timm_pushpull.models.stem import PushPullStem, imagenet_cfg
 
 # EfficientNet-B0's stages, in timm's block notation (Tan and Le 2019, Table 1).
 _B0_STAGES = [

@@ -11,8 +11,8 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_act_layer
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
-from timm_pushpull.models._pretrained import build_model
-from timm_pushpull.models._stem import PushPullStem, imagenet_cfg
+from timm_pushpull.models.pretrained import build_model
+from timm_pushpull.models.stem import PushPullStem, imagenet_cfg
 from timm_pushpull.utils.errors import InputError
 
 # MobileNetV3-Large's stages, in timm's block notation (Howard et al. 2019, Table 1).

@@ -13,8 +13,8 @@ from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from timm_pushpull.models._pretrained import build_model, published
-from timm_pushpull.models._stem import IMAGENETTE, PushPullStem, imagenet_cfg
+from timm_pushpull.models.pretrained import build_model, published
+from timm_pushpull.models.stem import IMAGENETTE, PushPullStem, imagenet_cfg
 from timm_pushpull.utils.errors import InputError
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)

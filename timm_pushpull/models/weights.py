@@ -18,10 +18,10 @@ from timm.models import is_model, list_models, split_model_name_tag
 from torch import nn
 
 from timm_pushpull.layers.push_pull import push_pull_units
-from timm_pushpull.models._checkpoints import AVG_SIZE, check_avg_size, read_state_dict
-from timm_pushpull.models._pretrained import RELEASES, weights_file
+from timm_pushpull.models.checkpoints import AVG_SIZE, check_avg_size, read_state_dict
 from timm_pushpull.models.config import parse_config
 from timm_pushpull.models.convert import CONVERTED, network_name
+from timm_pushpull.models.pretrained import RELEASES, weights_file
 from timm_pushpull.models.size_limit import limited_by
 from timm_pushpull.utils.errors import InputError, one_line, unknown
 from timm_pushpull.utils.files import sha256, write_file

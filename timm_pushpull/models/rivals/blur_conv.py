@@ -11,7 +11,7 @@ from torch import nn
 from timm_pushpull.layers.blur_pool import BlurPool2d, BlurredConv2d, BlurredPushPullConv2d, blur_pool_after
 from timm_pushpull.layers.push_pull import PushPullConv2d
 from timm_pushpull.layers.push_pull_base import conv_kwargs
-from timm_pushpull.models._stem import one_convolution
+from timm_pushpull.models.stem import one_convolution
 from timm_pushpull.utils.errors import InputError
 
 

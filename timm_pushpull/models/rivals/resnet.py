@@ -11,8 +11,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import ResNet
 
-from timm_pushpull.models._pretrained import build_model
-from timm_pushpull.models._stem import PushPull2020Stem
+from timm_pushpull.models.pretrained import build_model
 from timm_pushpull.models.resnet import (
     RESNET18,
     RESNET50,
@@ -23,6 +22,7 @@ from timm_pushpull.models.resnet import (
     resnet_cfg,
 )
 from timm_pushpull.models.rivals.blur_conv import BlurConv1, BlurConv2
+from timm_pushpull.models.stem import PushPull2020Stem
 
 _ZHANG = {"paper_name": "Making Convolutional Networks Shift-Invariant Again", "paper_ids": "arXiv:1904.11486"}
 _VASCONCELOS = {

@@ -10,8 +10,8 @@ from torch import nn
 
 from timm_pushpull.layers.push_pull_2020 import PushPull2020Conv2d
 from timm_pushpull.layers.push_pull_base import Alpha, push_pull_layers
-from timm_pushpull.models._pretrained import push_pull_2020_filter_fn, push_pull_filter_fn
 from timm_pushpull.models.convert import push_pull_unit
+from timm_pushpull.models.pretrained import push_pull_2020_filter_fn, push_pull_filter_fn
 from timm_pushpull.utils.errors import InputError
 
 #: The entries of a default cfg for weights trained on Imagenette, if the network has ImageNet's strides.

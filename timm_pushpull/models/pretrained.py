@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from timm_pushpull.layers.push_pull import PushPullConv2d
-from timm_pushpull.models._checkpoints import AVG_SIZE, SCALE, check_avg_size, other_setting, with_metadata
+from timm_pushpull.models.checkpoints import AVG_SIZE, SCALE, check_avg_size, other_setting, with_metadata
 from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.hub_client import WEIGHTS, download, split_revision
 
