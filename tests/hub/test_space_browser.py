@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +15,7 @@ from PIL import Image
 from support.browser import Browser, Page, chromium, complaints, expect
 from support.example_space import CIFAR, IMAGENETTE, PLAIN_CIFAR, app, example_image, networks
 from support.paths import needs_releases
-from support.processes import Command
+from support.processes import Command, free_port
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.corruptions import corrupt
 from timm_pushpull.models import RELEASES
@@ -27,10 +26,8 @@ pytestmark = needs_releases
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> Iterator[str]:
     """The Space as its command starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    port = free_port()
+    place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "GRADIO_ANALYTICS_ENABLED": "False"}
     uploads = str(tmp_path_factory.mktemp("uploads"))
     with Command("hub/space/app.py", **place, GRADIO_TEMP_DIR=uploads) as command:
         address = f"http://127.0.0.1:{port}/"

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,14 @@ def options(settings: Mapping[str, object]) -> list[str]:
     """Settings as a command line takes them; a list is several values of one option."""
     given = [(f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in settings.items()]
     return [str(part) for option in given for part in option]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
+    """Wait until a condition holds; an assertion fails if it does not in this time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
 
 
 def free_port() -> str:

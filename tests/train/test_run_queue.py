@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from support.paths import ROOT
-from support.processes import Command, assert_one_clear_line
+from support.processes import Command, assert_one_clear_line, wait_until
 from timm_pushpull.benchmark.results import Results
 from timm_pushpull.utils.locks import lock_file
 from train import run_queue
@@ -44,7 +43,8 @@ name, wait_for, code = sys.argv[1:]
 cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 with open(f"{name}.started", "a") as file:
     file.write(f"{os.getpid()} {cores} {os.environ['OMP_NUM_THREADS']} {time.monotonic()}\\n")
-while wait_for and not os.path.exists(wait_for):
+end = time.monotonic() + 600  # not for ever, should the test fail
+while wait_for and not os.path.exists(wait_for) and time.monotonic() < end:
     time.sleep(0.02)
 if int(code):
     sys.exit(int(code))
@@ -70,13 +70,6 @@ def starts(folder: Path, name: str) -> list[list[str]]:
     """Process, cores, threads and time of every start of a job."""
     path = folder / f"{name}.started"
     return [line.rsplit(" ", 2) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def process_of(folder: Path, name: str) -> int:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +16,7 @@ import torch
 from support.example_training import assert_same, folder_arguments, read_checkpoint, start
 from support.image_folder import make_image_folder
 from support.paths import ROOT
-from support.processes import Command, wait_for_all
+from support.processes import Command, wait_for_all, wait_until
 from train import train
 from train.log import LogWindow
 from train.signals import StopRequest
@@ -26,13 +25,6 @@ from train.trainer import Trainer
 #: No checkpoint but those of the signals and the end.
 RARELY = {"limit": 60, "batch-size": 2, "save-minutes": 100}
 STEPS = 60  # 2 epochs
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def said(command: Command, stream: str = "stderr") -> str:
@@ -239,7 +231,7 @@ echo "$(basename "$0") $1 ${2-}" >> calls
 case "$(basename "$0")" in
     scontrol) [ "$1" != show ] || echo localhost ;;
     scancel) touch stop ;;
-    srun) while [ ! -e stop ]; do sleep 0.05; done; exit "$CODE" ;;
+    srun) while [ ! -e stop ] && [ $SECONDS -lt 600 ]; do sleep 0.05; done; exit "$CODE" ;;
 esac
 """
 
