@@ -59,7 +59,6 @@ from train.trainer import Trainer, diverged, load_checkpoint, save_checkpoint
 
 def main() -> None:
     options, settings = parse()
-    check_options(options, settings)
     folders = [
         RunFolder(
             options.output if options.single else options.output / check_name(name, "a model of the recipe"),
@@ -68,6 +67,7 @@ def main() -> None:
         )
         for name in settings.models
     ]
+    check_options(options, settings)
     baseline = Results.load(options.baseline) if options.baseline else None
     accelerator = start_accelerator(options.device, settings.precision)
     new = [not (folder.results or folder.is_trained or folder.has_checkpoints) for folder in folders]
