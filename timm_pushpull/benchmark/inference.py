@@ -26,14 +26,14 @@ def geometry_of(model: object, geometry: Geometry | None) -> Geometry:
     return model_geometry(model)
 
 
-def check_module(model: object, device: torch.device | str) -> None:
-    """Raise InputError for a module on another kind of device or in half precision."""
+def check_module(model: object, device: torch.device | str, precision: str) -> None:
+    """Raise InputError for a module on another kind of device, or in half precision for another forward pass."""
     if not isinstance(model, nn.Module):
         return
     if (weight := next(model.parameters(), None)) is not None:
         if weight.device.type != (kind := torch.device(device).type):
             raise InputError(f"the model is on {weight.device.type}, and device is {kind}; use model.to({kind!r})")
-        if weight.dtype in (torch.float16, torch.bfloat16):
+        if weight.dtype is torch.float16 or (weight.dtype is torch.bfloat16 and precision == "fp32"):
             advice = "use model.float(), and precision='bf16' to compute in half precision"
             raise InputError(f"the model's weights are {str(weight.dtype).removeprefix('torch.')}; {advice}")
 

@@ -93,7 +93,7 @@ def evaluate(
     """
     if not callable(model):
         raise InputError(f"the model is {model!r}; give the network itself, such as timm.create_model(NAME)")
-    check_module(model, device)
+    check_module(model, device, precision)
     images = _source(model, images, geometry, options)
     mean, std = normalisation(model, mean, std)
     distributed = distributed or Distributed()
