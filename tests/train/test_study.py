@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -317,3 +319,11 @@ def test_the_study_of_fine_tuning_is_the_table_of_the_documentation():
     found = study.Study.load(study.STUDIES / "finetune")
     assert all(len(row.results) == len(row.seeds) for row in found.rows.values())
     assert study.table(found) in (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+
+
+def test_recorded_commands_hold_no_path_of_one_machine():
+    files = [*study.STUDIES.rglob("*.json"), *(ROOT / "hub" / "releases").glob("*/results.json")]
+    assert len(files) > 40
+    for path in files:
+        command = Results.load(path).command or ""
+        assert not [argument for argument in shlex.split(command) if re.search(r"(^|[=:])/", argument)], path
