@@ -54,7 +54,6 @@ _OF_SCHEDULES = {
     "decay_milestones": ("multistep",),
     "decay_rate": ("step", "multistep", "poly"),
 }
-_DEFAULT = "digits"
 _EMA_DECAY = 0.9998  # timm's default
 
 _EXAMPLES = """\
@@ -206,7 +205,7 @@ def _parser() -> Parser:
 def _add_run_options(parser: Parser) -> None:
     add = parser.add_argument_group("run").add_argument
     names = ", ".join(recipe_names())
-    add("-c", "--recipe", "--config", default=_DEFAULT, help=f"one of {names}, or a YAML file (default: %(default)s)")
+    add("-c", "--recipe", "--config", default="digits", help=f"one of {names}, or a YAML file (default: %(default)s)")
     add("--output", type=Path, default=None, help="folder of the run (default: runs/RECIPE)")
     add(
         "--baseline", type=Path, default=None,

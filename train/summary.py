@@ -37,6 +37,12 @@ def print_start(
     processes = f"{accelerator.num_processes} processes" if accelerator.num_processes > 1 else "1 process"
     steps = steps_per_epoch(images, settings.batch_size)
     epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    work = f"{epochs} of {steps:,} steps with {settings.batch_size:,} images each"
+    if measures:
+        measured = len(data.test.subset(settings.benchmark_limit))
+        work += f"; then {measured:,} test images, clean and under {cells - 1} corruptions"
+    if len(settings.models) > 1:
+        work += "; for each network"
     if recipe == "digits" and settings.dataset != DIGITS:
         recipe += f", made for handwritten digits (hflip {settings.hflip:g}, crop_padding {settings.crop_padding})"
         recipe += "; for photographs: --recipe imagenette"
@@ -46,14 +52,9 @@ def print_start(
         f"images:   {images:,} to train and {len(data.test):,} to test, of {data.test.name}, {settings.img_size} px, "
         f"{len(data.test.classes):,} classes",
         f"device:   {hardware.describe(accelerator.device)}, {settings.precision}, {processes}",
-        f"work:     {epochs} of {steps:,} steps with {settings.batch_size:,} images each",
+        f"work:     {work}",
         f"output:   {output}",
     ]
-    if measures:
-        measured = len(data.test.subset(settings.benchmark_limit))
-        lines[4] += f"; then {measured:,} test images, clean and under {cells - 1} corruptions"
-    if len(settings.models) > 1:
-        lines[4] += "; for each network"
     accelerator.print("\n".join(map(printable, lines)) + "\n")
 
 

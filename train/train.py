@@ -156,7 +156,7 @@ def resolve(settings: Settings, train: ImageSet, test: ImageSet, accelerator: Ac
     if settings.task == "retrieval":
         check_top(settings.top, len(train))
         hash_targets(len(train.classes), settings.hash_bits)  # raises now if there are none
-    with torch.device("meta"):  # all models, so that a wrong name of the last one is not found after hours
+    with torch.device("meta"):  # all models, so that a wrong argument for the last one is not found after hours
         # With the tag of pretrained weights, for their preprocessing.
         names = [weights_name(name) if settings.pretrained else name for name in settings.models]
         models = [create_model(name, **settings.model_args) for name in names]

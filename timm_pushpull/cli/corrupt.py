@@ -18,7 +18,7 @@ from timm_pushpull.cli.options import (
 from timm_pushpull.cli.parser import add_command
 from timm_pushpull.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from timm_pushpull.utils import provenance
-from timm_pushpull.utils.errors import InputError, unknown
+from timm_pushpull.utils.errors import InputError
 from timm_pushpull.utils.text import say
 
 
@@ -58,22 +58,17 @@ def add(commands) -> None:
 
 def _corrupt(options: argparse.Namespace) -> int:
     check_corruption_options(options)
-    shard = re.fullmatch(r"(\d+)/(\d+)", options.shard)
-    if not shard:
+    numbers = re.fullmatch(r"(\d+)/(\d+)", options.shard)
+    if not numbers:
         raise InputError(f"--shard is {options.shard!r}; use i/N, such as 1/4")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers is {options.workers}; use at least 1")
+    shard = int(numbers[1]), int(numbers[2])
     size = _number("--size", options.size, "keep")
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"{str(options.output)!r} is a file; give a folder")
 
-    from timm_pushpull.data.corrupted import LAYOUTS, generate
-    from timm_pushpull.data.corrupted.generation import check_shard
+    from timm_pushpull.data.corrupted.generation import check_generation, generate
 
-    number, shards = map(int, shard.groups())
-    check_shard(number, shards)
-    if options.format not in LAYOUTS:
-        raise unknown("format", options.format, LAYOUTS)
+    check_generation(options.format, shard, options.workers, options.overwrite)
     images = load(options, options.source, options.split).subset(options.limit)
     outcome = generate(
         images,
@@ -87,7 +82,7 @@ def _corrupt(options: argparse.Namespace) -> int:
         jpeg_quality=options.jpeg_quality or "none",
         frost_dir=options.frost_dir,
         workers=options.workers,
-        shard=(int(shard[1]), int(shard[2])),
+        shard=shard,
         overwrite=options.overwrite,
         command=_command(),
     )

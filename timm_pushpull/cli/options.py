@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timm_pushpull import corruptions
+from timm_pushpull.corruptions.functional import check_uint64
 from timm_pushpull.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ def check_corruption_options(options: argparse.Namespace) -> None:
     """
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit is {options.limit}; use at least one image")
-    if options.seed < 0:
-        raise InputError(f"--seed is {options.seed}; use 0 or more")
+    check_uint64("--seed", options.seed)
     quality = options.jpeg_quality
     if quality not in (None, "none") and not (quality.isdecimal() and 1 <= int(quality) <= 100):
         raise InputError(f"--jpeg-quality is {quality!r}; use 1 to 100 or none")

@@ -189,8 +189,8 @@ def load_model(
             f"{name!r} has weights of its own; leave out {weights!r}, or give the name of an architecture with it"
         )
     source = next((text for text in (weights, name) if text and text.startswith(_SOURCES)), None)
-    if not name.startswith(_SOURCES) and not is_model(split_model_name_tag(name)[0]):
-        raise unknown("model", name, list_models(), "timm.list_models()")
+    if not name.startswith(_SOURCES):
+        check_model_name(name)
     try:
         with quiet_hub():
             return _load(name, weights, source, model_args or {})

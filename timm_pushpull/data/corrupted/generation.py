@@ -69,10 +69,17 @@ class Outcome:
         return cls(manifest, 0, len(manifest["unreadable"]), before)
 
 
-def check_shard(number: int, shards: int) -> None:
-    """Raise InputError unless this is one of the shards 1/N to N/N."""
+def check_generation(format: str, shard: tuple[int, int], workers: int | None, overwrite: bool) -> None:
+    """Raise InputError for arguments of `generate` that are wrong whatever the images."""
+    number, shards = shard
     if not 1 <= number <= shards:
         raise InputError(f"shard is {number}/{shards}; use 1/{max(shards, 1)} to {max(shards, 1)}/{max(shards, 1)}")
+    if overwrite and shards > 1:
+        raise InputError("overwriting would remove what other shards have made; remove the folder instead")
+    if workers is not None and workers < 1:
+        raise InputError(f"the number of workers is {workers}; use 1 or more")
+    if format not in LAYOUTS:
+        raise unknown("format", format, LAYOUTS)
 
 
 def generate(
@@ -115,15 +122,9 @@ def generate(
             works on, unless on another shard; images of several sizes for `npy`; no readable image; a place that cannot
             be written to or is full.
     """
-    check_shard(*shard)
+    check_generation(format, shard, workers, overwrite)
     number, shards = shard
-    if overwrite and shards > 1:
-        raise InputError("overwriting would remove what other shards have made; remove the folder instead")
     workers = (os.cpu_count() or 1) if workers is None else workers
-    if workers < 1:
-        raise InputError(f"the number of workers is {workers}; use 1 or more")
-    if format not in LAYOUTS:
-        raise unknown("format", format, LAYOUTS)
     job = make_job(
         images,
         preset=preset,
