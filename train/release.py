@@ -220,7 +220,7 @@ def weights_table(planned: Mapping[str, PlannedRelease], releases: Path) -> str:
         cells = [
             percentage(results.clean_error, intervals.clean_error),
             percentage(results.mce, intervals.mce),
-            percentage(comparison.row.mrce, comparison.mrce_interval) + dagger if comparison else "baseline",
+            percentage(comparison.row.mrce, comparison.row.mrce_interval) + dagger if comparison else "baseline",
         ]
         rows.append(
             [

@@ -290,17 +290,25 @@ def test_a_difference_may_be_chance_if_its_interval_says_so():
     # 0.475 is outside of each interval alone, but the difference is within 2.83 points.
     found, reach = compared(0.063, 0.475, (0.455, 0.495)), (0.04**2 + (0.02 / 0.475) ** 2) ** 0.5
     assert (found.may_be_chance, found.clean_may_be_chance) == (True, True)
-    assert found.mrce_interval == pytest.approx((0.95 * (1 - reach), 0.95 * (1 + reach)), abs=1e-4)
+    assert found.row.mrce_interval == pytest.approx((0.95 * (1 - reach), 0.95 * (1 + reach)), abs=1e-4)
     found = compared(0.065, 0.45, (0.43, 0.47))
     assert (found.may_be_chance, found.clean_may_be_chance) == (False, False)
     # The interval is the same with the baseline that the results hold.
     results = replace(found.results, baseline=base.as_baseline())
     results = Results.from_json(results.to_json(), "results.json")
-    assert Comparison.recorded(results).mrce_interval == pytest.approx(found.mrce_interval)
+    assert Comparison.recorded(results).row.mrce_interval == pytest.approx(found.row.mrce_interval)
     # Files of older versions hold no interval of their baseline: it is taken to be as wide.
     recorded = Comparison.recorded(replace(results, baseline=replace(results.baseline, intervals=None)))
-    assert recorded.mrce_interval == pytest.approx((0.9 * (1 - 0.0598), 0.9 * (1 + 0.0598)), abs=1e-3)
+    assert recorded.row.mrce_interval == pytest.approx((0.9 * (1 - 0.0598), 0.9 * (1 + 0.0598)), abs=1e-3)
     assert not recorded.may_be_chance
+
+
+def test_the_interval_of_mrce_is_printed(tmp_path, run_inside):
+    paths = [tmp_path / "base.json", tmp_path / "own.json"]
+    for path, error in zip(paths, (0.5, 0.475), strict=True):
+        intervals = Intervals(mce=(error - 0.02, error + 0.02))
+        some_results(path.stem, errors={"fog": [error] * 5}, intervals=intervals).save(path)
+    assert "95 % interval of mrCE over test images: own 89.5 to 100.5 %." in compare(run_inside, *paths).stdout
 
 
 def test_nothing_is_said_of_a_recorded_baseline_that_is_not_shown():

@@ -21,13 +21,13 @@ from support.example_run import RETRIEVAL, some_results
 from support.processes import assert_one_clear_line
 from timm_pushpull import cli, metrics
 from timm_pushpull.benchmark.comparison import compare
-from timm_pushpull.benchmark.results import Results
+from timm_pushpull.benchmark.results import Intervals, Results
 from timm_pushpull.corruptions import CORRUPTIONS, corrupt
 from timm_pushpull.figures import read_preset_image, report
 from timm_pushpull.figures.report.charts import mean_curve, severity_curves
 from timm_pushpull.figures.report.groups import headings, load_groups
 from timm_pushpull.figures.report.sections import shade
-from timm_pushpull.figures.report.sentences import MINUS, NO_BREAK, NONE, TO
+from timm_pushpull.figures.report.sentences import MINUS, NO_BREAK, NONE, TO, verdict
 from timm_pushpull.metrics import confidence_interval
 from timm_pushpull.utils.files import sha256
 
@@ -111,7 +111,9 @@ def test_the_leaderboard_has_the_figures_of_the_results(page, expected):
         assert values == [line.clean_error, line.mce, line.mrce, line.r_net]
         low, high = confidence_interval(line.mce, 100)
         assert row[2][0] == f"{100 * line.mce:.1f}{NO_BREAK}%|{100 * low:.1f}{TO}{100 * high:.1f}"
-        assert row[3][0] == f"{100 * line.mrce:.1f}{NO_BREAK}%"
+        low, high = line.mrce_interval or (None, None)
+        ends = "" if low is None else f"|{100 * low:.1f}{TO}{100 * high:.1f}"
+        assert row[3][0] == f"{100 * line.mrce:.1f}{NO_BREAK}%{ends}"
         assert row[4][0].replace(MINUS, "-") == f"{100 * line.r_net:.1f}{NO_BREAK}%"
 
 
@@ -183,7 +185,7 @@ def test_r_net_is_0_on_the_lines_of_the_plane(page, expected):
 
 def test_captions_follow_from_the_results(page, expected):
     text, (found, lines) = text_of(page), expected
-    assert "Under corruptions 1 of 3 models have fewer errors than plain" in text
+    assert "Under corruptions 1 of 3 models has fewer errors than plain" in text
     assert f"With the clean error included pushpull is best (R net {100 * lines[2].r_net:.1f}" in text
     assert "Of 3 models 1 below the dashed line and 1 below the dotted line." in text
     assert "The mean error of plain is highest under" in text
@@ -193,6 +195,20 @@ def test_captions_follow_from_the_results(page, expected):
         for error, other in zip(*(r.errors[name] for r in (found[2], found[0])), strict=True)
     )
     assert f"{100 * gap:.1f} percentage points less" in text
+
+
+@pytest.mark.parametrize("reach", [0.01, 0.05])
+def test_an_mrce_that_may_be_chance_is_called_so(tmp_path, reach):
+    for name, error in (("plain", 0.5), ("unit", 0.48)):
+        intervals = Intervals(mce=(error - reach, error + reach))
+        some_results(name, errors={"fog": [error] * 5}, intervals=intervals).save(tmp_path / f"{name}.json")
+    (group,) = load_groups([tmp_path / "plain.json", tmp_path / "unit.json"])
+    base, own = group.entries
+    assert base.interval("mrce") is None
+    low, high = own.interval("mrce")
+    assert (low + high) / 2 == pytest.approx(0.96)
+    chance = f"; the difference may be chance, for 100{NO_BREAK}% lies in the interval"
+    assert (chance in verdict(group)) == (high > 1) == (reach == 0.05)
 
 
 def test_alpha_is_read_from_the_weights_that_were_measured(page, given, tmp_path):

@@ -35,6 +35,9 @@ class ComparisonRow:
         is_baseline: Whether the model is its own baseline.
         clean_error, mce: Fractions.
         mrce: Mean of `relative` (Eq. 10).
+        mrce_interval: Its 95 % interval over test images, fractions; None where that of the mCE is not known. From the
+            relative errors of the two mCEs (delta method), as if they came from different images. Two networks err on
+            the same images, so the interval is probably too wide.
         r_net: Net error reduction (Eq. 13) with beta = mCE0 / E0, a fraction.
         relative: Corruption to the error relative to the baseline's.
         improved: Names of the figures (`mce`, `mrce`, corruptions, ...) that are better than the baseline's.
@@ -54,11 +57,17 @@ class ComparisonRow:
     absolute: Mapping[str, float] = field(default_factory=dict)
     table: str | None = None
     dataset: str = ""
+    mrce_interval: Interval | None = None
 
     @property
     def values(self) -> Mapping[str, float | None]:
         """What a table shows by corruption."""
         return self.absolute or self.relative
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether 1 lies in the interval of the mrCE."""
+        return _within(1.0, self.mrce_interval)
 
     @property
     def source(self) -> str:
@@ -102,9 +111,9 @@ class Comparison:
     def may_be_chance(self) -> bool:
         """Whether 1 lies in the 95 % interval of the mrCE; where that has none, whether the baseline's mCE lies in the
         interval of this one."""
-        if self.mrce_interval is None:
+        if self.row.mrce_interval is None:
             return _within(self.baseline.mce, (self.results.intervals or Intervals()).mce)
-        return _within(1.0, self.mrce_interval)
+        return self.row.may_be_chance
 
     @property
     def clean_may_be_chance(self) -> bool:
@@ -112,19 +121,6 @@ class Comparison:
         own, base = self.results.clean_error, self.baseline.clean_error
         reach = _reach(self.results, self.baseline, "clean_error")
         return own is not None and base is not None and reach is not None and abs(own - base) <= math.hypot(*reach)
-
-    @property
-    def mrce_interval(self) -> Interval | None:
-        """The 95 % interval of the mrCE over test images, fractions; None where the mCE has none.
-
-        From the relative errors of the two mCEs (delta method), as if they came from different images. Two networks err
-        on the same images, so the interval is probably too wide.
-        """
-        ratio, reach = self.row.mrce, _reach(self.results, self.baseline, "mce")
-        if ratio is None or reach is None or not self.results.mce or not self.baseline.mce:
-            return None
-        relative = math.hypot(reach[0] / self.results.mce, reach[1] / self.baseline.mce)
-        return ratio * (1 - relative), ratio * (1 + relative)
 
 
 def compare(measured: Sequence[Results], absolute: bool = False) -> list[ComparisonRow]:
@@ -146,6 +142,18 @@ def compare(measured: Sequence[Results], absolute: bool = False) -> list[Compari
         return rows
     means = [{name: metrics.mean_error(row) for name, row in results.errors.items()} for results in measured]
     return [_as_absolute(row, errors, means[0]) for row, errors in zip(rows, means, strict=True)]
+
+
+def interval_note(rows: Sequence[ComparisonRow]) -> str | None:
+    """The 95 % intervals of mrCE in a sentence, in percent; None where no row has one."""
+    known = [(row.model, row.mrce_interval) for row in rows if row.mrce_interval]
+    if not known:
+        return None
+    ends = ", ".join(f"{model} {100 * low:.1f} to {100 * high:.1f} %" for model, (low, high) in known)
+    return (
+        f"95 % interval of mrCE over test images: {ends}. Where it holds 100 %, the difference may be chance. It does "
+        f"not cover other training runs."
+    )
 
 
 def published(table: str) -> list[ComparisonRow]:
@@ -249,6 +257,14 @@ def _reach(results: Results, baseline: Results, name: str) -> tuple[float, float
     return own, base
 
 
+def _mrce_interval(mrce: float | None, results: Results, baseline: Results) -> Interval | None:
+    reach = _reach(results, baseline, "mce")
+    if mrce is None or reach is None or not results.mce or not baseline.mce:
+        return None
+    relative = math.hypot(reach[0] / results.mce, reach[1] / baseline.mce)
+    return mrce * (1 - relative), mrce * (1 + relative)
+
+
 def _within(value: float | None, interval: Interval | None) -> bool:
     return value is not None and interval is not None and interval[0] <= value <= interval[1]
 
@@ -270,6 +286,7 @@ def _measured(results: Results, baseline: Results, is_baseline: bool = False) ->
         relative,
         frozenset(),
         dataset=results.dataset,
+        mrce_interval=None if is_baseline else _mrce_interval(mrce, results, baseline),
     )
     return _judged(row, baseline.clean_error, baseline.mce)
 

@@ -49,7 +49,16 @@ def add(commands) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from timm_pushpull.benchmark import paper
-    from timm_pushpull.benchmark.comparison import ABSOLUTE, MCE, RELATIVE, caveats, compare, published, require_errors
+    from timm_pushpull.benchmark.comparison import (
+        ABSOLUTE,
+        MCE,
+        RELATIVE,
+        caveats,
+        compare,
+        interval_note,
+        published,
+        require_errors,
+    )
 
     if options.format not in (None, *FORMATS):
         raise unknown("format", options.format, FORMATS)
@@ -70,6 +79,7 @@ def _compare(options: argparse.Namespace) -> None:
         notes.append(retrieval_note(measured[0]))
     by_corruption = "errors" if options.paper == ABSOLUTE else "errors divided by the baseline's"
     notes.append(f"All figures in percent. {MCE} {RELATIVE} By corruption: {by_corruption}.")
+    notes += filter(None, [interval_note(rows)])
     notes += map(str, caveats(*measured))
     if options.paper:
         rows += published(options.paper)

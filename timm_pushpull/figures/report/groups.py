@@ -41,7 +41,9 @@ class Entry:
         return mce
 
     def interval(self, key: str) -> tuple[float, float] | None:
-        """The 95 % interval of `clean_error` or `mce`, fractions; None if there is none, as for `mrce` and `r_net`."""
+        """The 95 % interval of `clean_error`, `mce` or `mrce`, fractions; None if there is none, as for `r_net`."""
+        if key == "mrce":
+            return self.row.mrce_interval
         return getattr(self.results.intervals or Intervals(), key, None)
 
     def cell_interval(self, corruption: str, severity: int) -> tuple[float, float] | None:

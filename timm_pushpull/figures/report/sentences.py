@@ -70,16 +70,20 @@ def verdict(group: Group) -> str:
     if not others:
         return "The baseline makes no error under some corruption, so relative errors are not defined."
     base = group.baseline.name
+    chance = [entry.name for entry, _ in others if entry.row.may_be_chance]
+    whose = f" of {listed(chance)}" if chance and len(others) > 1 else ""
+    unsure = f"; the difference{whose} may be chance, for 100{NO_BREAK}% lies in the interval" if chance else ""
     if len(others) == 1:
         entry, mrce = others[0]
-        text = f"Under corruptions {entry.name} has {percent(mrce)} of the error of {base} (mrCE)"
+        text = f"Under corruptions {entry.name} has {percent(mrce)} of the error of {base} (mrCE){unsure}"
         if entry.row.r_net is None:
             return text + "."
         judged = "better than" if entry.row.r_net > 0 else "worse than" if entry.row.r_net < 0 else "equal to"
         return f"{text}. With the clean error included it is {judged} the baseline (R_net {percent(entry.row.r_net)})."
     fewer = sum(mrce < 1 for _, mrce in others)
     text = (
-        f"Under corruptions {fewer} of {len(others)} models have fewer errors than {base} (mrCE below 100{NO_BREAK}%)"
+        f"Under corruptions {fewer} of {len(others)} models {'has' if fewer == 1 else 'have'} fewer errors than {base} "
+        f"(mrCE below 100{NO_BREAK}%){unsure}"
     )
     net = {entry.name: entry.row.r_net for entry, _ in others if entry.row.r_net is not None}
     if not net:

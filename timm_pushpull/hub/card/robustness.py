@@ -62,7 +62,7 @@ def verdict(results: Results, comparison: Comparison | None) -> str:
         )
     intervals = results.intervals or Intervals()
     ends = [("clean error", intervals.clean_error), ("mCE", intervals.mce)]
-    ends += [("mrCE", comparison.mrce_interval)] if comparison else []
+    ends += [("mrCE", comparison.row.mrce_interval)] if comparison else []
     ranges = [f"{name} {percent(pair[0], 1)} to {percent(pair[1], 1)}" for name, pair in ends if pair]
     if ranges:
         lines.append(f"- **95% confidence intervals** over the test images: {', '.join(ranges)}.")
