@@ -177,6 +177,10 @@ def test_severities_that_were_not_asked_for_are_none():
         ({"workers": 0}, "workers is 0"),
         ({"model": torch.nn.Linear(1, 1).half()}, r"the model's weights are float16; use model.float\(\)"),
         ({"model": torch.nn.Linear(1, 1, device="meta")}, r"the model is on meta, and device is cpu; use model.to"),
+        (
+            {"model": create_model("resnet18_cifar_pushpull", in_chans=1)},
+            "input has 1 channels, and images have 3; create it with in_chans=3",
+        ),
         ({"preset": "imagenet-c", "geometry": ResizeCenterCrop(28, 32)}, "needs at least 32 px"),
     ],
 )

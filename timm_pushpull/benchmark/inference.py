@@ -27,9 +27,14 @@ def geometry_of(model: object, geometry: Geometry | None) -> Geometry:
 
 
 def check_module(model: object, device: torch.device | str, precision: str) -> None:
-    """Raise InputError for a module on another kind of device, or in half precision for another forward pass."""
+    """Raise InputError for a module on another kind of device, in half precision for another forward pass, or for a
+    timm model whose input does not have three channels."""
     if not isinstance(model, nn.Module):
         return
+    first = (getattr(model, "pretrained_cfg", None) or {}).get("first_conv")
+    channels = getattr(dict(model.named_modules()).get(first), "in_channels", 3) if isinstance(first, str) else 3
+    if channels != 3:
+        raise InputError(f"the model's input has {channels} channels, and images have 3; create it with in_chans=3")
     if (weight := next(model.parameters(), None)) is not None:
         if weight.device.type != (kind := torch.device(device).type):
             raise InputError(f"the model is on {weight.device.type}, and device is {kind}; use model.to({kind!r})")

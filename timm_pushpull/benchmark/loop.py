@@ -75,10 +75,10 @@ def evaluate(
         options: For an `ImageSet`: preset, seed, frost_dir, jpeg_quality, clean and workers of `OnTheFlyCorruptions`.
 
     Raises:
-        InputError: Before anything is measured: a model on another device or in half precision; an unknown corruption
-            or preset; a severity, seed or quality out of range; a `frost_dir` without the textures; images that are too
-            small. Then: outputs of the wrong shape or not finite, with the cell they come from; images other than those
-            of the log; details of another task than classification.
+        InputError: Before anything is measured: a model on another device, in half precision or without three input
+            channels; an unknown corruption or preset; a severity, seed or quality out of range; a `frost_dir` without
+            the textures; images that are too small. Then: outputs of the wrong shape or not finite, with the cell they
+            come from; images other than those of the log; details of another task than classification.
 
     Examples:
         >>> from timm_pushpull.data import ResizeCenterCrop, load_images
