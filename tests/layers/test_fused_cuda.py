@@ -1,7 +1,7 @@
 """The Triton kernels of the fused unit, on a GPU where there is one, else on the CPU in Triton's interpreter.
 
 The interpreter has to be chosen before Triton is imported. So without a GPU one test runs the others in a process of
-their own, with TRITON_INTERPRET=1.
+their own, with TRITON_INTERPRET=1: some of them, and all among the slow tests.
 """
 
 from __future__ import annotations
@@ -268,7 +268,8 @@ def test_a_backend_that_errs_is_not_used(broken, monkeypatch):
 
 
 @pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the tests above run in this process")
-def test_all_of_them_in_the_interpreter():
+@pytest.mark.parametrize("chosen", ["golden or errs or autocast", pytest.param("", marks=pytest.mark.slow)])
+def test_in_the_interpreter(chosen):
     process = run_command(
         "-m",
         "pytest",
@@ -276,6 +277,8 @@ def test_all_of_them_in_the_interpreter():
         "-p",
         "no:cacheprovider",
         "--no-header",
+        "-k",
+        chosen,
         __file__,
         TRITON_INTERPRET="1",
         OMP_NUM_THREADS="1",

@@ -39,6 +39,7 @@ def test_its_help_says_every_default(path: Path):
     assert [text for text in values if not re.search(r"\(default: |\(required\)", " ".join(text.split()))] == []
 
 
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs_on_a_cpu(tmp_path):
     process = run_command(GPU, "--quick", "--seconds", "3600", "--output", tmp_path / "gpu.json")
     assert process.returncode == 0, process.stderr

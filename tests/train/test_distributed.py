@@ -227,8 +227,21 @@ def test_parts_of_one_image_are_refused_only_where_batch_norm_needs_more():
         check("resnet18", 1, grad_accum_steps=6)
 
 
+GPUS = "train.py: error: Accelerate was told to use several GPUs, but this machine has none"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path):
+def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path, monkeypatch, run_inside):
+    """In the environment that Accelerate's launcher makes for such a process."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert_one_clear_line(run_inside(train.main, *arguments(tmp_path / "run")), GPUS)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_launcher_for_several_gpus_reports_that_there_is_none(tmp_path):
     launcher = (
         "-m",
         "accelerate.commands.launch",
@@ -240,7 +253,7 @@ def test_processes_for_several_gpus_do_not_train_on_the_cpu_in_silence(tmp_path)
     )
     process = run_command(*launcher, *arguments(tmp_path / "run"))
     assert process.returncode != 0
-    assert "train.py: error: Accelerate was told to use several GPUs, but this machine has none" in process.stderr
+    assert GPUS in process.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -70,7 +70,7 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     processes, folder = whole
     if processes > 1:
         pytest.skip("the benchmark's own tests have two")
-    results, journal, limit = Results.load(folder), tmp_path / "killed" / BENCHMARK_LOG, {"benchmark-limit": 100}
+    results, journal, limit = Results.load(folder), tmp_path / "killed" / BENCHMARK_LOG, {"benchmark-limit": 40}
     for name in ("whole", "killed"):
         copy_trained(folder, tmp_path / name)
         recipe = tmp_path / name / RECIPE
@@ -85,14 +85,14 @@ def test_a_trained_network_is_measured_without_any_state_and_measuring_resumed(w
     identity, first, *others = journal.read_text().splitlines(keepends=True)
     first = json.loads(first)
     assert first["cell"] == ["clean", 0]
-    first = with_checksum(first | pack_errors(np.ones(100, bool)))
+    first = with_checksum(first | pack_errors(np.ones(40, bool)))
     journal.write_text("".join([identity, json.dumps(first) + "\n", *others]))
     said = wait_for_all(start(tmp_path / "killed", 1, "--resume", **limit)).stdout
     assert "trained before" in said
     once, twice = (Results.load(tmp_path / name) for name in ("whole", "killed"))
     assert (once.errors, once.training, once.weights_sha256) == (twice.errors, results.training, results.weights_sha256)
     assert twice.clean_error == 1 > once.clean_error
-    assert load_recipe(tmp_path / "killed" / RECIPE).benchmark_limit == twice.num_images == 100
+    assert load_recipe(tmp_path / "killed" / RECIPE).benchmark_limit == twice.num_images == 40
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert left == {RECIPE, LOG, WEIGHTS, CONFIG, "results.json", "README.md"}
 

@@ -331,6 +331,7 @@ def test_a_reader_that_has_read_enough_ends_the_list_quietly():
     assert len(process.stdout.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_queue_that_is_killed_while_it_trains_ends_with_every_result(plan, tmp_path):
     """Real trainings: the first outlives the queue, the next queue takes its results and trains the second."""
     plan.write_text("- study: small\n")

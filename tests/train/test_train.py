@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(finished, tmp
     assert not torch.equal(weights(tmp_path / "other")["conv1.weight"], weights(folder)["conv1.weight"])
 
 
+@pytest.mark.slow  # two processes without a launcher are in test_distributed.py
 def test_torchrun_with_two_processes_writes_one_run(finished, tmp_path):
     dataset, _, _ = finished
     process = run_command(
@@ -255,14 +257,26 @@ def test_files_that_are_no_run_are_left_alone(finished, tmp_path, run_inside, mo
     assert {path.name for path in tmp_path.iterdir()} == {"README.md", "state"}
 
 
-@pytest.mark.parametrize("script", ["train", "release", "study", "run_queue"])
-def test_scripts_start_from_any_folder(tmp_path, script):
-    """Run by their path, where Python puts their folder on its path, and not the root of the checkout."""
+#: Runs scripts as `python SCRIPT --help` does, where Python puts their folder on its path, and not the root of the
+#: checkout. In forks, so that the libraries are imported once.
+START = """
+import accelerate, os, runpy, sys, timm
+for script in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        sys.path[0], sys.argv = os.path.dirname(script), [script, "--help"]
+        runpy.run_path(script, run_name="__main__")
+    assert os.waitpid(child, 0)[1] == 0, script
+"""
+
+
+def test_scripts_start_from_any_folder(tmp_path):
+    scripts = ["train", "release", "study", "run_queue"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "100"}
-    command = [sys.executable, str(ROOT / "train" / f"{script}.py"), "--help"]
+    command = [sys.executable, "-c", START, *(str(ROOT / "train" / f"{script}.py") for script in scripts)]
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    assert f"usage: {script}.py" in process.stdout
+    assert re.findall(r"^usage: (\w+)\.py", process.stdout, re.MULTILINE) == scripts
     assert max(map(len, process.stdout.splitlines())) <= 100
 
 
