@@ -268,7 +268,7 @@ def test_a_backend_that_errs_is_not_used(broken, monkeypatch):
 
 
 @pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the tests above run in this process")
-@pytest.mark.parametrize("chosen", ["golden or errs or autocast", pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chosen", ["(golden and channels_last) or errs", pytest.param("", marks=pytest.mark.slow)])
 def test_in_the_interpreter(chosen):
     process = run_command(
         "-m",
