@@ -207,7 +207,7 @@ def test_an_mrce_that_may_be_chance_is_called_so(tmp_path, reach):
     assert base.interval("mrce") is None
     low, high = own.interval("mrce")
     assert (low + high) / 2 == pytest.approx(0.96)
-    chance = f"; the difference may be chance, for 100{NO_BREAK}% lies in the interval"
+    chance = f"; the difference may be chance: 100{NO_BREAK}% lies in its 95{NO_BREAK}% interval"
     assert (chance in verdict(group)) == (high > 1) == (reach == 0.05)
 
 

@@ -72,7 +72,9 @@ def verdict(group: Group) -> str:
     base = group.baseline.name
     chance = [entry.name for entry, _ in others if entry.row.may_be_chance]
     whose = f" of {listed(chance)}" if chance and len(others) > 1 else ""
-    unsure = f"; the difference{whose} may be chance, for 100{NO_BREAK}% lies in the interval" if chance else ""
+    unsure = (
+        f"; the difference{whose} may be chance: 100{NO_BREAK}% lies in its 95{NO_BREAK}% interval" if chance else ""
+    )
     if len(others) == 1:
         entry, mrce = others[0]
         text = f"Under corruptions {entry.name} has {percent(mrce)} of the error of {base} (mrCE){unsure}"
