@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from support.example_benchmark import MEAN, STD, as_processes
-from support.example_run import write_run
+from support.example_run import SMALL, write_run
 from support.processes import assert_one_clear_line, run_command
 from timm_pushpull import InputError, cli, metrics
 from timm_pushpull.benchmark import CLEAN, Evaluation, OnTheFlyCorruptions, ProgressLog, check_classes, evaluate
@@ -178,7 +178,7 @@ def test_severities_that_were_not_asked_for_are_none():
         ({"model": torch.nn.Linear(1, 1).half()}, r"the model's weights are float16; use model.float\(\)"),
         ({"model": torch.nn.Linear(1, 1, device="meta")}, r"the model is on meta, and device is cpu; use model.to"),
         (
-            {"model": create_model("resnet18_cifar_pushpull", in_chans=1)},
+            {"model": create_model("resnet18_cifar_pushpull", in_chans=1, **SMALL)},
             "input has 1 channels, and images have 3; create it with in_chans=3",
         ),
         ({"preset": "imagenet-c", "geometry": ResizeCenterCrop(28, 32)}, "needs at least 32 px"),
