@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from timm_pushpull import cli
-from timm_pushpull.hub import Release, check_repo_id, prepare_upload, publish, verify
+from timm_pushpull.hub import Release, check_access, check_repo_id, prepare_upload, publish, verify
 from timm_pushpull.hub.card import HERE
 from timm_pushpull.models import RELEASES
 from timm_pushpull.utils.errors import InputError
@@ -73,6 +73,14 @@ def publish_folders(folders: list[Path], options: argparse.Namespace) -> None:
         if repo_id in ids[:number]:
             first = str(folders[ids.index(repo_id)])
             raise InputError(f"{first!r} and {str(folders[number])!r} are both {repo_id}; publish one of them")
+    if not options.dry_run:
+        check_access(
+            ids,
+            private=options.private,
+            create_pr=options.create_pr,
+            collection=options.collection,
+            endpoint=options.endpoint,
+        )
     with tempfile.TemporaryDirectory() as folder:
         uploads = []
         for number, (release, repo_id) in enumerate(zip(releases, ids, strict=True)):

@@ -312,17 +312,36 @@ def test_a_lost_answer_is_made_good_by_running_again(release, hub, kind):
     [
         (None, REPO, "HF_TOKEN"),
         ("hf_wrong", REPO, "does not accept the token"),
-        (READ_TOKEN, REPO, "may not write there"),
-        (OTHER_TOKEN, REPO, "may not write there"),
-        (TOKEN, "others/x", "may not write there"),
+        (READ_TOKEN, REPO, "the token of me may only read"),
+        (OTHER_TOKEN, REPO, f"the token may not write to me, but to you; change {REPO}"),
+        (TOKEN, "others/x", "the token may not write to others, but to me and timm-pushpull and lab"),
     ],
 )
-def test_whom_the_hub_does_not_let_in(finished, hub, run_inside, monkeypatch, token, repo, words):
+def test_whom_the_hub_does_not_let_in(release, finished, hub, run_inside, monkeypatch, token, repo, words):
     monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
     process = run_inside(script.main, "publish.py", finished, "--repo-id", repo)
     assert_one_clear_line(process, words)
+    assert "verifying" not in process.stdout
     assert hub.repositories == {}
     assert token is None or token not in process.stderr + process.stdout
+    with pytest.raises(InputError, match="HF_TOKEN|may not write there"):  # whoever calls it without the check before
+        publish(release, repo)
+    assert hub.repositories == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--private"], f"{REPO} is already public"),
+        (["--collection", f"me/nothing-{'0' * 24}"], f"cannot publish {REPO}: "),
+        (["--endpoint", "http://127.0.0.1:9"], "http://127.0.0.1:9 is out of reach"),
+    ],
+)
+def test_what_the_hub_will_not_take_is_found_before_the_verification(finished, hub, run_inside, arguments, words):
+    hub.add(REPO)
+    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, *arguments)
+    assert_one_clear_line(process, words)
+    assert "verifying" not in process.stdout
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(release, hub):
@@ -390,11 +409,6 @@ def test_what_it_needs_is_said_at_once(finished, run_inside, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--dry-run")
     assert_one_clear_line(process, "needs matplotlib and transformers: pip install 'timm-pushpull[hub]'")
-
-
-def test_no_network_is_one_line(finished, hub, run_inside):
-    process = run_inside(script.main, "publish.py", finished, "--repo-id", REPO, "--endpoint", "http://127.0.0.1:9")
-    assert_one_clear_line(process, "http://127.0.0.1:9 is out of reach")
 
 
 @pytest.mark.parametrize(

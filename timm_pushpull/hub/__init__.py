@@ -9,9 +9,9 @@
 Downloading is in `timm_pushpull.utils.hub_client`, because loading pretrained weights needs it too.
 """
 
-from timm_pushpull.hub.publishing import Published, publish
+from timm_pushpull.hub.publishing import Published, check_access, publish
 from timm_pushpull.hub.release import Release, check_repo_id
 from timm_pushpull.hub.staging import prepare_upload, stage
 from timm_pushpull.hub.verification import verify
 
-__all__ = ["Published", "Release", "check_repo_id", "prepare_upload", "publish", "stage", "verify"]
+__all__ = ["Published", "Release", "check_access", "check_repo_id", "prepare_upload", "publish", "stage", "verify"]

@@ -7,7 +7,7 @@ import io
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -18,9 +18,11 @@ from huggingface_hub import (
     CommitOperationCopy,
     CommitOperationDelete,
     HfApi,
+    ModelInfo,
     constants,
     get_token,
 )
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from timm_pushpull.hub.release import CARD, FILES, Release
@@ -50,6 +52,45 @@ class Published:
     commit: str
     tag: str | None
     changed: tuple[str, ...]
+
+
+def check_access(
+    repo_ids: Sequence[str],
+    *,
+    private: bool = False,
+    create_pr: bool = False,
+    collection: str | None = None,
+    endpoint: str | None = None,
+) -> None:
+    """Check that a later `publish` of these repositories has a token with the rights it needs; changes nothing.
+
+    It spares the verification of releases that the Hub will not take. What a fine-grained token may do is not known
+    before `publish`.
+
+    Args:
+        repo_ids: NAMESPACE/NAME of each repository.
+        private, create_pr, collection, endpoint: As in `publish`.
+
+    Raises:
+        InputError: No token, no network, the token may not write to a namespace, a repository is public although it
+            should be private, or there is no such collection.
+    """
+    endpoint, _, api = _connect(endpoint)
+    with clear_errors(f"publish {' and '.join(repo_ids)}", endpoint):
+        user = api.whoami()
+        if collection and _SLUG.fullmatch(collection):
+            api.get_collection(collection)
+    role = user.get("auth", {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise InputError(f"the token of {user['name']} may only read; use one with write access")
+    namespaces = [user["name"], *(org["name"] for org in user.get("orgs", ()) if org.get("roleInOrg") != "read")]
+    for repo_id in repo_ids:
+        namespace = repo_id.split("/")[0]
+        if role == "write" and namespace not in namespaces and not create_pr:
+            raise InputError(f"the token may not write to {namespace}, but to {' and '.join(namespaces)}; change {repo_id}")
+        if private:
+            with clear_errors(f"publish {repo_id}", endpoint), suppress(RepositoryNotFoundError):
+                _check_private(repo_id, api.model_info(repo_id))
 
 
 def publish(
@@ -84,18 +125,14 @@ def publish(
         InputError: No token, no network, the Hub refuses, main has changed meanwhile, or the downloaded files or
             logits differ.
     """
-    endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
-    token = get_token()
-    if token is None:
-        raise InputError("no Hub token found; run `hf auth login` or set HF_TOKEN")
-    api = HfApi(endpoint, token, library_name="timm-pushpull")
+    endpoint, token, api = _connect(endpoint)
     with clear_errors(f"publish {repo_id}", endpoint):
         if collection and _SLUG.fullmatch(collection):
             api.get_collection(collection)  # a wrong one is reported before anything is uploaded
         url = api.create_repo(repo_id, private=private or None, exist_ok=True)
-        info = api.repo_info(repo_id)
-        if private and not info.private:
-            raise InputError(f"{repo_id} is already public; leave --private out, or make it private in its settings")
+        info = api.model_info(repo_id)
+        if private:
+            _check_private(repo_id, info)
         head = str(info.sha)  # every repository has a first commit
         content = release.read()
         content[CARD] = release.card_for(repo_id).encode()
@@ -129,6 +166,20 @@ def publish(
         with clear_errors(f"add {repo_id}@{tag}, which is published ({page}), to a collection", endpoint):
             _add_to_collection(api, repo_id, collection)
     return Published(page, commit, tag, changed)
+
+
+def _connect(endpoint: str | None) -> tuple[str, str, HfApi]:
+    """The URL of the Hub, the user's token, and the client for them."""
+    endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+    token = get_token()
+    if token is None:
+        raise InputError("no Hub token found; run `hf auth login` or set HF_TOKEN")
+    return endpoint, token, HfApi(endpoint, token, library_name="timm-pushpull")
+
+
+def _check_private(repo_id: str, info: ModelInfo) -> None:
+    if not info.private:
+        raise InputError(f"{repo_id} is already public; leave --private out, or make it private in its settings")
 
 
 def _listed(api: HfApi, repo_id: str, revision: str) -> dict[str, str]:

@@ -62,10 +62,13 @@ def clear_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
 
 def _reason(error: Exception, endpoint: str | None) -> str:
     endpoint = endpoint or constants.ENDPOINT
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # an upload's thread failed
-        return _reason(error.__cause__, endpoint)
+    cause = error.__cause__
+    if isinstance(error, RuntimeError) and isinstance(cause, Exception):  # an upload's thread failed
+        return _reason(cause, endpoint)
+    if isinstance(cause, HfHubHTTPError):  # such as that of `whoami`, whose own class depends on the version
+        return _reason(cause, endpoint)
     if isinstance(error, LocalEntryNotFoundError):  # a subclass of EntryNotFoundError
-        return _not_cached_reason(error.__cause__, endpoint)
+        return _not_cached_reason(cause, endpoint)
     if isinstance(error, GatedRepoError):
         return "the repository is gated; ask for access on its page, then set HF_TOKEN or run `hf auth login`"
     if isinstance(error, RevisionNotFoundError):
@@ -89,8 +92,6 @@ def _reason(error: Exception, endpoint: str | None) -> str:
 
 
 def _not_cached_reason(cause: BaseException | None, endpoint: str) -> str:
-    if isinstance(cause, HfHubHTTPError):
-        return _reason(cause, endpoint)
     if constants.HF_HUB_OFFLINE:
         return "it is not in the cache, and HF_HUB_OFFLINE forbids to look on the Hub"
     return f"it is not in the cache, and {endpoint} is out of reach" + (f" ({one_line(cause)})" if cause else "")
