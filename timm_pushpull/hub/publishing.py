@@ -76,7 +76,7 @@ def check_access(
             should be private, or there is no such collection.
     """
     endpoint, _, api = _connect(endpoint)
-    with clear_errors(f"publish {' and '.join(repo_ids)}", endpoint):
+    with clear_errors(f"publish {', '.join(repo_ids)}", endpoint):
         user = api.whoami()
         if collection and _SLUG.fullmatch(collection):
             api.get_collection(collection)
@@ -85,9 +85,8 @@ def check_access(
         raise InputError(f"the token of {user['name']} may only read; use one with write access")
     namespaces = [user["name"], *(org["name"] for org in user.get("orgs", ()) if org.get("roleInOrg") != "read")]
     for repo_id in repo_ids:
-        namespace = repo_id.split("/")[0]
-        if role == "write" and namespace not in namespaces and not create_pr:
-            raise InputError(f"the token may not write to {namespace}, but to {' and '.join(namespaces)}; change {repo_id}")
+        if role == "write" and repo_id.split("/")[0] not in namespaces and not create_pr:
+            raise InputError(f"cannot publish {repo_id}: the token may write to {', '.join(namespaces)} only")
         if private:
             with clear_errors(f"publish {repo_id}", endpoint), suppress(RepositoryNotFoundError):
                 _check_private(repo_id, api.model_info(repo_id))
