@@ -204,9 +204,10 @@ def _freeze_layout(figure: Figure) -> None:
 
     The last digits of its positions differ from run to run, and the ids of clip paths in an SVG are made from them.
     """
-    if figure.get_layout_engine() is None:
+    engine = figure.get_layout_engine()
+    if engine is None:
         return
-    figure.draw_without_rendering()
+    engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         x, y, width, height = (round(side, 9) for side in axes.get_position(original=True).bounds)
