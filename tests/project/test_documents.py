@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+from collections.abc import Callable
 
 import pytest
 
@@ -103,21 +105,30 @@ assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 """
 
 
-def test_the_preset_works_everywhere():
-    process = run_command("-c", block("Add a preset") + USE_PRESET)
+@pytest.fixture
+def run_code(tmp_path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run code as a script, in a process that spares the imports."""
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "script.py").write_text(code)
+        return run_command(tmp_path / "script.py")
+
+    return run
+
+
+def test_the_preset_works_everywhere(run_code):
+    process = run_code(block("Add a preset") + USE_PRESET)
     assert process.returncode == 0, process.stderr
     assert "mini-c" in process.stdout
 
 
-def test_the_layout_is_known():
-    process = run_command("-c", block("Add a layout of corrupted sets") + USE_LAYOUT)
+def test_the_layout_is_known(run_code):
+    process = run_code(block("Add a layout of corrupted sets") + USE_LAYOUT)
     assert process.returncode == 0, process.stderr
     assert "<corruption>.txt" in process.stdout
 
 
-def test_the_family_is_registered(tmp_path):
+def test_the_family_is_registered(run_code, tmp_path):
     (tmp_path / "densenet_family.py").write_text(block("Add a family of networks"))
-    process = run_command(
-        "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import densenet_family\n" + USE_FAMILY
-    )
+    process = run_code("import densenet_family\n" + USE_FAMILY)
     assert process.returncode == 0, process.stderr

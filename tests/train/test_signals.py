@@ -217,7 +217,7 @@ cli.run(lambda: release.measure(plan, Path("run"), Path("releases"), None, []), 
 def test_a_measurement_of_a_release_is_ended_with_its_command(tmp_path, default_signals, number, code):
     (tmp_path / "measuring.py").write_text(MEASURING)
     (tmp_path / "measure.py").write_text(MEASURE)
-    with Command(tmp_path / "measure.py", cwd=tmp_path, PYTHONPATH=str(ROOT)) as command:
+    with Command(tmp_path / "measure.py", cwd=tmp_path) as command:
         wait_until((tmp_path / "began").exists)
         os.kill(command._process.pid, number)
         assert command.wait().returncode == code
