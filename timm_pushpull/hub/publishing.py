@@ -78,8 +78,7 @@ def check_access(
     endpoint, _, api = _connect(endpoint)
     with clear_errors(f"publish {', '.join(repo_ids)}", endpoint):
         user = api.whoami()
-        if collection and _SLUG.fullmatch(collection):
-            api.get_collection(collection)
+        _check_collection(api, collection)
     role = user.get("auth", {}).get("accessToken", {}).get("role")
     if role == "read":
         raise InputError(f"the token of {user['name']} may only read; use one with write access")
@@ -126,8 +125,7 @@ def publish(
     """
     endpoint, token, api = _connect(endpoint)
     with clear_errors(f"publish {repo_id}", endpoint):
-        if collection and _SLUG.fullmatch(collection):
-            api.get_collection(collection)  # a wrong one is reported before anything is uploaded
+        _check_collection(api, collection)  # a wrong one is reported before anything is uploaded
         url = api.create_repo(repo_id, private=private or None, exist_ok=True)
         info = api.model_info(repo_id)
         if private:
@@ -174,6 +172,12 @@ def _connect(endpoint: str | None) -> tuple[str, str, HfApi]:
     if token is None:
         raise InputError("no Hub token found; run `hf auth login` or set HF_TOKEN")
     return endpoint, token, HfApi(endpoint, token, library_name="timm-pushpull")
+
+
+def _check_collection(api: HfApi, collection: str | None) -> None:
+    """Ask for a collection that is given by its slug; one that is given by its title may be new."""
+    if collection and _SLUG.fullmatch(collection):
+        api.get_collection(collection)
 
 
 def _check_private(repo_id: str, info: ModelInfo) -> None:

@@ -63,9 +63,8 @@ def clear_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
 def _reason(error: Exception, endpoint: str | None) -> str:
     endpoint = endpoint or constants.ENDPOINT
     cause = error.__cause__
-    if isinstance(error, RuntimeError) and isinstance(cause, Exception):  # an upload's thread failed
-        return _reason(cause, endpoint)
-    if isinstance(cause, HfHubHTTPError):  # such as that of `whoami`, whose own class depends on the version
+    # An upload's thread failed; or it was `whoami`, whose own class of errors depends on the version.
+    if isinstance(cause, HfHubHTTPError) or (isinstance(error, RuntimeError) and isinstance(cause, Exception)):
         return _reason(cause, endpoint)
     if isinstance(error, LocalEntryNotFoundError):  # a subclass of EntryNotFoundError
         return _not_cached_reason(cause, endpoint)
